@@ -249,6 +249,16 @@ def test_a_lost_card_is_replaced_in_one_call(desk):
     assert ("card-replaced", OWN) in [act[1:] for act in desk.acts()]
 
 
+def test_nobody_is_given_a_replacement_who_has_more_rights(desk):
+    """Whoever hands him a card could use it as him."""
+    with opened(desk.server.settings) as parts, parts.database.write() as connection:
+        connection.exec_driver_sql("UPDATE person SET role = 'administrator' WHERE login = 'bob'")
+    answer = desk.post(OWN, "replacement", by=SPARE, codes=[desk.code(SPARE, 0)])
+    refused(answer, "needs-more-rights", 403)
+    assert (desk.shown(OWN)["user"], desk.shown(OWN)["status"]) == ("bob", "registered")
+    assert (desk.shown(SPARE)["user"], desk.shown(SPARE)["moving_factor"]) == (None, 0)
+
+
 def test_a_lost_spare_is_replaced_for_the_rest_of_the_loan(desk):
     until = desk.lend().json()["loan_until"]
     new = desk.post(SPARE, "replacement", by=OTHER, codes=[desk.code(OTHER, 0)]).json()

@@ -306,6 +306,20 @@ def test_groups_of_the_user(vpn, portal, seed, attribute):
         assert (name in reply) == (name == attribute)
 
 
+@pytest.mark.parametrize("terms", [{"group_attribute": GroupAttribute.FILTER_ID}])
+@pytest.mark.parametrize("mode", [Mode.APPEND])
+def test_long_and_many_groups_keep_nobody_out(vpn, portal, seed):
+    """A packet has room for so much: the first ones, each with as much as fits, as text."""
+    groups = "\n".join(["é" * 200, *(f"group {n} {'x' * 100}" for n in range(40))])
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        connection.execute(text("UPDATE person SET groups = :g WHERE login = 'ann'"), {"g": groups})
+    request = vpn.request(User_Name="ann", User_Password=PASSWORD + hotp(seed, 2, 6))
+    data = vpn.raw(request.RequestPacket())
+    assert data is not None and data[0] == packet.AccessAccept and len(data) <= 4096
+    first, *more = request.CreateReply(packet=data)["Filter-Id"]
+    assert first == "é" * 126 and len(more) == 11
+
+
 def test_more_than_may_wait_are_dropped(vpn, portal, monkeypatch, caplog):
     """A flood takes no memory: what finds no room is dropped, and comes again."""
     release = threading.Event()

@@ -242,7 +242,7 @@ def test_what_the_borrower_is_told(desk, portal):
     clock.advance(UNDO_S)  # it could be undone until now
     (lent,) = mails(desk, portal, 1)
     assert f"Card {SPARE} is lent to you until " in lent["subject"] and "CE" in lent["subject"]
-    for words in ("press the button", "Help desk, room 12", "verifies nothing"):
+    for words in ("press the button", "back before then: Help desk, room 12", "verifies nothing"):
         assert words in lent["text"]
     assert look() == 0
     clock.advance(2 * 3600 + 60 - UNDO_S)

@@ -701,6 +701,16 @@ def test_services_are_listed_changed_and_removed(portal, service, ann, manage):
     ]  # fmt: skip
 
 
+def test_a_service_that_signed_may_have_a_secret_instead(portal, ann, manage):
+    """Its keys count no longer: else neither way would be taken."""
+    public = ECKey.generate_key("P-256").as_dict(private=False)
+    signs = Service(portal, "Signs", oidc_clients.checked_jwks(json.dumps({"keys": [public]})))
+    signs.secret = json.loads(manage("secret", "Signs", "--json"))["client_secret"]
+    assert signs.tokens(ann)["access_token"]
+    (one,) = [one for one in json.loads(manage("list", "--json")) if one["name"] == "Signs"]
+    assert one["client_id"] == signs.id
+
+
 def test_what_a_service_has_can_be_taken_away(portal, service, manage):
     manage("set", "Service", "--post-logout-uri", "")
     (one,) = json.loads(manage("list", "--json"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -141,6 +144,18 @@ def test_statistics_count_days_of_the_firm(desk, portal):
     assert made["by_actor"]["ann at the desk"] == 3
     yesterday = list(made["days"])[1]
     assert made["days"][yesterday]["lent"] == 1
+
+
+def test_a_day_of_the_statistics_is_one_of_the_firm(desk, portal):
+    """Late in UTC's day it is tomorrow in Auckland."""
+    portal.policy(time_zone="Pacific/Auckland")
+    clock = desk.server.clock
+    clock.advance((20 * 3600 - clock.now) % 86400)
+    desk.lend()
+    made = desk.call("GET", "/desk/statistics?days=1").json()
+    (day,) = made["days"]
+    assert made["days"][day]["lent"] == 1
+    assert day == datetime.fromtimestamp(clock.now, ZoneInfo("Pacific/Auckland")).date().isoformat()
 
 
 def test_what_came_back_late_is_counted_and_by_how_much(desk):

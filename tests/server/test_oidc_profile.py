@@ -271,8 +271,12 @@ def test_scopes_and_what_they_stand_for(portal, service, ann):
         "email_verified": True,
         "groups": ["staff", "vpn users"],
     }
-    bare = service.info(service.tokens(ann)["access_token"]).json()
-    assert set(bare) == {"sub"}
+    for scope, told in (
+        ("", set()), ("profile", {"preferred_username", "name"}), ("groups", {"groups"}),
+        ("email", {"email", "email_verified"}), ("offline_access", set()),
+    ):  # fmt: skip
+        token = service.tokens(ann, scope=f"openid {scope}".strip())["access_token"]
+        assert set(service.info(token).json()) == {"sub"} | told, scope
 
 
 def test_claims_asked_for_by_name(portal, service, ann):

@@ -279,6 +279,9 @@ def test_an_old_client_is_allowed_and_said_loudly(vpn, seed, caplog):
     # One that is there must be right, all the same.
     wrong = vpn.request("another secret", User_Name="ann", User_Password=PASSWORD)
     assert vpn.raw(wrong.RequestPacket(), 0.2) is None
+    # It asks for users only: Status-Server came with Message-Authenticator (RFC 5997 3).
+    assert vpn.raw(_status(vpn.request(signed=False)), 0.2) is None
+    assert vpn.raw(_status(vpn.request()))[0] == packet.AccessAccept
 
 
 @pytest.mark.parametrize(
@@ -334,6 +337,9 @@ def test_more_than_may_wait_are_dropped(vpn, portal, monkeypatch, caplog):
             sock.sendto(b"x", ("127.0.0.1", vpn.port))
     release.set()
     assert caplog.text.count("are dropped") == 1
+    # And there is room again, once they are through.
+    monkeypatch.setattr(radius.RadiusServer, "_answer", lambda *_: b"room")
+    assert any(vpn.raw(b"x", 0.5) == b"room" for _ in range(40))
 
 
 CLIENTS = """

@@ -26,6 +26,7 @@ from tallystick.provisioning.commands.keys import enroll, keys
 from tallystick.provisioning.commands.labels import labels
 from tallystick.provisioning.commands.leaflet import leaflet
 from tallystick.provisioning.commands.letters import letters
+from tallystick.provisioning.commands.listed import listed_logins
 from tallystick.provisioning.commands.options import (
     FILE,
     BenchOptions,
@@ -41,7 +42,7 @@ from tallystick.provisioning.commands.report import report, statistics
 from tallystick.provisioning.commands.rotation import rekey
 from tallystick.provisioning.commands.security_keys import security_keys
 from tallystick.provisioning.credential import CodeKind
-from tallystick.provisioning.people import CardsForPeople, check_people, read_people
+from tallystick.provisioning.people import CardsForPeople, check_people
 from tallystick.provisioning.ports import PortSource, source_for
 from tallystick.provisioning.ready import ReadyStation
 from tallystick.provisioning.registry import TallyServer
@@ -147,7 +148,7 @@ def provision(
                 "--confirm."
             )
         if users_file is not None:
-            people = [one.login for one in read_people(users_file)]
+            people = listed_logins(users_file)
             check_people(people, ready.registry.check_user)
             plan, count = replace(plan, people=CardsForPeople(people)), len(people)
         assert count is not None

@@ -472,7 +472,7 @@ class _Session:
         drifted."""
         codes = _codes(given, serial)
         try:
-            return act(codes)
+            card = act(codes)
         except RegistryRefusedError as error:
             if error.reason != "card-drifted" or len(codes) != 1:
                 raise
@@ -481,8 +481,9 @@ class _Session:
                 codes = _codes(tuple(codes), serial, count=2)
             except click.Abort:  # nobody is there to ask
                 raise error from None
-        card = act(codes)
-        err().print(f"in step again: {presses(card.skipped)}", markup=False, highlight=False)
+            card = act(codes)
+        if len(codes) > 1 and card.skipped:
+            err().print(f"in step again: {presses(card.skipped)}", markup=False, highlight=False)
         return card
 
     def done(self, card: DeskCard, act: str, what: str, told: str = "") -> None:

@@ -13,6 +13,7 @@ from tallystick.common.console import err, json_option, out, print_json
 from tallystick.provisioning import foreign_batch
 from tallystick.provisioning.card.connection import CardConnection, Transmitter
 from tallystick.provisioning.card.pcsc import SCHEME, PcscConnection, readers
+from tallystick.provisioning.commands.listed import listed_logins
 from tallystick.provisioning.commands.options import (
     BenchOptions,
     bench_options,
@@ -32,7 +33,7 @@ from tallystick.provisioning.foreign import (
     Wanted,
     device_serial,
 )
-from tallystick.provisioning.people import CardsForPeople, check_people, read_people
+from tallystick.provisioning.people import CardsForPeople, check_people
 from tallystick.provisioning.ready import ReadyStation
 
 
@@ -87,7 +88,7 @@ def foreign(
     if ports is not None and ((count is None) == (users_file is None) or user or serial):
         raise click.UsageError("A batch needs --count or --users, and takes no --user or --serial.")
     must_name_a_user(user, new_user=new_user)
-    people = [one.login for one in read_people(users_file)] if users_file is not None else []
+    people = listed_logins(users_file) if users_file is not None else []
     need_consent(
         "This device is not protected as a card of ours is:", UNPROTECTED,
         accepted=accept_unprotected, ask=not as_json,

@@ -16,6 +16,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.moments import day_in_words
 from tallystick.provisioning import foreign_batch
 from tallystick.provisioning.commands.labels import names_of
+from tallystick.provisioning.commands.listed import listed_logins
 from tallystick.provisioning.commands.options import (
     FILE,
     BenchOptions,
@@ -37,7 +38,7 @@ from tallystick.provisioning.labels.pin_letter import PinLetter
 from tallystick.provisioning.labels.pin_letter import write as write_pin_letters
 from tallystick.provisioning.labels.reader_leaflet import READER
 from tallystick.provisioning.labels.scanned import read_serial
-from tallystick.provisioning.people import CardsForPeople, ListedPerson, check_people, read_people
+from tallystick.provisioning.people import CardsForPeople, ListedPerson, check_people
 from tallystick.provisioning.reader import LONGEST, READERS, SHORTEST, ReaderWork
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.security_key import PIN_DIGITS, EnrolledKey, FirstPins, HidPlaces
@@ -113,7 +114,7 @@ def reader(
         raise click.UsageError("Give either --user, or --users.")
     if another and user is None:
         raise click.UsageError("--another needs --user.")
-    logins = [one.login for one in read_people(users_file)] if users_file else [str(user)]
+    logins = listed_logins(users_file) if users_file else [str(user)]
     told = DevicesTold[EnrolledKey](
         lambda _place, serial, one: f"{one.serial} is ready for {one.user}: unplug it, label it"
     )

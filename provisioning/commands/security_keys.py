@@ -11,6 +11,7 @@ import click
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning import foreign_batch
+from tallystick.provisioning.commands.listed import listed_logins
 from tallystick.provisioning.commands.options import (
     FILE,
     BenchOptions,
@@ -20,7 +21,7 @@ from tallystick.provisioning.commands.options import (
 )
 from tallystick.provisioning.commands.others import DevicesTold, need_consent, need_whole
 from tallystick.provisioning.labels.scanned import read_scan
-from tallystick.provisioning.people import CardsForPeople, check_people, read_people
+from tallystick.provisioning.people import CardsForPeople, check_people
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.security_key import (
     BATCH,
@@ -72,7 +73,7 @@ def security_keys(
         accepted=accept_unprotected, ask=not as_json,
         what="There was no consent to enrol them so.", kept="Nothing was written to any key.",
     )  # fmt: skip
-    people = [one.login for one in read_people(users_file)] if users_file else [str(user)]
+    people = listed_logins(users_file) if users_file else [str(user)]
     told = DevicesTold[EnrolledKey](
         lambda _place, _serial, key: f"{key.serial} is enrolled for {key.user}: unplug it"
     )

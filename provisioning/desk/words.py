@@ -19,9 +19,16 @@ _WORDS = {
     "card-retired": "retired for good",
     "card-resynchronised": "found again after drifting",
     "card-unlocked": "lock-out lifted",
-    "card-code-refused": "a code was refused ({reason})",
+    "card-code-refused": "a code for a {for} was refused: {reason}",
     "card-undone": "undone: {undone}",
     "card-deleted": "deleted",
+}
+_GIVEN = ("card-lent", "card-assigned")  # where `for` is the card that was lost
+_WHY = {
+    "wrong": "it is none of this card",
+    "replayed": "it was used before",
+    "resynchronise": "the card had drifted, which takes two",
+    "throttled": "too many wrong ones came before",
 }
 
 
@@ -30,12 +37,14 @@ def sentence(event: HistoryEvent, terms: Terms) -> str:
     detail = {key: str(value) for key, value in event.detail.items()}
     if (until := event.detail.get("until")) is not None:
         detail["until"] = terms.words(int(until))
+    if event.act == "card-code-refused":
+        detail["reason"] = _WHY.get(detail.get("reason", ""), detail.get("reason", "?"))
     words = _WORDS.get(event.act, event.act.removeprefix("card-").replace("-", " "))
     said = words.format_map(_KnownWord(detail))
     odd = []
     if late := int(event.detail.get("overdue_s", 0)):
         odd.append(f"{how_long(late)} late")
-    if replaced := detail.get("for"):
+    if (replaced := detail.get("for")) and event.act in _GIVEN:
         odd.append(f"in place of {replaced}")
     if (skipped := detail.get("skipped")) is not None:
         odd.append(presses(int(skipped)))

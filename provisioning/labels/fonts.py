@@ -16,17 +16,29 @@ WIDE = "NotoSans"
 
 def font_for(text: str, *, bold: bool = False) -> str:
     """The name of the font in a document. Raises BadInputError for characters that none has."""
+    if _is_western(text):
+        return "Helvetica-Bold" if bold else "Helvetica"
+    if missing := unprintable(text):
+        raise BadInputError(
+            f"{text!r} cannot be printed: no font here has {missing!r}.",
+            todo="Write it in Latin, Greek or Cyrillic letters.",
+        )
+    return WIDE
+
+
+def unprintable(text: str) -> str:
+    """The characters of it that no font here has."""
+    if _is_western(text):
+        return ""
+    return "".join(sorted({sign for sign in text if ord(sign) not in _wide()}))
+
+
+def _is_western(text: str) -> bool:
     try:
         text.encode("cp1252")
     except UnicodeEncodeError:
-        missing = "".join(sorted({sign for sign in text if ord(sign) not in _wide()}))
-        if missing:
-            raise BadInputError(
-                f"{text!r} cannot be printed: no font here has {missing!r}.",
-                todo="Write it in Latin, Greek or Cyrillic letters.",
-            ) from None
-        return WIDE
-    return "Helvetica-Bold" if bold else "Helvetica"
+        return False
+    return True
 
 
 @cache

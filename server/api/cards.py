@@ -136,6 +136,7 @@ async def _body(request: Request, limit: int) -> bytes:
 def show(serial: Serial, state: AState, caller: AnyOfThese) -> CardView:
     """One card. A station sees the cards that it registered."""
     with state.database.read() as connection:
+        serial = cards.meant(connection, caller, serial)
         return CardView(**cards.describe(connection, caller, serial, state.now()))
 
 
@@ -143,6 +144,7 @@ def show(serial: Serial, state: AState, caller: AnyOfThese) -> CardView:
 def remove(serial: Serial, state: AState, caller: StationOrAdmin) -> None:
     """Delete a card; its counter stays as a tombstone."""
     with state.database.write() as connection:
+        serial = cards.meant(connection, caller, serial)
         cards.remove(connection, state.ring, caller, serial, state.now())
 
 
@@ -157,7 +159,7 @@ def assign(
             connection,
             state.ring,
             caller,
-            serial,
+            cards.meant(connection, caller, serial),
             login=body.user,
             now=state.now(),
             new_user=body.new_user,
@@ -169,6 +171,7 @@ def assign(
 def take_back(serial: Serial, state: AState, caller: Admin) -> CardView:
     """End an assignment or a loan."""
     with state.database.write() as connection:
+        serial = cards.meant(connection, caller, serial)
         view = holding.take_back(connection, state.ring, caller, serial, now=state.now())
     return CardView(**view)
 
@@ -189,10 +192,11 @@ def set_status(serial: Serial, body: StatusRequest, state: AState, caller: DeskO
 
     def work(connection: Connection) -> dict[str, Any]:
         act = "found" if status is CardStatus.REGISTERED else status.value
+        known = cards.meant(connection, caller, serial)
         answer = undo.undoable(
-            connection, caller, [serial], act, now,
+            connection, caller, [known], act, now,
             lambda: holding.set_status(
-                connection, state.ring, caller, serial, status=status, now=now
+                connection, state.ring, caller, known, status=status, now=now
             ),
         )  # fmt: skip
         assert not isinstance(answer, ApiError)
@@ -205,4 +209,5 @@ def set_status(serial: Serial, body: StatusRequest, state: AState, caller: DeskO
 def unlock(serial: Serial, state: AState, caller: Admin) -> None:
     """Lift a lock-out."""
     with state.database.write() as connection:
+        serial = cards.meant(connection, caller, serial)
         holding.unlock(connection, state.ring, caller, serial, now=state.now())

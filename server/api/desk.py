@@ -21,7 +21,7 @@ from tallystick.server.errors import ApiError
 from tallystick.server.loans import desk, history, statistics, undo
 from tallystick.server.loans.desk import Whereabouts
 from tallystick.server.loans.holding import end_of_day
-from tallystick.server.stock.cards import describe
+from tallystick.server.stock.cards import describe, meant
 
 router = APIRouter(prefix="/v1", tags=["desk"])
 
@@ -200,6 +200,7 @@ def desk_statistics(
 def card_history(serial: Serial, state: AState, caller: DeskOrAdmin) -> CardHistory:
     """A card, and everything that staff and stations did with it."""
     with state.database.read() as connection:
+        serial = meant(connection, caller, serial)
         card = describe(connection, caller, serial, state.now())
         entries = history.of_card(connection, caller.firm_id, serial)
     return CardHistory(card=CardView(**card), entries=[_entry(one) for one in entries])
@@ -323,7 +324,13 @@ def take_back_act(serial: Serial, state: AState, caller: DeskOrAdmin) -> ActView
     """Undo one's own last act on a card, within two minutes: 409 where that is no longer so."""
     return ActView(
         **state.database.run(
-            lambda connection: undo.undo(connection, state.ring, caller, serial, now=state.now())
+            lambda connection: undo.undo(
+                connection,
+                state.ring,
+                caller,
+                meant(connection, caller, serial),
+                now=state.now(),
+            )
         )
     )
 
@@ -357,18 +364,21 @@ def _done(
 ) -> ActView:
     """An act of the desk, as one transaction. final: it cannot be undone."""
     now = state.now()
-    serials = sorted({serial, str(more.get("by", serial))})
 
     def work(connection: Connection) -> dict[str, Any] | ApiError:
+        known = meant(connection, caller, serial)
+        other = {name: meant(connection, caller, str(more[name])) for name in more if name == "by"}
+
         def once() -> dict[str, Any] | ApiError:
             return act(
-                connection, state.ring, caller, serial,
-                policy=parse(caller.policy), now=now, **more,
+                connection, state.ring, caller, known,
+                policy=parse(caller.policy), now=now, **(more | other),
             )  # fmt: skip
 
         if final:
-            undo.forget(connection, caller, serial)
+            undo.forget(connection, caller, known)
             return once()
+        serials = sorted({known, *other.values()})
         return undo.undoable(connection, caller, serials, act.__name__, now, once)
 
     answer = state.database.run(work)

@@ -25,7 +25,7 @@ from tallystick.server.checking.proof import judge_card
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages import letters, notices
 from tallystick.server.rules.judge import Reason, Verdict
-from tallystick.server.stock.cards import REGISTERED, describe, find, generator_of, live
+from tallystick.server.stock.cards import REGISTERED, describe, find, generator_of, live, meant
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
@@ -355,6 +355,7 @@ def claim(
         now=now,
         what=worded("tries to enrol a card in this hour"),
     )
+    serial = meant(connection, caller, serial)
     row = connection.execute(
         select(*CardRow.__table__.columns)
         .where(CardRow.firm_id == caller.firm_id, CardRow.serial == serial)
@@ -487,15 +488,21 @@ def tell_handed_over(
 
 def must_be_in_service(row: AnyRow) -> None:
     """Raises ApiError (409) for a card that is lost or retired."""
-    if row.status != REGISTERED:
+    if row.status == CardStatus.LOST:
         raise ApiError(
             409,
-            f"card-{row.status}",
-            worded("Card {serial} is lost.", serial=row.serial)
-            if row.status == CardStatus.LOST
-            else worded("Card {serial} is retired.", serial=row.serial),
+            "card-lost",
+            worded("Card {serial} is lost.", serial=row.serial),
             kept=NOTHING_CHANGED,
-            todo="Use another card.",
+            todo="If you have it in your hand, say first that it is found.",
+        )
+    if row.status == CardStatus.RETIRED:
+        raise ApiError(
+            409,
+            "card-retired",
+            worded("Card {serial} is retired.", serial=row.serial),
+            kept=NOTHING_CHANGED,
+            todo="Nobody has it any more, and it cannot be used again: take another card.",
         )
 
 

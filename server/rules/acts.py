@@ -14,7 +14,7 @@ WORDS: Mapping[str, str] = {
     "card-assigned": worded("assigned the card"),
     "card-claimed": worded("claimed the card"),
     "card-deleted": worded("deleted the card"),
-    "card-code-refused": worded("gave a code that is none of the card"),
+    "card-code-refused": worded("gave a code for the card that was refused"),
     "card-found": worded("found the card"),
     "card-lent": worded("lent the card"),
     "card-lost": worded("reported lost the card"),

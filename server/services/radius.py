@@ -237,7 +237,8 @@ class RadiusServer:
             answer["Session-Timeout"] = CHALLENGE_TIMEOUT_S
         if client.group_attribute is not None:
             for group in reply.groups[:MOST_GROUPS]:
-                answer.AddAttribute(client.group_attribute.value, group.encode()[:MAX_VALUE])
+                value = group.encode()[:MAX_VALUE].decode(errors="ignore")  # no half character
+                answer.AddAttribute(client.group_attribute.value, value.encode())
         return bytes(answer.ReplyPacket())
 
 

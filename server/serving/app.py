@@ -41,6 +41,7 @@ from tallystick.server.portal.errors import error_page, wants_page
 from tallystick.server.rules.addresses import networks
 from tallystick.server.serving.answers import AnswerTime
 from tallystick.server.serving.client import ClientAddress
+from tallystick.server.serving.head import HeadAsGet
 from tallystick.server.serving.headers import SecurityHeaders
 from tallystick.server.serving.languages import AskedLanguage
 from tallystick.server.serving.limits import BodyLimit
@@ -116,6 +117,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(AnswerTime)
     app.add_middleware(AskedLanguage)
     app.add_middleware(SecurityHeaders, https=settings.public_url.startswith("https:"))
+    app.add_middleware(HeadAsGet)
     if requests is not None:
         app.add_middleware(RequestLog, file=requests)
     if traces is not None:
@@ -229,14 +231,15 @@ async def _http_error(request: Request, error: Exception) -> Response:
 def _methods(request: Request) -> list[str]:
     """What may be done with a path: each method has a route of its own, and the error names the
     first one's only (RFC 9110 10.2.1 wants them all)."""
-    return [
+    answered = {
         method
         for method in METHODS
         if any(
             route.matches(dict(request.scope, method=method))[0] is Match.FULL
             for route in request.app.routes
         )
-    ]
+    }
+    return sorted(answered | ({"HEAD"} if "GET" in answered else set()))
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:

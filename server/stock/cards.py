@@ -241,6 +241,19 @@ def live(now: float) -> Any:
     return or_(Assignment.expires_at.is_(None), Assignment.expires_at > int(now))
 
 
+def meant(connection: Connection, caller: Caller, typed: str) -> str:
+    """The serial number, as it is registered, of the card that somebody means: people who type one
+    take no heed of capitals. What stands there counts first. What is unknown stays, and so does
+    what a station says: that is a program."""
+    if caller.role is Role.STATION:
+        return typed
+    of_firm = CardRow.firm_id == caller.firm_id
+    forms = {typed, typed.upper(), typed.lower()}
+    query = select(CardRow.serial).where(of_firm, CardRow.serial.in_(forms))
+    found = set(connection.scalars(query))
+    return found.pop() if len(found) == 1 else typed
+
+
 def find(connection: Connection, caller: Caller, serial: str, *, lock: bool = False) -> AnyRow:
     query = select(*CardRow.__table__.columns).where(
         CardRow.firm_id == caller.firm_id, CardRow.serial == serial

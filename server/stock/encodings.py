@@ -6,6 +6,7 @@ import codecs
 import io
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import NoReturn
 
 from tallystick.server.stock.refusing import refuse, shown
@@ -62,14 +63,16 @@ class XmlText:
         says = "says no encoding"
         if self._declared:
             says = f"says that it is in {shown(self._declared)}"
-        begun = False
-        for text in _decoded(self._file, self._name, skip=self._mark, says=says):
-            if begun:
-                yield text
-                continue
-            beginning = text.lstrip(BLANKS.decode()) if self._blanks_go else text
-            begun = bool(beginning)
-            yield beginning[len(_declaration(beginning)) :]
+        texts = _decoded(self._file, self._name, skip=self._mark, says=says)
+        beginning = ""
+        for text in texts:
+            beginning += text
+            if self._blanks_go:
+                beginning = beginning.lstrip(BLANKS.decode())
+            if len(beginning) >= HEAD:
+                break
+        yield beginning[len(_declaration(beginning)) :]
+        yield from texts
 
 
 class PlainText:
@@ -98,28 +101,35 @@ class PlainText:
 
     def head(self, size: int) -> str:
         """Its first characters, as many as asked for or as there are."""
-        return next(self.pieces(), "")[:size]
+        head = ""
+        for piece in self.pieces():
+            head += piece
+            if len(head) >= size:
+                break
+        return head[:size]
 
     def lines(self) -> Iterator[str]:
         """Without their ends, which are those of any system. Raises ApiError (422) for a line that
         is longer than any."""
         newlines = io.IncrementalNewlineDecoder(None, translate=True)
         rest = ""
-        for piece in self.pieces():
-            *lines, rest = (rest + newlines.decode(piece)).split("\n")
-            yield from lines
-            if len(rest) > MAX_LINE:
+        for piece in chain(self.pieces(), [None]):
+            text = newlines.decode(piece or "", final=piece is None)
+            *lines, rest = (rest + text).split("\n")
+            if any(len(line) > MAX_LINE for line in (*lines, rest)):
                 refuse("unreadable-file", f"The file has a line of more than {MAX_LINE} letters.")
-        yield from (rest + newlines.decode("", final=True)).split("\n")
+            yield from lines
+        yield rest
 
 
 def _decoded(file: SealedFile, name: str, *, skip: int, says: str = "") -> Iterator[str]:
     """The text behind the first bytes, in pieces. says: for a message; without it, raises
     UnicodeDecodeError."""
     decoder = codecs.getincrementaldecoder(name)()
-    at = skip
-    for number, piece in enumerate(file.pieces()):
-        content = piece if number else piece[skip:]
+    at = 0
+    for piece in file.pieces():
+        content = piece[max(0, skip - at) :]
+        at += len(piece) - len(content)
         held = len(decoder.getstate()[0])
         try:
             text = decoder.decode(content)

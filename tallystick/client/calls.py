@@ -13,7 +13,7 @@ import random
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tallystick.common.errors import BadInputError, RefusedError, UnreachableError
@@ -116,11 +116,12 @@ def none_of_that_form() -> CheckedCode:
 @dataclass(frozen=True)
 class TryLater:
     """No verdict. why: for a person. after_s: the server asks for so much time. asked: the server
-    may have the check."""
+    may have the check. todo: what must be done first: until then no try is any use."""
 
     why: str
     after_s: float = 0.0
     asked: bool = True
+    todo: str = ""
 
 
 def read(status: int, headers: Mapping[str, str], content: bytes) -> CheckedCode | TryLater:
@@ -134,12 +135,15 @@ def read(status: int, headers: Mapping[str, str], content: bytes) -> CheckedCode
             serial=_text(value.get("serial")),
         )
     if status == 429 and value.get("reason") == THROTTLED:
-        wait = int(value.get("retry_after_s") or 0)
+        wait = value.get("retry_after_s")
+        wait = max(wait, 0) if isinstance(wait, int) else 0
         return CheckedCode(accepted=False, reason=THROTTLED, retry_after_s=wait)
-    if status >= 500 or status == 429:
-        return TryLater(f"It answers with status {status}.", _seconds(headers.get("retry-after")))
     error = value.get("error")
     error = error if isinstance(error, dict) else {}
+    if status >= 500 or status == 429:
+        said = f": {error['what']}" if error.get("what") else "."
+        after_s = _seconds(headers.get("retry-after"))
+        return TryLater(f"It answers with status {status}{said}", after_s)
     if error.get("code") == WRONG_LENGTH:
         return CheckedCode(accepted=False, reason=WRONG_LENGTH)
     raise CheckRefusedError(
@@ -148,19 +152,21 @@ def read(status: int, headers: Mapping[str, str], content: bytes) -> CheckedCode
         str(
             error.get("what") or f"The server answers with status {status}, as no Tallystick does."
         ),
-        kept=str(error.get("kept") or "No code was used."),
-        todo=str(error.get("todo") or "VerifyCall the server's URL."),
+        kept=str(error.get("kept") or "As far as can be told, no code was used."),
+        todo=str(error.get("todo") or "Check the server's URL."),
     )
 
 
 def no_answer(url: str, later: TryLater, tries: int, *, asked: bool) -> NoAnswerError:
     times = "once" if tries == 1 else f"{tries} times"
+    if later.after_s:
+        later = replace(later, why=f"{later.why} It asks for time.")
     return NoAnswerError(
         f"The server at {url} gave no answer, asked {times}. {later.why}",
         kept="The code may have been judged: if it was right, it is used up."
         if asked
         else "The server was not reached, and the code not used.",
-        todo="Refuse for now; the user tries again, with a new code.",
+        todo=later.todo or "Refuse for now; the user tries again, with a new code.",
     )
 
 

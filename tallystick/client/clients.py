@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +27,10 @@ _MOST_CONTENT = 1 << 16
 # Servers close a connection that was idle for about five seconds; one that is used at that moment
 # loses the request.
 _IDLE_S = 2.0
+_GRACE_S = 0.1  # so that the library's own word comes first
+_NOT_WHOLE = "Its answer was not whole in time."
+
+_Ask = Callable[[], CheckedCode | TryLater]
 
 
 class _Asking:
@@ -46,11 +53,24 @@ class _Asking:
             },
             "follow_redirects": False,  # the token goes nowhere else
             "limits": httpx.Limits(keepalive_expiry=_IDLE_S),
-            "verify": ssl.create_default_context(cafile=str(ca_file)) if ca_file else True,
+            "verify": _believing(ca_file) if ca_file else True,
         }
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
+
+
+def _believing(ca_file: Path) -> ssl.SSLContext:
+    """Raises BadInputError."""
+    try:
+        return ssl.create_default_context(cafile=str(ca_file))
+    except OSError as error:  # SSLError is one, too
+        why = error.strerror or str(error)
+        raise BadInputError(
+            f"{ca_file} holds no certificates that can be read: {why}.",
+            kept="No server was asked.",
+            todo="Give the certificates in PEM.",
+        ) from None
 
 
 class _Tries:
@@ -72,7 +92,7 @@ class _Tries:
         """Before the next try. Raises NoAnswerError when there is no time for one."""
         self._asked |= later.asked
         pause = max(later.after_s, self._patience.before(self._made))
-        if time.monotonic() + pause >= self._end:
+        if later.todo or time.monotonic() + pause >= self._end:
             raise calls.no_answer(self._url, later, self._made, asked=self._asked)
         return pause
 
@@ -88,8 +108,27 @@ class _Whole:
 
 
 def _in_vain(error: httpx.HTTPError) -> TryLater:
+    """What the library says itself is not shown: it could be of what was sent."""
     asked = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-    return TryLater(f"{type(error).__name__}.", asked=asked)
+    first: BaseException = error
+    while (before := first.__cause__ or first.__context__) is not None:
+        first = before
+    if isinstance(first, ssl.SSLCertVerificationError):
+        return TryLater(
+            f"Its certificate is not trusted: {first.verify_message.rstrip('.')}.",
+            asked=False,
+            todo="Give the certificate that signed the server's with --ca-file (`ca_file`), or "
+            "correct the URL.",
+        )
+    why = (isinstance(first, ssl.SSLError) and first.reason) or getattr(first, "strerror", None)
+    return TryLater(f"{type(error).__name__}{f' ({why})' if why else ''}.", asked=asked)
+
+
+def _settle(said: Future[CheckedCode | TryLater], ask: _Ask) -> None:
+    try:
+        said.set_result(ask())
+    except BaseException as error:  # it is raised where the answer is waited for
+        said.set_exception(error)
 
 
 class VerifyClient(_Asking):
@@ -147,15 +186,24 @@ class VerifyClient(_Asking):
             self._pause(tries.pause_s(said))
 
     def _try(self, check: VerifyCall, timeout_s: float) -> CheckedCode | TryLater:
+        """In a thread of its own: the library's time is that of each piece, and an answer that
+        comes byte by byte would hold whoever waits for it. Such a thread ends with the client."""
+        said: Future[CheckedCode | TryLater] = Future()
+        ask = partial(self._once, check, timeout_s)
+        threading.Thread(target=_settle, args=(said, ask), daemon=True).start()
+        try:
+            return said.result(timeout_s + _GRACE_S)
+        except TimeoutError:
+            return TryLater(_NOT_WHOLE)
+
+    def _once(self, check: VerifyCall, timeout_s: float) -> CheckedCode | TryLater:
         try:
             with self._http.stream(
                 "POST", check.path, content=check.content, headers=check.headers, timeout=timeout_s
             ) as answer:
-                whole, end = _Whole(), time.monotonic() + timeout_s
+                whole = _Whole()
                 for part in answer.iter_bytes():
                     whole.add(part)
-                    if time.monotonic() > end:  # the library's time is that of each part
-                        return TryLater("Its answer does not end.")
         except httpx.HTTPError as error:
             return _in_vain(error)
         return calls.read(answer.status_code, answer.headers, whole.content)
@@ -227,5 +275,5 @@ class AsyncVerifyClient(_Asking):
         except httpx.HTTPError as error:
             return _in_vain(error)
         except TimeoutError:
-            return TryLater("TimeoutError.")
+            return TryLater(_NOT_WHOLE)
         return calls.read(answer.status_code, answer.headers, whole.content)

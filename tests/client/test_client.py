@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import pickle
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import traceback
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -246,8 +254,11 @@ def test_the_token_goes_nowhere_in_clear(bad, token):
 
 
 @contextmanager
-def answering(*parts: bytes, hold: bool = False) -> Iterator[tuple[str, list[bytes]]]:
-    """A program on the server's port that is no server of ours: the same bytes to everybody."""
+def answering(
+    *parts: bytes, hold: bool = False, drip: bytes = b"", tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[str, list[bytes]]]:
+    """A program on the server's port that is no server of ours: the same bytes to everybody. drip:
+    again and again, for ever."""
     asked: list[bytes] = []
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -256,18 +267,26 @@ def answering(*parts: bytes, hold: bool = False) -> Iterator[tuple[str, list[byt
             while not over.is_set():
                 try:
                     peer, _ = listening.accept()
+                    if tls is not None:
+                        peer = tls.wrap_socket(peer, server_side=True)
+                except ssl.SSLError:
+                    asked.append(b"")
+                    continue
                 except OSError:
                     return
-                with peer:
+                with peer, suppress(ConnectionError):
                     asked.append(peer.recv(65536))
                     for part in parts:
                         peer.sendall(part)
+                    while drip and not over.wait(0.02):
+                        peer.sendall(drip)
                     if hold:
                         over.wait(60)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", asked
+        scheme = "http" if tls is None else "https"
+        yield f"{scheme}://localhost:{listening.getsockname()[1]}", asked
         over.set()
         listening.shutdown(socket.SHUT_RDWR)
         thread.join()
@@ -286,6 +305,8 @@ SHORT = Patience(total_s=0.6, answer_s=0.2, pause_s=0.01, longest_pause_s=0.02)
     [
         (), (b"nonsense\r\n\r\n",), (http("502 Bad Gateway"),), (http("503 Busy"),),
         (http("500 Oops", b"<html>"),), (http("200 OK", b'{"accepted": true')[:-5],),
+        (http("200 OK", b"none", "content-encoding: gzip"),), (http("429 Busy", b"<html>"),),
+        (http("503 Busy", b"", "retry-after: Wed, 21 Oct 2099 07:28:00 GMT"),),
     ],
 )  # fmt: skip
 def test_what_may_pass_is_tried_again(parts):
@@ -304,6 +325,105 @@ def test_a_server_that_says_nothing_is_not_waited_for_for_ever():
 
 
 @pytest.mark.parametrize(
+    ("begins", "drip"),
+    [
+        (b"HTTP/1.1 200 OK\r\nx: ", b"a"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"0"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n", b" "),
+    ],
+)
+@pytest.mark.parametrize("kind", ["waits", "asyncio"])
+def test_an_answer_that_comes_byte_by_byte_is_not_waited_for_for_ever(begins, drip, kind):
+    """Each byte comes in time; the answer never does."""
+
+    once = Patience(total_s=0.4, answer_s=0.4)
+
+    async def by_asyncio(url: str) -> None:
+        async with AsyncVerifyClient(url, "token", patience=once) as client:
+            await client.verify("123456", user="ann")
+
+    with answering(begins, drip=drip) as (url, asked):
+        with pytest.raises(NoAnswerError, match="not whole in time"):
+            if kind == "asyncio":
+                asyncio.run(by_asyncio(url))
+            with VerifyClient(url, "token", patience=once) as client:
+                client.verify("123456", user="ann")
+        assert asked
+
+
+def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """For `localhost`, signed by itself. → its file, and what a server does with it"""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = folder / "server.pem", folder / "server.key"
+    public.write_bytes(made.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    return public, context
+
+
+def test_a_certificate_that_is_not_trusted_is_told_at_once(tmp_path):
+    """No time is spent on asking again, and no code: nothing was sent."""
+    ca_file, tls = certificate(tmp_path)
+    yes = http("200 OK", b'{"accepted": true, "reason": "ok"}')
+    patience = Patience(total_s=60)
+    with answering(yes, tls=tls) as (url, asked):
+        with VerifyClient(url, "token", ca_file=ca_file, patience=patience) as client:
+            assert client.verify("123456", user="ann")
+        with (
+            VerifyClient(url, "token", patience=patience) as client,
+            pytest.raises(NoAnswerError) as caught,
+        ):
+            client.verify("123456", user="ann")
+        assert len(asked) == 2 and asked[1] == b""
+    error = caught.value
+    assert "not trusted" in error.what and "asked once" in error.what
+    assert "not used" in error.kept and "--ca-file" in error.todo
+
+
+def test_a_file_of_certificates_that_is_none(tmp_path):
+    (tmp_path / "ca.pem").write_text("no certificate")
+    for name in ("ca.pem", "missing.pem"):
+        with pytest.raises(BadInputError, match=name):
+            VerifyClient("https://id.example", "token", ca_file=tmp_path / name)
+
+
+@pytest.mark.parametrize("value", [b'"soon"', b"[1]", b"-3", b"null", b"true", b"1e400"])
+def test_a_time_to_wait_that_is_none(value):
+    body = b'{"accepted": false, "reason": "throttled", "retry_after_s": %s}' % value
+    said = read(429, httpx.Headers(), body)
+    assert isinstance(said, CheckedCode) and said.reason == "throttled"
+    assert said.retry_after_s in (0, 1)
+
+
+def test_why_there_was_no_answer_is_told():
+    away = http("503 Busy", b'{"error": {"what": "The database does not answer now."}}')
+    for parts, says in (
+        ((away,), "The database does not answer now."),
+        ((), "RemoteProtocolError"),
+    ):
+        with answering(*parts) as (url, _):
+            client = VerifyClient(url, "token", patience=SHORT)
+            with client, pytest.raises(NoAnswerError, match=says) as caught:
+                client.verify("123456", user="ann")
+            assert "123456" not in str(caught.value)
+    with (
+        VerifyClient("http://127.0.0.1:1", "token", patience=SHORT) as client,
+        pytest.raises(NoAnswerError, match="refused"),
+    ):
+        client.verify("123456", user="ann")
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         http("200 OK", b"<html>hello</html>"), http("200 OK", b"{}"), http("200 OK", b"[1]"),
@@ -316,9 +436,12 @@ def test_a_server_that_says_nothing_is_not_waited_for_for_ever():
 def test_what_no_server_of_ours_says_accepts_nothing(answer):
     """And a redirect is not followed: the token goes nowhere else."""
     with answering(answer) as (url, asked):
-        with VerifyClient(url, "token", patience=SHORT) as client, pytest.raises(CheckRefusedError):
+        with (
+            VerifyClient(url, "token", patience=SHORT) as client,
+            pytest.raises(CheckRefusedError) as caught,
+        ):
             client.verify("123456", user="ann")
-        assert len(asked) == 1
+        assert len(asked) == 1 and caught.value.todo == "Check the server's URL."
 
 
 @given(st.integers(100, 599), st.binary(max_size=200))
@@ -328,6 +451,27 @@ def test_no_bytes_are_taken_for_an_acceptance(status, content):
     except CheckRefusedError:
         return
     assert isinstance(said, TryLater) or not said.accepted
+
+
+@given(
+    st.integers(100, 599),
+    st.dictionaries(
+        st.sampled_from(["accepted", "reason", "retry_after_s", "error", "method", "serial"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text() | st.floats(),
+            lambda one: st.lists(one) | st.dictionaries(st.sampled_from(["code", "what"]), one),
+        )
+        | st.sampled_from(["throttled", "ok"]),
+    ),
+)
+def test_whatever_json_an_answer_is_it_is_read(status, body):
+    try:
+        said = read(status, httpx.Headers(), json.dumps(body).encode())
+    except CheckRefusedError as error:
+        assert error.todo
+        return
+    accepted = isinstance(said, CheckedCode) and said.accepted
+    assert not accepted or (status == 200 and body["accepted"] is True)
 
 
 def test_a_server_that_asks_for_time_gets_it():

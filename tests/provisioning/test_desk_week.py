@@ -46,6 +46,22 @@ def test_also_when_the_first_was_given_as_an_option(desk):
     spare.factor += 150
     both = ["--code", press(spare), "--code", press(spare)]
     assert desk.ok("desk", "return", spare.serial, *both)["skipped"] == 150
+    spare.factor += 150
+    both = ["--code", press(spare), "--code", press(spare)]
+    result = desk.run("desk", "lend", spare.serial, "ada", *both)
+    assert "in step again: 150 presses had not come to the server" in result.stderr
+    both = ["--code", press(spare), "--code", press(spare)]
+    assert "in step again" not in desk.run("desk", "return", spare.serial, *both).stderr
+
+
+def test_a_code_that_was_refused_is_told_as_what_it_was(desk):
+    """Its act is no card that was lost: "in place of loan" was said."""
+    spare = desk.spares[0]
+    spare.factor += 150
+    desk.run("desk", "lend", spare.serial, "ada", "--code", press(spare))
+    told = " ".join(desk.run("desk", "card", spare.serial).stdout.split())
+    assert "a code for a loan was refused: the card had drifted, which takes two" in told
+    assert "in place of" not in told
 
 
 def test_resynchronisation_tells_the_presses(desk):

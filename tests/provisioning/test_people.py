@@ -57,6 +57,19 @@ def test_all_are_checked_before_the_first_card(own_station, tmp_path, memory_car
     assert not memory_card.seed and memory_card.life_cycle == 1
 
 
+def test_a_name_that_no_font_prints_is_told_before_the_first_card(
+    own_station, tmp_path, memory_card
+):
+    """It does not stop the batch: a card has no name on it, and the list can be corrected until
+    its labels are printed."""
+    path = tmp_path / "people.csv"
+    path.write_text("login,name,room\nada,Ada 李,雷 4\nnobody.like.this,Łukasz Жук,\n")
+    done = own_station.run("provision", "--ports", "no", "--batch", "b", "--users", str(path))
+    assert isinstance(done.exception, RefusedError)
+    told = " ".join(done.stderr.split())
+    assert "No font here prints Ada 李 (李); 雷 4 (雷)." in told and "Łukasz" not in told
+
+
 def test_a_batch_for_a_list(own_station, tmp_path):
     make_known(own_station.settings, "grace")
     path = tmp_path / "people.csv"

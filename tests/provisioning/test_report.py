@@ -6,11 +6,13 @@ import csv
 import io
 from datetime import UTC, datetime
 
+import pytest
 from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.cli import station
 from tallystick.provisioning.journal import CardState, StationJournal
+from tallystick.provisioning.report import BatchReport, ReportEntry, as_csv, of_time
 
 
 def run(folder, *words):
@@ -53,6 +55,27 @@ def test_a_shift_as_a_table(tmp_path):
     page = tmp_path / "shift.html"
     assert run(tmp_path, "--since", since, "--until", until, "--output", str(page)).exit_code == 0
     assert "1 cards in service, 1 failed, 1 stopped half-way" in page.read_text()
+
+
+@pytest.mark.parametrize("begins", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_is_a_formula(begins):
+    """As a spreadsheet would take one, in whichever column it is."""
+    cell = f"{begins}1+1"
+    entry = ReportEntry(1_790_000_000, cell, cell, cell, cell)
+    made = as_csv(BatchReport("x", [], [entry], UTC))
+    (_, row) = csv.reader(io.StringIO(made, newline=""))
+    assert row[1:] == [f"'{cell}"] * 4
+
+
+def test_a_shift_ends_before_its_end(tmp_path):
+    """What was done at that very second is of the next one, and in one report."""
+    journal = StationJournal(tmp_path / "journal.db", who="ann", now=lambda: 1_790_000_000.0)
+    journal.note("card lent", "TS00000009", "")
+    hour = 3600
+    for since, found in ((1_790_000_000, 1), (1_790_000_000 - hour, 0)):
+        report = of_time(journal, since, since + hour)
+        assert sum(one.act == "card lent" for one in report.entries) == found
+    journal.close()
 
 
 def test_what_cannot_be_reported(tmp_path):

@@ -133,6 +133,57 @@ def test_what_cannot_be_lent_costs_no_code(desk):
     assert desk.lend(factor=0).status_code == 200
 
 
+def test_a_lost_card_in_the_hand_is_said_to_be_found_first(desk):
+    """Whoever returns it has it: "use another card" would be no help."""
+    desk.lend()
+    desk.call("PUT", f"/cards/{SPARE}/status", {"status": "lost"})
+    for act, more in (
+        ("return", {"codes": [desk.code(SPARE, 1)]}),
+        ("return", {"reason": "flat"}),
+        ("resynchronisation", {"codes": [desk.code(SPARE, 1), desk.code(SPARE, 2)]}),
+        ("loan", {"user": "bob", "codes": [desk.code(SPARE, 1)]}),
+    ):
+        error = refused(desk.post(SPARE, act, **more), "card-lost")
+        assert "found" in error["todo"] and "another" not in error["todo"], act
+    desk.call("PUT", f"/cards/{SPARE}/status", {"status": "registered"})
+    assert desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)]).json()["user"] is None
+
+
+def test_a_serial_number_is_found_in_small_letters(desk):
+    """As people type it; the audit log and every answer have it as it is registered."""
+    small, other = SPARE.lower(), OTHER.lower()
+    assert desk.shown(small)["serial"] == SPARE
+    assert desk.post(small, "loan", user="bob", codes=[desk.code(SPARE, 0)]).json()["user"] == "bob"
+    assert desk.call("PUT", f"/cards/{small}/status", {"status": "lost"}).json()["serial"] == SPARE
+    assert desk.post(small, "undo").json()["status"] == "registered"
+    desk.post(small, "replacement", by=other, codes=[desk.code(OTHER, 0)])
+    assert (desk.shown(other)["user"], desk.shown(small)["status"]) == ("bob", "lost")
+    desk.call("PUT", f"/cards/{small}/status", {"status": "registered"})
+    codes = [desk.code(SPARE, 5), desk.code(SPARE, 6)]
+    assert desk.post(small, "resynchronisation", codes=codes).json()["serial"] == SPARE
+    assert desk.post(other, "return", codes=[desk.code(OTHER, 1)]).json()["serial"] == OTHER
+    history = desk.call("GET", f"/cards/{small}/history").json()["entries"]
+    assert {"card-lent", "card-resynchronised"} <= {one["act"] for one in history}
+    admin = desk.server.admin
+    given = desk.call("PUT", f"/cards/{small}/assignment", {"user": "bob"}, admin)
+    assert given.json()["user"] == "bob"
+    assert desk.call("DELETE", f"/cards/{small}/assignment", who=admin).json()["user"] is None
+    assert desk.call("POST", f"/cards/{small}/unlock", who=admin).status_code == 204
+    assert desk.post(small, "retirement", reason="broken").json()["status"] == "retired"
+    assert desk.call("DELETE", f"/cards/{small}", who=admin).status_code == 204
+    assert {subject for _, _, subject in desk.acts()} == {SPARE, OTHER}
+
+
+def test_what_stands_there_counts_before_other_letters(desk):
+    """Other makers number in small letters, too."""
+    desk.server.card("ab1", user=None), desk.server.card("AB1", user="bob")
+    assert [desk.shown(one)["user"] for one in ("ab1", "AB1")] == [None, "bob"]
+    assert desk.call("GET", "/cards/aB1").status_code == 404  # either could be meant
+    desk.server.card("cd2", user="bob")
+    assert desk.shown("CD2")["user"] == "bob"
+    refused(desk.post("Ab9", "loan", user="bob", codes=["123456"]), "no-such-card", 404)
+
+
 def test_a_disabled_person_is_lent_nothing(desk):
     with opened(desk.server.settings) as parts, parts.database.write() as connection:
         connection.exec_driver_sql("UPDATE person SET disabled_at = 1 WHERE login = 'bob'")
@@ -198,6 +249,16 @@ def test_a_lost_card_is_replaced_in_one_call(desk):
     assert ("card-replaced", OWN) in [act[1:] for act in desk.acts()]
 
 
+def test_nobody_is_given_a_replacement_who_has_more_rights(desk):
+    """Whoever hands him a card could use it as him."""
+    with opened(desk.server.settings) as parts, parts.database.write() as connection:
+        connection.exec_driver_sql("UPDATE person SET role = 'administrator' WHERE login = 'bob'")
+    answer = desk.post(OWN, "replacement", by=SPARE, codes=[desk.code(SPARE, 0)])
+    refused(answer, "needs-more-rights", 403)
+    assert (desk.shown(OWN)["user"], desk.shown(OWN)["status"]) == ("bob", "registered")
+    assert (desk.shown(SPARE)["user"], desk.shown(SPARE)["moving_factor"]) == (None, 0)
+
+
 def test_a_lost_spare_is_replaced_for_the_rest_of_the_loan(desk):
     until = desk.lend().json()["loan_until"]
     new = desk.post(SPARE, "replacement", by=OTHER, codes=[desk.code(OTHER, 0)]).json()
@@ -243,6 +304,8 @@ def test_search_and_pages(desk):
     page = desk.call("GET", "/cards?limit=1").json()
     assert page["more"] and [card["serial"] for card in page["cards"]] == [OWN]
     assert desk.where(after=OWN) == [SPARE, OTHER]
+    for limit, more in ((2, True), (3, False), (4, False)):
+        assert desk.call("GET", f"/cards?limit={limit}").json()["more"] is more
     (bob,) = desk.call("GET", "/people?q=b").json()["people"]
     assert (bob["login"], bob["email"], bob["disabled"]) == ("bob", None, False)
 

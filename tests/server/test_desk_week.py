@@ -16,6 +16,7 @@ from tallystick.server.loans.reminders import remind
 from tallystick.server.loans.undo import UNDO_S
 from tallystick.server.messages.phrases import PHRASES
 from tallystick.server.portal import staff_cards
+from tallystick.server.serving.running import add_credential
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 from tests.server.test_desk import OTHER, OWN, SPARE, Desk, refused
@@ -107,6 +108,10 @@ def test_without_a_code_no_more_often_than_policy_says(desk, portal):
     desk.lend()
     assert desk.post(SPARE, "return", reason="flat").status_code == 200
     refused(desk.post(OTHER, "retirement", reason="broken"), "too-many", 429)
+    colleague = add_credential(desk.server.settings, "desk", "eve at the desk")
+    desk.lend(OTHER)
+    back = desk.call("POST", f"/cards/{OTHER}/return", {"reason": "flat"}, colleague)
+    assert back.status_code == 200  # each for herself: one does not use up another's
     portal.policy(desk_without_code_per_day=0)
     refused(desk.post(OTHER, "retirement", reason="broken"), "code-needed", 403)
     admin = desk.server.admin
@@ -208,11 +213,14 @@ def test_just_before_the_days_end_the_next_is_meant():
     assert end("2026-10-24T17:45") == "2026-10-25T18:00+01:00"  # the clocks go back that night
 
 
-def test_a_loan_that_is_refused_says_what_is_allowed(desk):
+def test_a_loan_that_is_refused_says_what_is_allowed(desk, portal):
     error = refused(desk.lend(until=int(desk.server.clock.now) + 400 * 3600), "bad-loan", 422)
     assert "further off than a loan may last" in error["what"] and "UTC" in error["todo"]
     assert "7 days" in error["todo"]
     assert "over already" in refused(desk.lend(until=1), "bad-loan", 422)["what"]
+    portal.policy(time_zone="Asia/Tokyo")
+    error = refused(desk.lend(until=int(desk.server.clock.now) - 1), "bad-loan", 422)
+    assert "JST is over already" in error["what"] and "JST (" in error["todo"]
 
 
 def test_two_days_are_a_loan(desk):
@@ -234,7 +242,7 @@ def test_what_the_borrower_is_told(desk, portal):
     clock.advance(UNDO_S)  # it could be undone until now
     (lent,) = mails(desk, portal, 1)
     assert f"Card {SPARE} is lent to you until " in lent["subject"] and "CE" in lent["subject"]
-    for words in ("press the button", "Help desk, room 12", "verifies nothing"):
+    for words in ("press the button", "back before then: Help desk, room 12", "verifies nothing"):
         assert words in lent["text"]
     assert look() == 0
     clock.advance(2 * 3600 + 60 - UNDO_S)
@@ -259,6 +267,32 @@ def test_a_short_loan_is_not_reminded_of_at_once_and_a_returned_one_never(desk, 
         clock.advance(3600)
         desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)])
         assert remind(parts.database, parts.ring, clock.now) == 0
+
+
+def test_nobody_is_reminded_of_a_card_that_is_lost(desk, portal):
+    """She has said so: that it is to come back is no news to her."""
+    address(desk, "bob", "bob@example.com")
+    clock = desk.server.clock
+    desk.lend(until=int(clock.now) + 3 * 3600)
+    desk.call("PUT", f"/cards/{SPARE}/status", {"status": "lost"})
+    with opened(desk.server.settings) as parts:
+        for hours in (2.5, 1):
+            clock.advance(hours * 3600)
+            assert remind(parts.database, parts.ring, clock.now) == 0
+        desk.call("PUT", f"/cards/{SPARE}/status", {"status": "registered"})
+        assert remind(parts.database, parts.ring, clock.now) == 1
+
+
+def test_each_loan_of_the_same_card_is_reminded_of(desk, portal):
+    address(desk, "bob", "bob@example.com")
+    clock = desk.server.clock
+    with opened(desk.server.settings) as parts:
+        for loan in range(2):
+            desk.lend(until=int(clock.now) + 3 * 3600, factor=2 * loan)
+            for hours in (2.5, 1):  # before the end, and after it
+                clock.advance(hours * 3600)
+                assert remind(parts.database, parts.ring, clock.now) == 1, (loan, hours)
+            desk.post(SPARE, "return", codes=[desk.code(SPARE, 2 * loan + 1)])
 
 
 def test_a_server_that_was_down_tells_late_but_not_of_last_month(desk, portal):

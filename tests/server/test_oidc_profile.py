@@ -271,8 +271,12 @@ def test_scopes_and_what_they_stand_for(portal, service, ann):
         "email_verified": True,
         "groups": ["staff", "vpn users"],
     }
-    bare = service.info(service.tokens(ann)["access_token"]).json()
-    assert set(bare) == {"sub"}
+    for scope, told in (
+        ("", set()), ("profile", {"preferred_username", "name"}), ("groups", {"groups"}),
+        ("email", {"email", "email_verified"}), ("offline_access", set()),
+    ):  # fmt: skip
+        token = service.tokens(ann, scope=f"openid {scope}".strip())["access_token"]
+        assert set(service.info(token).json()) == {"sub"} | told, scope
 
 
 def test_claims_asked_for_by_name(portal, service, ann):
@@ -480,9 +484,9 @@ def test_revocation(portal, service, ann):
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        *((path, "GET, POST") for path in ("authorize", "userinfo", "end-session")),
+        *((path, "GET, HEAD, POST") for path in ("authorize", "userinfo", "end-session")),
         *((path, "POST") for path in ("token", "par", "revoke")),
-        ("jwks", "GET"),
+        ("jwks", "GET, HEAD"),
     ],
 )
 def test_a_wrong_method_is_told_the_right_ones(service, path, allowed):
@@ -628,6 +632,10 @@ def test_nobody_else_signs_somebody_out(portal, service, ann):
         query = {"id_token_hint": token, "post_logout_redirect_uri": wrong}
         answer = ann.http.get(f"{url}?{urlencode(query)}", follow_redirects=False)
         assert answer.status_code == 400
+    other = Service(portal, "Other")  # a hint for one service, and the name of another
+    query = {"id_token_hint": token, "client_id": other.id}
+    answer = ann.http.get(f"{url}?{urlencode(query)}", follow_redirects=False)
+    assert answer.status_code == 400
     assert "code" in back(service.ask(ann, prompt="none"))
 
 
@@ -685,6 +693,26 @@ def test_services_are_listed_changed_and_removed(portal, service, ann, manage):
     assert service.info(tokens["access_token"]).status_code == 401
     assert service.ask(ann).status_code == 400
     assert json.loads(manage("list", "--json")) == []
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT action, subject, detail FROM audit WHERE action LIKE 'oidc-client-%' "
+            "ORDER BY number"
+        ).all()
+    assert {row.subject for row in rows} == {service.id}
+    assert [(row.action, json.loads(row.detail or "{}").get("changed")) for row in rows] == [
+        ("oidc-client-added", None), ("oidc-client-changed", "name, post_logout_uris"),
+        ("oidc-client-changed", "secret"), ("oidc-client-removed", None),
+    ]  # fmt: skip
+
+
+def test_a_service_that_signed_may_have_a_secret_instead(portal, ann, manage):
+    """Its keys count no longer: else neither way would be taken."""
+    public = ECKey.generate_key("P-256").as_dict(private=False)
+    signs = Service(portal, "Signs", oidc_clients.checked_jwks(json.dumps({"keys": [public]})))
+    signs.secret = json.loads(manage("secret", "Signs", "--json"))["client_secret"]
+    assert signs.tokens(ann)["access_token"]
+    (one,) = [one for one in json.loads(manage("list", "--json")) if one["name"] == "Signs"]
+    assert one["client_id"] == signs.id
 
 
 def test_what_a_service_has_can_be_taken_away(portal, service, manage):

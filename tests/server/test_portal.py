@@ -195,6 +195,18 @@ def test_a_card_is_claimed_used_and_resynchronised(portal, container_class):
     assert thief.problem == "That was not right."
 
 
+def test_a_card_is_claimed_by_its_number_in_small_letters(portal, container_class):
+    seed = register_card(portal, container_class)
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann").get("/enrol/card")
+    browser.post("/enrol/card", serial="a1")
+    browser.post("/enrol/card/a1/confirm", code=hotp(seed, 0, 6), second_code=hotp(seed, 1, 6))
+    assert "Card A1" in browser.page.text
+    browser.get("/").post("/sign-out")
+    browser.sign_in("ann").post("/second/card/A1", code=hotp(seed, 2, 6))
+    assert browser.heading == "You are signed in"
+
+
 def test_a_lost_factor_does_not_leave_the_password_alone(portal, container_class):
     seed = register_card(portal, container_class)
     boss = portal.staff("boss", "administrator")

@@ -200,6 +200,9 @@ def test_a_packet_that_comes_twice_is_judged_once(vpn, seed):
     assert answer[20] == 80  # Message-Authenticator comes first
     reply = request.CreateReply(packet=answer)
     assert request.VerifyReply(reply, answer, enforce_ma=True)
+    # Whoever heard it and sends the same bytes from elsewhere is not given that answer.
+    again = vpn.raw(data)
+    assert again is not None and again[0] == packet.AccessReject
 
 
 def test_what_is_dropped(vpn, seed):
@@ -276,6 +279,9 @@ def test_an_old_client_is_allowed_and_said_loudly(vpn, seed, caplog):
     # One that is there must be right, all the same.
     wrong = vpn.request("another secret", User_Name="ann", User_Password=PASSWORD)
     assert vpn.raw(wrong.RequestPacket(), 0.2) is None
+    # It asks for users only: Status-Server came with Message-Authenticator (RFC 5997 3).
+    assert vpn.raw(_status(vpn.request(signed=False)), 0.2) is None
+    assert vpn.raw(_status(vpn.request()))[0] == packet.AccessAccept
 
 
 @pytest.mark.parametrize(
@@ -303,6 +309,20 @@ def test_groups_of_the_user(vpn, portal, seed, attribute):
         assert (name in reply) == (name == attribute)
 
 
+@pytest.mark.parametrize("terms", [{"group_attribute": GroupAttribute.FILTER_ID}])
+@pytest.mark.parametrize("mode", [Mode.APPEND])
+def test_long_and_many_groups_keep_nobody_out(vpn, portal, seed):
+    """A packet has room for so much: the first ones, each with as much as fits, as text."""
+    groups = "\n".join(["é" * 200, *(f"group {n} {'x' * 100}" for n in range(40))])
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        connection.execute(text("UPDATE person SET groups = :g WHERE login = 'ann'"), {"g": groups})
+    request = vpn.request(User_Name="ann", User_Password=PASSWORD + hotp(seed, 2, 6))
+    data = vpn.raw(request.RequestPacket())
+    assert data is not None and data[0] == packet.AccessAccept and len(data) <= 4096
+    first, *more = request.CreateReply(packet=data)["Filter-Id"]
+    assert first == "é" * 126 and len(more) == 11
+
+
 def test_more_than_may_wait_are_dropped(vpn, portal, monkeypatch, caplog):
     """A flood takes no memory: what finds no room is dropped, and comes again."""
     release = threading.Event()
@@ -317,6 +337,9 @@ def test_more_than_may_wait_are_dropped(vpn, portal, monkeypatch, caplog):
             sock.sendto(b"x", ("127.0.0.1", vpn.port))
     release.set()
     assert caplog.text.count("are dropped") == 1
+    # And there is room again, once they are through.
+    monkeypatch.setattr(radius.RadiusServer, "_answer", lambda *_: b"room")
+    assert any(vpn.raw(b"x", 0.5) == b"room" for _ in range(40))
 
 
 CLIENTS = """

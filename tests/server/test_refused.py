@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import socket
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 from pydantic import ValidationError
@@ -23,10 +24,18 @@ from tallystick.server.rules.otp import hotp
 from tallystick.server.rules.throttle import Throttle
 from tallystick.server.services import oidc, oidc_clients, radius
 from tallystick.server.services.radius import DICTIONARY, RadiusServer
-from tallystick.server.services.radius_clients import Mode, RadiusSettings
+from tallystick.server.services.radius_clients import (
+    GroupAttribute,
+    Mode,
+    RadiusClient,
+    RadiusSettings,
+)
 from tallystick.server.signing_in import recovery, together
+from tallystick.server.signing_in.attempts import Purpose
+from tallystick.server.signing_in.login import Browser, Way
 from tallystick.server.stock import cards
 from tallystick.server.store.database import StaleError
+from tallystick.server.store.models import PersonRow
 from tallystick.server.store.models_login import OidcCode, SessionRow
 from tests.server.house import HERE, PASSWORD, refused
 from tests.server.test_portal import register_card
@@ -624,6 +633,28 @@ def test_methods_that_need_a_browser(house, vpn, monkeypatch):
     assert (reply.code, reply.message) == (
         packet.AccessReject, "None of your methods works here.",
     )  # fmt: skip
+
+
+def test_groups_are_of_the_clients_firm(house):
+    """ann of another firm is somebody else."""
+    house.person()
+    now = house.clock()
+    with house.write() as connection:
+        other = firms.add(connection, house.state.ring, "second", now=now, actor="test")
+        people.add(
+            connection, firm_id=other, login="ann", role=PersonRole.USER, email=None, now=now
+        )
+        for firm_id, group in ((1, "staff"), (other, "guests")):
+            mine = (PersonRow.firm_id == firm_id) & (PersonRow.login == "ann")
+            connection.execute(update(PersonRow).where(mine).values(groups=group))
+    for firm, group in (("default", "staff"), ("second", "guests")):
+        client = RadiusClient(
+            ip_network("127.0.0.1/32"), Secret(b"x" * 16), firm,
+            group_attribute=GroupAttribute.FILTER_ID,
+        )  # fmt: skip
+        way = Way(Purpose.RADIUS, bound="", opens=False)
+        asked = radius._Asked("ann", Browser(source="127.0.0.1", agent="RADIUS"), way)
+        assert radius._Judging(house.state, client)._accept(asked).groups == (group,)
 
 
 @pytest.mark.parametrize("mode", [Mode.APPEND])

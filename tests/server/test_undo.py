@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -9,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from tallystick.server.loans.undo import UNDO_S
 from tallystick.server.messages import outbox
 from tallystick.server.store.database import is_away
+from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser
 from tests.server.test_desk import OTHER, OWN, SPARE, Desk, refused
 from tests.server.test_desk_week import address, boss, desk, portal, settings
@@ -84,6 +88,16 @@ def test_not_by_somebody_else_not_even_an_administrator(desk):
     assert "somebody else" in refused(answer, "nothing-to-undo")["what"]
 
 
+def test_nothing_goes_back_to_someone_with_more_rights_by_now(desk):
+    """As it could not be lent to him: whoever hands a card over could use it herself."""
+    desk.lend()
+    assert desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)]).status_code == 200
+    with opened(desk.server.settings) as parts, parts.database.write() as connection:
+        connection.execute(text("UPDATE person SET role = 'administrator' WHERE login = 'bob'"))
+    refused(desk.post(SPARE, "undo"), "needs-more-rights", 403)
+    assert desk.shown(SPARE)["user"] is None
+
+
 def test_not_once_the_card_was_used_or_done_with_again(desk):
     desk.lend()
     assert desk.server.reason(desk.code(SPARE, 1), user="bob") == "ok"
@@ -130,6 +144,33 @@ def test_statistics_count_days_of_the_firm(desk, portal):
     assert made["by_actor"]["ann at the desk"] == 3
     yesterday = list(made["days"])[1]
     assert made["days"][yesterday]["lent"] == 1
+
+
+def test_a_day_of_the_statistics_is_one_of_the_firm(desk, portal):
+    """Late in UTC's day it is tomorrow in Auckland."""
+    portal.policy(time_zone="Pacific/Auckland")
+    clock = desk.server.clock
+    clock.advance((20 * 3600 - clock.now) % 86400)
+    desk.lend()
+    made = desk.call("GET", "/desk/statistics?days=1").json()
+    (day,) = made["days"]
+    assert made["days"][day]["lent"] == 1
+    assert day == datetime.fromtimestamp(clock.now, ZoneInfo("Pacific/Auckland")).date().isoformat()
+
+
+def test_what_came_back_late_is_counted_and_by_how_much(desk):
+    now = int(desk.server.clock.now)
+    desk.lend(until=now + 3600)
+    desk.server.clock.advance(3600 + 90 * 60)
+    assert desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)]).status_code == 200
+    desk.lend(factor=2, until=int(desk.server.clock.now) + 3600)
+    desk.server.clock.advance(1800)
+    assert desk.post(SPARE, "return", codes=[desk.code(SPARE, 3)]).status_code == 200
+    entries = desk.call("GET", f"/cards/{SPARE}/history").json()["entries"]
+    returned = [one["detail"] for one in entries if one["act"] == "card-returned"]
+    assert [(one["of"], one["overdue_s"]) for one in returned] == [("bob", 0), ("bob", 90 * 60)]
+    made = desk.call("GET", "/desk/statistics").json()
+    assert (made["late"], made["loan_s"]) == (1, (9000 + 1800) // 2)
 
 
 # ---- in the portal

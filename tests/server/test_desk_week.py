@@ -15,7 +15,6 @@ from tallystick.server.loans.holding import end_of_day
 from tallystick.server.loans.reminders import remind
 from tallystick.server.loans.undo import UNDO_S
 from tallystick.server.messages.phrases import PHRASES
-from tallystick.server.portal import staff_cards
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 from tests.server.test_desk import OTHER, OWN, SPARE, Desk, refused
@@ -332,18 +331,6 @@ def test_the_portal_lends_until_an_end_as_people_write_it(desk, boss, portal):
     end = datetime.fromtimestamp(desk.shown(SPARE)["loan_until"], OSLO)
     assert (end.hour, end.minute) == (17, 0)
     assert f"is lent until {end:%a} {end.day} {end:%b %Y} 17:00" in boss.page.text
-
-
-def test_the_portal_finds_by_a_part_and_says_how_many_there_are(desk, boss, monkeypatch):
-    monkeypatch.setattr(staff_cards, "PAGE", 2)
-    boss.get("/cards?q=pare")
-    assert SPARE in boss.page.text and OWN not in boss.page.text
-    boss.get("/cards?q=bo")
-    assert OWN in boss.page.text and SPARE not in boss.page.text
-    boss.get("/cards")
-    assert "1 to 2 of 3 cards are shown" in boss.page.text
-    boss.get(f"/cards?after={SPARE}")
-    assert "3 to 3 of 3 cards are shown" in boss.page.text and "The next" not in boss.page.text
 
 
 def test_the_portal_names_the_nearest_too(desk, boss):

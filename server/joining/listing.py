@@ -43,7 +43,7 @@ class PeopleOrder(StrEnum):
     MADE = "made"
 
 
-_COLUMNS: Mapping[PeopleOrder, Any] = {
+SORT_KEYS: Mapping[PeopleOrder, Any] = {
     PeopleOrder.LOGIN: PersonRow.login_key,
     PeopleOrder.NAME: func.lower(PersonRow.full_name, type_=String),
     PeopleOrder.EMAIL: func.lower(func.coalesce(PersonRow.email, ""), type_=String),
@@ -82,7 +82,7 @@ def page(
     connection: Connection, firm_id: int, asked: PeopleQuery, now: float, *, size: int = PAGE
 ) -> PeoplePage:
     wanted = _wanted(firm_id, asked, now)
-    order = Order(_COLUMNS[asked.order], PersonRow.id, asked.down)
+    order = Order(SORT_KEYS[asked.order], PersonRow.id, asked.down)
     found = page_of(
         connection,
         select(PersonRow.id).where(wanted),

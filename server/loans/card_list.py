@@ -40,7 +40,7 @@ class CardOrder(StrEnum):
     REGISTERED = "registered"
 
 
-_COLUMNS: Mapping[CardOrder, Any] = {
+SORT_KEYS: Mapping[CardOrder, Any] = {
     CardOrder.SERIAL: CardRow.serial,
     CardOrder.HOLDER: func.coalesce(PersonRow.login_key, ""),
     CardOrder.END: func.coalesce(Assignment.expires_at, LARGEST),
@@ -82,7 +82,7 @@ def page(
         query = query.where(desk.condition(Whereabouts(asked.filter.value), now))
     if asked.text:
         query = query.where(_about(asked.text))
-    order = Order(_COLUMNS[asked.order], CardRow.id, asked.down)
+    order = Order(SORT_KEYS[asked.order], CardRow.id, asked.down)
     return page_of(connection, query, order, size=size, after=asked.after, before=asked.before)
 
 

@@ -12,7 +12,12 @@ from fastapi.responses import Response
 from sqlalchemy import Connection, select
 
 from tallystick.common.errors import BadInputError
-from tallystick.common.moments import LocalTime, parse_moment
+from tallystick.common.moments import (
+    LocalTime,
+    NoSuchTimeError,
+    OtherZoneError,
+    parse_moment,
+)
 from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.rights import Right, covers
@@ -203,10 +208,9 @@ def lend(member: HandsOut, serial: str, form: Form) -> Response:
     policy, now = member.visit.firm.policy, member.visit.state.now()
     zone = ZoneInfo(policy.time_zone)
     try:
-        until = parse_moment(form.get("until", ""), LocalTime(now, zone, policy.day_ends))
-    except BadInputError as error:
-        refused = ApiError(422, "bad-loan", error.what, kept=error.kept, todo=error.todo)
-        return _cards(member, q=serial, error=refused)
+        until = _end(form.get("until", ""), LocalTime(now, zone, policy.day_ends), member)
+    except ApiError as error:
+        return _cards(member, q=serial, error=error)
     end = WordedMoment.at(until or holding.end_of_day(policy, now), zone)
     return _hand_out(
         member,
@@ -215,6 +219,22 @@ def lend(member: HandsOut, serial: str, form: Form) -> Response:
         partial(desk.lend, until=until),
         worded("Card {serial} is lent until {end}.", serial=serial, end=end),
     )
+
+
+def _end(text: str, here: LocalTime, member: Member) -> int | None:
+    """Of a loan, in words of the page's language or in English. Raises ApiError (422)."""
+    try:
+        return parse_moment(text, here, member.visit.language.value)
+    except NoSuchTimeError:
+        what = worded("The clock of {zone} is put forward over {text}.", zone=here.zone, text=text)
+        todo = worded("Give a time before or after.")
+    except OtherZoneError:
+        what = worded("{text} is in another zone than {zone} then.", zone=here.zone, text=text)
+        todo = worded("Leave the zone out.")
+    except BadInputError:
+        what = worded("“{text}” is no end of a loan.", text=text.strip())
+        todo = worded("Write tomorrow, Monday, 17:30, 3h, 2d or 2026-05-01 17:30.")
+    raise ApiError(422, "bad-loan", what, kept=NOTHING_CHANGED, todo=todo)
 
 
 @router.post("/{serial}/assign")

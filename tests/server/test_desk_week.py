@@ -333,6 +333,29 @@ def test_the_portal_lends_until_an_end_as_people_write_it(desk, boss, portal):
     assert f"is lent until {end:%a} {end.day} {end:%b %Y} 17:00" in boss.page.text
 
 
+@pytest.mark.parametrize(
+    ("language", "words", "wrong", "said"),
+    [
+        ("de", "morgen um 17 Uhr", "irgendwann", "ist kein Ende einer Leihe"),
+        ("fr", "demain à 17h", "un jour", "pas la fin d’un prêt"),
+        ("es", "mañana a las 17", "algún día", "no es el final de un préstamo"),
+    ],
+)
+def test_an_end_in_the_words_of_the_page(desk, boss, portal, language, words, wrong, said):
+    portal.policy(time_zone="Europe/Oslo")
+    boss.get("/cards").post("/language", language=language, next="/p/default/cards")
+    boss.post(f"/cards/{SPARE}/lend", user="bob", code=desk.code(SPARE, 0), until=wrong)
+    assert boss.page.status_code == 422 and said in boss.page.text
+    for odd in ("2027-03-28 2:30", "17:30 PST"):
+        boss.post(f"/cards/{SPARE}/lend", user="bob", code=desk.code(SPARE, 0), until=odd)
+        assert boss.page.status_code == 422 and odd in boss.problem
+    boss.post(f"/cards/{SPARE}/lend", user="bob", code=desk.code(SPARE, 0), until=words)
+    end = datetime.fromtimestamp(desk.shown(SPARE)["loan_until"], OSLO)
+    assert (end.hour, end.minute) == (17, 0) and end.timestamp() > desk.server.clock() + 3600
+    hint = {"de": "Montag", "fr": "lundi", "es": "lunes"}[language]
+    assert hint in boss.post(f"/cards/{SPARE}/take-back", reason="x").page.text
+
+
 def test_the_portal_names_the_nearest_too(desk, boss):
     boss.get("/cards").post(f"/cards/{SPARE}/lend", user="bbo", code=desk.code(SPARE, 0))
     assert "Did you mean bob?" in boss.page.text

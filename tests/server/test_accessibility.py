@@ -65,6 +65,8 @@ class Inspector:
         page.set_viewport_size(DESK)
         page.emulate_media(color_scheme="light")
         self._picture(name, "desk-light")
+        if page.locator("[hidden]:visible").count():
+            problems.append("something is seen that is hidden")
         if page.locator("h1").count() != 1:
             problems.append("not exactly one h1")
         heading = page.locator("h1").inner_text()
@@ -632,6 +634,21 @@ def test_pages_about_many_people(page, portal, clock, container_class, inspect):
         )
         page.get_by_role("button", name="Show what would be done").click()
         inspect(name)
+    page.goto("/p/default/people?q=user00")
+    page.get_by_label("Choose user00").check()
+    for summary in page.locator("summary").all():
+        summary.click()
+    inspect("acts on many people")
+    # Enter in a field presses none of the acts, of which the first mails an invitation.
+    page.get_by_label("How many are ticked").fill("2")
+    page.keyboard.press("Enter")
+    assert page.locator("[role=status], [role=alert]").count() == 0
+    page.get_by_role("button", name="They leave: take everything away").click()
+    page.get_by_text("another number was typed").wait_for()
+    page.goto("/p/default/cards?sort=end&down=yes")
+    for summary in page.locator("summary").all():
+        summary.click()
+    inspect("acts on many cards")
     page.goto("/p/default/people?q=user00")
     page.get_by_role("link", name="user00").click()
     for summary in page.locator("summary").all():

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from tallystick.common.errors import TallyError
 from tallystick.server.messages import outbox
 from tallystick.server.messages.http_template import TemplateGateway
+from tallystick.server.messages.modem import ModemGateway
 from tallystick.server.operating import operations
 from tallystick.server.settings import Settings
 from tallystick.server.stock.belonging import belongs
@@ -280,6 +281,9 @@ def _gateway(name: str, url: str, sender: str) -> DoctorFinding:
         return DoctorFinding(
             name, "note", f"messages go to the file {parts.path}: for development only"
         )
+    if parts.scheme == "modem":
+        said = ModemGateway.named(parts).look()
+        return DoctorFinding(name, "note", f"it answers {said}; try it: tally server message test")
     if parts.scheme == "template":
         # Read as the server reads it; what the provider says shows only when something is sent.
         parts = urlsplit(TemplateGateway(Path(parts.path), "").url)

@@ -7,10 +7,12 @@ from dataclasses import replace
 from itertools import chain
 
 import pytest
+from sqlalchemy import insert, select
 
 from tallystick.server.accounts import firms
 from tallystick.server.loans import card_list
 from tallystick.server.loans.card_list import CardFilter, CardOrder, CardQuery
+from tallystick.server.store.models import CardRow
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 from tests.server.test_desk import OTHER, OWN, SPARE, Desk
@@ -159,6 +161,8 @@ def test_many_at_once(desk, portal):
     # On all of them, or on none.
     boss.post("/cards/lost", **chosen(boss, OWN, SPARE))
     assert boss.page.status_code == 409 and desk.shown(OWN)["status"] == "registered"
+    boss.post("/cards/lost", **chosen(boss, OWN), **{"p.999999": "yes"})
+    assert boss.page.status_code == 404 and desk.shown(OWN)["status"] == "registered"
     for wrong, status in (({}, 422), ({"p.x": "yes"}, 422), ({"p.999999": "yes"}, 404)):
         assert boss.get("/cards").post("/cards/lost", **wrong).page.status_code == status
     assert boss.get("/cards").post("/cards/odd", **chosen(boss, OWN)).page.status_code == 404
@@ -194,6 +198,12 @@ def test_no_more_without_a_code_than_in_a_day_allowed(desk, portal):
 def test_cards_of_another_firm_cannot_be_ticked(desk, portal):
     with opened(desk.server.settings) as parts, parts.database.write() as connection:
         firms.add(connection, parts.ring, "acme", now=0, actor="test")
+        # A card of theirs has the same number.
+        table = CardRow.__table__
+        ours = dict(connection.execute(select(table).where(table.c.serial == OWN)).one()._mapping)
+        theirs = firms.by_name(connection, "acme").id
+        mine = {"id": None, "firm_id": theirs, "seed_fingerprint": b"x" * 32}
+        connection.execute(insert(table), ours | mine)
     boss = portal.staff("boss", "administrator")
     ours = chosen(boss, OWN)
     portal.person("carl", "administrator", firm="acme")
@@ -203,3 +213,4 @@ def test_cards_of_another_firm_cannot_be_ticked(desk, portal):
     portal.with_app(carl, "carl", totp)
     carl.get("/cards").post("/cards/lost", **ours)
     assert carl.page.status_code == 404 and desk.shown(OWN)["status"] == "registered"
+    assert "Lost: 1" not in carl.page.text and "<b>lost</b>" not in carl.get("/cards").page.text

@@ -260,7 +260,7 @@ def test_pages_of_everybody(page, portal, settings, clock, container_class, insp
     page.get_by_label("New password").fill("short")
     page.get_by_label("The same again").fill("short")
     go_on(page, "Set it")
-    page.get_by_text("fewer than 12").wait_for()
+    page.get_by_text("fewer than 8").wait_for()
     inspect("recover, reset refused")
     assert inspect.found == {}
     assert len(inspect.names) == len(set(inspect.names))

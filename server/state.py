@@ -15,7 +15,7 @@ from tallystick.server.checking.verification import Verifier
 from tallystick.server.directory.ldap_directory import LdapDirectory
 from tallystick.server.directory.settings import directories_from
 from tallystick.server.messages import outbox
-from tallystick.server.messages.gateways import gateway_from
+from tallystick.server.messages.gateways import Gateway, gateway_from
 from tallystick.server.messages.logouts import LogoutSender
 from tallystick.server.messages.outbox import Outbox
 from tallystick.server.settings import Settings
@@ -71,11 +71,7 @@ def open_state(settings: Settings) -> ServerState:
     directories = directories_of(settings)
     with database.read() as connection:
         must_belong(connection, ring)
-    gateways = {
-        channel: gateway_from(url, sender=settings.mail_from)
-        for channel, url in ((outbox.SMS, settings.sms), (outbox.EMAIL, settings.smtp))
-        if url
-    }
+    gateways = _gateways(settings)
     return ServerState(
         settings,
         ring,
@@ -97,6 +93,23 @@ def open_state(settings: Settings) -> ServerState:
         else None,
         directories,
     )
+
+
+def must_be_usable(settings: Settings) -> None:
+    """Before anything is served: what settings name is read as `open_state` will. Raises
+    BadInputError."""
+    _gateways(settings)
+    directories_of(settings)
+    breached_by(settings.breach_list)
+    if settings.audit_stream:
+        sink_from(settings.audit_stream)
+    if settings.key_metadata:
+        key_metadata.load(*settings.key_metadata, settings.clock())
+
+
+def _gateways(settings: Settings) -> dict[str, Gateway]:
+    named = ((outbox.SMS, settings.sms), (outbox.EMAIL, settings.smtp))
+    return {channel: gateway_from(url, sender=settings.mail_from) for channel, url in named if url}
 
 
 def breached_by(source: Path | str | None) -> BreachList:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 import unicodedata
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +14,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, select, update
 
+from tallystick.common.errors import BadInputError
 from tallystick.server.accounts.hashing import Hashing, at_once
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -23,7 +26,10 @@ ESTIMATED_LENGTH = 72
 GUESSES = 10**8
 # RFC 9106's second recommended option: 64 MiB, three passes; one lane, so that one log-in does
 # not take every core.
+_HASH_LINE = re.compile(rb"[0-9A-F]{40}(:[0-9]+)?\s*")
 HASHER = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=1)
+
+log = logging.getLogger(__name__)
 
 
 class BreachList(Protocol):
@@ -59,13 +65,39 @@ class SmallBreachList:
 
 class HashListFile:
     """A sorted file of upper-case SHA-1 hashes, one a line, `:count` after it or not: the form in
-    which lists of breached passwords are published. Searched by bisection, never loaded."""
+    which lists of breached passwords are published. Searched by bisection, never loaded. While it
+    cannot be read, as when a newer one takes its place, the short list counts alone."""
 
     def __init__(self, path: Path) -> None:
+        """Raises BadInputError for a file that is not there, or is none of hashes."""
+        try:
+            with path.open("rb") as file:
+                first = file.readline(100)
+        except OSError as error:
+            raise BadInputError(
+                f"The list of breached passwords {path} cannot be read: {error.strerror}.",
+                todo="Name one that is there in TALLY_SERVER_BREACH_LIST.",
+            ) from None
+        if not _HASH_LINE.fullmatch(first):
+            raise BadInputError(
+                f"{path} is no list of breached passwords: its first line is no SHA-1 hash.",
+                todo="Give one hash a line, in capital letters and in order, as such lists are "
+                "published.",
+            )
         self._path = path
+        self._short = SmallBreachList()
 
     def has(self, password: str) -> bool:
+        if self._short.has(password):
+            return True
         wanted = hashlib.sha1(password.encode(), usedforsecurity=False).hexdigest().upper().encode()
+        try:
+            return self._finds(wanted)
+        except OSError as error:
+            log.warning("the list of breached passwords cannot be read: %s", error.strerror)
+            return False
+
+    def _finds(self, wanted: bytes) -> bool:
         with self._path.open("rb") as file:
             low, high = 0, file.seek(0, 2)
             while low < high:

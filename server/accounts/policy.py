@@ -108,7 +108,7 @@ class FirmPolicy(BaseModel):
     sends_per_address_per_hour: Count = 6
     sends_per_source_per_hour: Count = 60
     # passwords, sessions
-    password_min_length: Annotated[int, Field(ge=8, le=128)] = 12
+    password_min_length: Annotated[int, Field(ge=8, le=128)] = 8
     password_min_length_alone: Annotated[int, Field(ge=8, le=128)] = 15
     password_max_failures: Annotated[int, Field(ge=3, le=100)] = 10
     sign_in_failures_per_source: Annotated[int, Field(ge=10, le=100_000)] = 100

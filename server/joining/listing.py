@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, String, exists, func, or_, select
 
 from tallystick.server.accounts import people
 from tallystick.server.accounts.people import KnownPerson
@@ -15,6 +15,7 @@ from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.loans.holding import CardStatus
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
 from tallystick.server.store.models_login import Factor
+from tallystick.server.store.paging import Order, page_of
 
 PAGE = 50
 
@@ -42,10 +43,10 @@ class PeopleOrder(StrEnum):
     MADE = "made"
 
 
-_COLUMNS: Mapping[PeopleOrder, Any] = {
+SORT_KEYS: Mapping[PeopleOrder, Any] = {
     PeopleOrder.LOGIN: PersonRow.login_key,
-    PeopleOrder.NAME: func.lower(PersonRow.full_name),
-    PeopleOrder.EMAIL: func.lower(func.coalesce(PersonRow.email, "")),
+    PeopleOrder.NAME: func.lower(PersonRow.full_name, type_=String),
+    PeopleOrder.EMAIL: func.lower(func.coalesce(PersonRow.email, ""), type_=String),
     PeopleOrder.ROLE: PersonRow.role,
     PeopleOrder.MADE: PersonRow.created_at,
 }
@@ -54,44 +55,55 @@ _COLUMNS: Mapping[PeopleOrder, Any] = {
 @dataclass(frozen=True)
 class PeopleQuery:
     """text: part of a login, a name, an address, or the serial number of a card that somebody has.
-    page: from 1."""
+    after, before: marks of `PeoplePage`."""
 
     text: str = ""
     filter: PeopleFilter = PeopleFilter.ALL
     order: PeopleOrder = PeopleOrder.LOGIN
     down: bool = False
-    page: int = 1
+    after: str = ""
+    before: str = ""
 
 
 @dataclass(frozen=True)
 class PeoplePage:
-    """page: the one that there is, where another was asked for."""
+    """first, last, total: of how many these are which. earlier, later: marks of the pages beside
+    this one."""
 
     people: list[KnownPerson]
     total: int
-    page: int
-    pages: int
+    first: int
+    last: int
+    earlier: str
+    later: str
 
 
 def page(
     connection: Connection, firm_id: int, asked: PeopleQuery, now: float, *, size: int = PAGE
 ) -> PeoplePage:
-    wanted = (PersonRow.firm_id == firm_id) & _filters(int(now))[asked.filter]()
-    if asked.text:
-        wanted &= _about(asked.text)
-    total = connection.scalar(select(func.count()).select_from(PersonRow).where(wanted)) or 0
-    pages = max(1, -(-total // size))
-    number = min(max(1, asked.page), pages)
-    column = _COLUMNS[asked.order]
-    query = (
-        select(PersonRow.id)
-        .where(wanted)
-        .order_by(column.desc() if asked.down else column.asc(), PersonRow.id)
-        .limit(size)
-        .offset((number - 1) * size)
+    wanted = _wanted(firm_id, asked, now)
+    order = Order(SORT_KEYS[asked.order], PersonRow.id, asked.down)
+    found = page_of(
+        connection,
+        select(PersonRow.id).where(wanted),
+        order,
+        size=size,
+        after=asked.after,
+        before=asked.before,
     )
-    ids = connection.scalars(query).all()
-    return PeoplePage([people.get(connection, firm_id, one) for one in ids], total, number, pages)
+    shown = [people.get(connection, firm_id, row.id) for row in found.rows]
+    return PeoplePage(shown, found.total, found.first, found.last, found.earlier, found.later)
+
+
+def count(connection: Connection, firm_id: int, which: PeopleFilter, now: float) -> int:
+    """How many a filter shows."""
+    wanted = _wanted(firm_id, PeopleQuery(filter=which), now)
+    return connection.scalar(select(func.count()).select_from(PersonRow).where(wanted)) or 0
+
+
+def _wanted(firm_id: int, asked: PeopleQuery, now: float) -> ColumnElement[bool]:
+    wanted = (PersonRow.firm_id == firm_id) & _filters(int(now))[asked.filter]()
+    return wanted & _about(asked.text) if asked.text else wanted
 
 
 def _about(text: str) -> ColumnElement[bool]:

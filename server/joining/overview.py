@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, func, or_, select
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.joining import listing
-from tallystick.server.joining.listing import PeopleFilter, PeopleQuery
+from tallystick.server.joining.listing import PeopleFilter
 from tallystick.server.loans import desk, holding
 from tallystick.server.loans.desk import Whereabouts
 from tallystick.server.store.models import (
@@ -108,7 +108,7 @@ def of_firm(connection: Connection, firm: KnownFirm, caller: Caller, now: float)
 
 
 def _count(connection: Connection, firm: KnownFirm, one: PeopleFilter, now: float) -> int:
-    return listing.page(connection, firm.id, PeopleQuery(filter=one), now, size=1).total
+    return listing.count(connection, firm.id, one, now)
 
 
 def _method(amr: str) -> str:
@@ -131,7 +131,7 @@ def _by_method(connection: Connection, firm: KnownFirm, now: float) -> dict[str,
         )
         .group_by(Factor.kind)
     )
-    found = dict(connection.execute(query).tuples().all())
+    found = dict(connection.execute(query).all())
     holders = connection.scalar(
         select(func.count(func.distinct(Assignment.person_id)))
         .join(PersonRow, PersonRow.id == Assignment.person_id)
@@ -169,4 +169,4 @@ def _failing(connection: Connection, firm: KnownFirm) -> dict[str, int]:
         .where(MessageRow.firm_id == firm.id, MessageRow.tries > 0)
         .group_by(MessageRow.channel)
     )
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())

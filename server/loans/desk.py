@@ -54,7 +54,7 @@ def listed(
     if where is not None:
         query = query.where(_CONDITIONS[where](int(now)))
     if text:
-        part = f"%{_escaped(text)}%"
+        part = f"%{escaped(text)}%"
         query = query.where(
             CardRow.serial.ilike(part, escape="\\")
             | PersonRow.login.ilike(part, escape="\\")
@@ -126,7 +126,7 @@ _CONDITIONS: dict[Whereabouts, Any] = {
 }
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 

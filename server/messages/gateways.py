@@ -1,4 +1,4 @@
-"""Ways out for messages: SMS (HTTP, SMPP, a file for development) and e-mail (SMTP)."""
+"""Ways out for messages: SMS (HTTP, SMPP, a modem, a file for development) and e-mail (SMTP)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from tallystick.common.errors import BadInputError, UnreachableError
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.mails import NO_FACE, MailFace, mail
+from tallystick.server.messages.modem import ModemGateway, parts_of
 
 TIMEOUT_S = 10.0  # for one answer
 DEADLINE_S = 30.0  # for one message
@@ -46,8 +47,8 @@ class Gateway(Protocol):
 
 def gateway_from(url: str, *, sender: str) -> Gateway:
     """The gateway that a URL names: file:///path, http(s)://…, template:///path/of/a.toml,
-    smpp://user:password@host:port, smtp://host:port, smtps://user:password@host. Raises
-    BadInputError."""
+    smpp://user:password@host:port, modem:///dev/ttyUSB0, smtp://host:port,
+    smtps://user:password@host. Raises BadInputError."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         return FileSink(Path(parts.path))
@@ -55,13 +56,15 @@ def gateway_from(url: str, *, sender: str) -> Gateway:
         return HttpGateway(parts)
     if parts.scheme == "template":
         return _Template(TemplateGateway(Path(parts.path), sender))
+    if parts.scheme == "modem":
+        return _Modem(ModemGateway.named(parts))
     if parts.scheme == "smpp":
         return SmppGateway(parts, sender)
     if parts.scheme in ("smtp", "smtps"):
         return SmtpGateway(parts, sender)
     raise BadInputError(
         f"Messages cannot be sent by {parts.scheme!r}.",
-        todo="Use file:, http:, https:, template:, smpp:, smtp: or smtps:.",
+        todo="Use file:, http:, https:, template:, smpp:, modem:, smtp: or smtps:.",
     )
 
 
@@ -73,6 +76,16 @@ class _Template:
 
     def send(self, letter: Letter) -> str:
         return self._gateway.send(letter.to, letter.text, TIMEOUT_S)
+
+
+class _Modem:
+    """A modem of one's own."""
+
+    def __init__(self, modem: ModemGateway) -> None:
+        self._modem = modem
+
+    def send(self, letter: Letter) -> str:
+        return self._modem.send(letter.to, letter.text)
 
 
 class FileSink:
@@ -127,7 +140,6 @@ class SmppGateway:
     def send(self, letter: Letter) -> str:
         import smpplib.client  # noqa: PLC0415
         import smpplib.exceptions  # noqa: PLC0415
-        import smpplib.gsm  # noqa: PLC0415
         from smpplib import consts  # noqa: PLC0415
 
         client = smpplib.client.Client(
@@ -145,7 +157,7 @@ class SmppGateway:
         try:
             client.connect()
             client.bind_transmitter(system_id=self._user, password=self._password)
-            parts, coding, kind = smpplib.gsm.make_parts(letter.text)
+            parts, coding, kind = parts_of(letter.text)
             for number, part in enumerate(parts, start=1):
                 client.send_message(
                     source_addr_ton=consts.SMPP_TON_ALNUM,

@@ -4,21 +4,21 @@ In the language that each has chosen, or in the firm's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from tallystick.common.moments import day_in_words, in_words
 from tallystick.server.accounts import factors
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import Letter
-from tallystick.server.messages.phrases import PHRASES, Phrases
 from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.wording.catalogue import say
 from tallystick.server.wording.languages import SPOKEN, Language, spoken
+from tallystick.server.wording.worded import WordedDay, WordedMoment, counted, worded
 
 BETWEEN = "\n\n– – –\n\n"
 
@@ -49,21 +49,30 @@ class Sender:
     def firm(self) -> str:
         return self.policy.display_name or self.name
 
-    def when(self, seconds: int, language: Language) -> str:
-        return in_words(seconds, ZoneInfo(self.policy.time_zone), language.value)
+    def when(self, seconds: int) -> WordedMoment:
+        return WordedMoment.at(seconds, ZoneInfo(self.policy.time_zone))
 
-    def desk(self, phrases: Phrases) -> str:
+    @property
+    def desk(self) -> str:
         """Where cards are handed out."""
-        return self.policy.desk_contact or phrases.help_desk.format(firm=self.firm)
+        return self.policy.desk_contact or worded("the help desk of {firm}", firm=self.firm)
+
+
+Paragraph = Sequence[str]
+"""Sentences; those that are empty are left out."""
 
 
 @dataclass(frozen=True)
 class _Text:
-    """One message in one language. short: as an SMS."""
+    """One message, to be said in any language. short: as an SMS."""
 
     subject: str
-    body: str
-    short: str
+    paragraphs: Sequence[Paragraph]
+    short: str = ""
+
+    def body(self, language: Language) -> str:
+        parts = ((say(one, language) for one in part if one) for part in self.paragraphs)
+        return "\n\n".join(" ".join(part) for part in parts)
 
 
 def handed_over(
@@ -78,17 +87,47 @@ def handed_over(
     lost: str = "",
 ) -> None:
     """until: None: for good. lost: the card that it is given for."""
-
-    def text(language: Language, say: Phrases) -> _Text:
-        known = {"serial": serial, "firm": sender.firm, "desk": sender.desk(say)}
-        known["given"] = say.in_place_of.format(lost=lost) if lost else ""
-        if until is not None:
-            known["end"] = sender.when(until, language)
-        said = say.assigned if until is None else say.lent
-        parts = [said.first, say.use, said.back, say.not_yours]
-        body = "\n\n".join(part.format(**known) for part in parts) + f"\n\n{sender.firm}"
-        return _Text(said.subject.format(**known), body, said.short.format(**known))
-
+    firm, desk = sender.firm, sender.desk
+    instead = ""
+    if lost:
+        instead = worded("It replaces {lost}, which verifies nothing any more.", lost=lost)
+    use = worded(
+        "How to use it: when a sign-in page asks for a code, press the button of the card and type "
+        "the digits on its display. Each code is good once; press again, when the display is dark, "
+        "for the next one. Give the card and its codes to nobody."
+    )
+    not_yours = worded("You did not get this card? Tell {desk} at once.", desk=desk)
+    if until is None:
+        first = worded(
+            "The card {serial} was assigned to you. It is yours until further notice.",
+            serial=serial,
+        )
+        back = worded("If it is lost or broken, tell {desk} at once.", desk=desk)
+        text = _Text(
+            worded("Your card {serial}", serial=serial),
+            ([first, instead], [use], [back], [not_yours]),
+            worded(
+                "{firm}: card {serial} is assigned to you. Lost? Tell {desk}.",
+                firm=firm, serial=serial, desk=desk,
+            ),
+        )  # fmt: skip
+    else:
+        end = sender.when(until)
+        first = worded(
+            "The card {serial} was lent to you, until {end}. After that it verifies nothing.",
+            serial=serial, end=end,
+        )  # fmt: skip
+        back = worded(
+            "Bring it back before then: {desk}. If it is lost, tell them at once.", desk=desk
+        )
+        text = _Text(
+            worded("Card {serial} is lent to you until {end}", serial=serial, end=end),
+            ([first, instead], [use], [back], [not_yours]),
+            worded(
+                "{firm}: card {serial} is lent to you until {end}. Return: {desk}.",
+                firm=firm, serial=serial, end=end, desk=desk,
+            ),
+        )  # fmt: skip
     _send(connection, ring, sender, person, text, now)
 
 
@@ -104,16 +143,35 @@ def about_end(
     over: bool,
 ) -> None:
     """over: the loan has ended; else it ends soon."""
-
-    def text(language: Language, say: Phrases) -> _Text:
-        known = {
-            "serial": serial, "firm": sender.firm, "desk": sender.desk(say),
-            "end": sender.when(until, language),
-        }  # fmt: skip
-        said = say.overdue if over else say.ends_soon
-        body = "\n\n".join((said.first, said.back)).format(**known) + f"\n\n{sender.firm}"
-        return _Text(said.subject.format(**known), body, said.short.format(**known))
-
+    firm, desk, end = sender.firm, sender.desk, sender.when(until)
+    if over:
+        first = worded(
+            "The loan of card {serial} was over {end}. It verifies nothing since then.",
+            serial=serial, end=end,
+        )  # fmt: skip
+        back = worded("Bring it back: {desk}. If it is lost, tell them at once.", desk=desk)
+        text = _Text(
+            worded("Card {serial} is overdue", serial=serial),
+            ([first], [back]),
+            worded(
+                "{firm}: card {serial} is overdue since {end}. Return: {desk}.",
+                firm=firm, serial=serial, end=end, desk=desk,
+            ),
+        )  # fmt: skip
+    else:
+        first = worded(
+            "The loan of card {serial} ends {end}. After that it verifies nothing.",
+            serial=serial, end=end,
+        )  # fmt: skip
+        back = worded("Bring it back before then, or ask for a longer loan: {desk}.", desk=desk)
+        text = _Text(
+            worded("Bring card {serial} back until {end}", serial=serial, end=end),
+            ([first], [back]),
+            worded(
+                "{firm}: the loan of card {serial} ends {end}. Return: {desk}.",
+                firm=firm, serial=serial, end=end, desk=desk,
+            ),
+        )  # fmt: skip
     _send(connection, ring, sender, person, text, now)
 
 
@@ -127,12 +185,25 @@ def pool_short(
     left: int,
 ) -> None:
     """To whoever has more cards made."""
-    known = {"firm": sender.firm, "left": left, "minimum": sender.policy.desk_pool_minimum}
-    said = [PHRASES[language].pool_short for language in sender.policy.languages]
-    subject, body = said[0][0], BETWEEN.join(text for _, text in said)
-    letter = Letter(
-        sender.policy.desk_pool_notice_to, subject.format(**known), body.format(**known)
+    first = counted(
+        "The pool of {firm} has {count} card left; {minimum} should be there.",
+        "The pool of {firm} has {count} cards left; {minimum} should be there.",
+        left,
+        firm=sender.firm,
+        minimum=sender.policy.desk_pool_minimum,
     )
+    text = _Text(
+        counted(
+            "{firm}: {count} card is left in the pool",
+            "{firm}: {count} cards are left in the pool",
+            left,
+            firm=sender.firm,
+        ),
+        ([first, worded("Have more made, or ask for those that are overdue.")],),
+    )
+    languages = sender.policy.languages
+    body = BETWEEN.join(text.body(one) for one in languages)
+    letter = Letter(sender.policy.desk_pool_notice_to, say(text.subject, languages[0]), body)
     outbox.post(connection, ring, firm_id=firm_id, channel=outbox.EMAIL, letter=letter, now=now)
 
 
@@ -147,7 +218,22 @@ def invited(
     until: int,
 ) -> None:
     """To the firm's address of a new person, and to no other. until: seconds since 1970."""
-    _to_firms_address(connection, ring, sender, person, now, "invited", link=link, until=until)
+    made = worded(
+        "{firm} has made an account for you. Your login name is {login}. With this link you choose "
+        "a password, and a second way to prove that it is you:",
+        firm=sender.firm, login=person.login,
+    )  # fmt: skip
+    text = _Text(
+        worded("{firm}: set up your account", firm=sender.firm),
+        (
+            [_hello(person)],
+            [made],
+            [link],
+            [worded("It is good once, until {end}. Give it to nobody.", end=sender.when(until))],
+            [worded("You did not expect this? Tell {desk}.", desk=sender.desk)],
+        ),
+    )
+    _to_firms_address(connection, ring, sender, person, text, now)
 
 
 def reminded(
@@ -160,7 +246,27 @@ def reminded(
     link: str,
 ) -> None:
     """To somebody without a second factor."""
-    _to_firms_address(connection, ring, sender, person, now, "reminded", link=link)
+    only = worded(
+        "Your account {login} has a password only. Whoever finds that out can get in.",
+        login=person.login,
+    )
+    day, asked = sender.policy.second_factor_from, ""
+    if day is not None and now < sender.policy.asked_from_s():
+        asked = worded("From {day} on a second factor is asked for.", day=WordedDay.of(day))
+    text = _Text(
+        worded("{firm}: add a second way to sign in", firm=sender.firm),
+        (
+            [_hello(person)],
+            [only, asked, worded("Add a second factor; it takes two minutes:")],
+            [link],
+            [worded("If you need help: {desk}.", desk=sender.desk)],
+        ),
+    )
+    _to_firms_address(connection, ring, sender, person, text, now)
+
+
+def _hello(person: KnownPerson) -> str:
+    return worded("Hello {name},", name=person.full_name or person.login)
 
 
 def _to_firms_address(
@@ -168,35 +274,20 @@ def _to_firms_address(
     ring: ServerKeyRing,
     sender: Sender,
     person: KnownPerson,
+    text: _Text,
     now: float,
-    which: str,
-    *,
-    link: str,
-    until: int | None = None,
 ) -> None:
-    texts = []
-    subject = ""
-    day = sender.policy.second_factor_from
-    for language in _languages(person, sender.policy):
-        say = PHRASES[language]
-        known = {
-            "firm": sender.firm,
-            "desk": sender.desk(say),
-            "login": person.login,
-            "name": person.full_name or person.login,
-            "link": link,
-            "end": sender.when(until, language) if until is not None else "",
-            "day": day_in_words(day, language.value) if day else "",
-        }
-        title, parts = getattr(say, which)
-        soon = day is not None and now < sender.policy.asked_from_s()
-        known["asked"] = say.asked_from.format(**known) if soon else ""
-        subject = subject or title.format(**known)
-        texts.append("\n\n".join(part.format(**known) for part in parts))
-    letter = Letter(person.email or "", subject, BETWEEN.join(texts) + f"\n\n{sender.firm}")
+    languages = _languages(person, sender.policy)
+    letter = Letter(
+        person.email or "", say(text.subject, languages[0]), _body(sender, text, languages)
+    )
     outbox.post(
         connection, ring, firm_id=person.firm_id, channel=outbox.EMAIL, letter=letter, now=now
     )
+
+
+def _body(sender: Sender, text: _Text, languages: Sequence[Language]) -> str:
+    return BETWEEN.join(f"{text.body(one)}\n\n{sender.firm}" for one in languages)
 
 
 def _send(
@@ -204,21 +295,21 @@ def _send(
     ring: ServerKeyRing,
     sender: Sender,
     person: KnownPerson,
-    text: Callable[[Language, Phrases], _Text],
+    text: _Text,
     now: float,
 ) -> None:
     """To the firm's address of the person and to every enrolled one; where there is none, to the
     telephone. In the person's language; or a mail in each of the firm's, an SMS in the first."""
     languages = _languages(person, sender.policy)
-    said = [text(language, PHRASES[language]) for language in languages]
     enrolled: dict[MethodKind, list[str]] = {MethodKind.EMAIL: [], MethodKind.SMS: []}
     for factor in factors.of_person(connection, person.id):
         if factor.kind in enrolled:
             enrolled[factor.kind].append(factor.secret(ring).decode())
     mail = dict.fromkeys([*([person.email] if person.email else []), *enrolled[MethodKind.EMAIL]])
-    body = BETWEEN.join(one.body for one in said)
-    letters = [(outbox.EMAIL, Letter(to, said[0].subject, body)) for to in mail]
+    subject, body = say(text.subject, languages[0]), _body(sender, text, languages)
+    letters = [(outbox.EMAIL, Letter(to, subject, body)) for to in mail]
     if not letters:
-        letters = [(outbox.SMS, Letter(to, "", said[0].short)) for to in enrolled[MethodKind.SMS]]
+        short = say(text.short, languages[0])
+        letters = [(outbox.SMS, Letter(to, "", short)) for to in enrolled[MethodKind.SMS]]
     for channel, one in letters:
         outbox.post(connection, ring, firm_id=person.firm_id, channel=channel, letter=one, now=now)

@@ -96,9 +96,11 @@ def run(
     """Serve the API until interrupted. Prints the URL when it is ready to be used."""
     from tallystick.server.serving import logs
     from tallystick.server.serving.running import listen, serve, url_of
+    from tallystick.server.state import must_be_usable
 
     logs.set_up(as_json=log_json)
     settings = settings_from(db, key_file)
+    must_be_usable(settings)
     sock = listen(host, port)
     sock.listen(128)
     url = url_of(sock)

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from tallystick.common.errors import TallyError
 from tallystick.server.messages import outbox
 from tallystick.server.messages.http_template import TemplateGateway
+from tallystick.server.messages.modem import ModemGateway
 from tallystick.server.operating import operations
 from tallystick.server.settings import Settings
 from tallystick.server.stock.belonging import belongs
@@ -280,21 +281,24 @@ def _gateway(name: str, url: str, sender: str) -> DoctorFinding:
         return DoctorFinding(
             name, "note", f"messages go to the file {parts.path}: for development only"
         )
+    if parts.scheme == "modem":
+        said = ModemGateway.named(parts).look()
+        return DoctorFinding(name, "note", f"it answers {said}; try it: tally server message test")
     if parts.scheme == "template":
         # Read as the server reads it; what the provider says shows only when something is sent.
         parts = urlsplit(TemplateGateway(Path(parts.path), "").url)
     port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
     host = parts.hostname or ""
+    there = f"{parts.scheme}://{host}:{port} answers"
     if parts.scheme in ("smtp", "smtps"):
         _greet(parts, host, port, sender)
-    else:
-        with socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S) as sock:
-            if parts.scheme == "https":
-                with ssl.create_default_context().wrap_socket(sock, server_hostname=host):
-                    pass
-    return DoctorFinding(
-        name, "ok", f"{parts.scheme}://{host}:{port} answers; try it: tally server message test"
-    )
+        return DoctorFinding(name, "ok", f"{there}; try it: tally server message test")
+    with socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S) as sock:
+        if parts.scheme == "https":
+            with ssl.create_default_context().wrap_socket(sock, server_hostname=host):
+                pass
+    # Whether it takes our name and our messages only a message tells, and that may cost money.
+    return DoctorFinding(name, "note", f"{there}; whether it takes any: tally server message test")
 
 
 def _greet(parts: SplitResult, host: str, port: int, sender: str) -> None:

@@ -23,12 +23,22 @@ from tallystick.server.api.access import state_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.portal.account import context_for, note
 from tallystick.server.portal.service_asking import KEPT
-from tallystick.server.portal.web import SESSION, AMember, AnyVisit, Form, Member, Visit
+from tallystick.server.portal.web import (
+    LANGUAGE,
+    SERVICE_LANGUAGE,
+    SESSION,
+    AMember,
+    AnyVisit,
+    Form,
+    Member,
+    Visit,
+)
 from tallystick.server.services import oidc, oidc_clients, oidc_requests
 from tallystick.server.services.oidc import AuthRequest, RequestError, with_query
 from tallystick.server.services.oidc_clients import Client, TokenError
 from tallystick.server.signing_in import second
 from tallystick.server.store import signing_keys
+from tallystick.server.wording.languages import Language, preferred, spoken
 from tallystick.server.wording.worded import counted
 
 router = APIRouter(prefix="/p/{firm}")
@@ -64,7 +74,24 @@ def authorize(visit: AnyVisit) -> Response:
             request = oidc.check_request(connection, visit.firm.id, query, repeated)
         except RequestError as error:
             return RedirectResponse(error.url, status_code=303)
-    return _authorize(visit, request, query, kept)
+    language = _language_of_service(visit, query)
+    response = _authorize(visit, request, query, kept)
+    stays = response.headers["location"].startswith(visit.base + "/")
+    if language is not None and stays:
+        visit.set_cookie(response, SERVICE_LANGUAGE, language.value)
+    elif visit.cookie(SERVICE_LANGUAGE):
+        visit.drop_cookie(response, SERVICE_LANGUAGE)
+    return response
+
+
+def _language_of_service(visit: Visit, query: Mapping[str, str]) -> Language | None:
+    """In which the service speaks with this person (`ui_locales`): pages follow it until she is
+    back there, unless she has chosen one herself."""
+    language = preferred(query.get("ui_locales", ""))
+    own = spoken(visit.session.person.language) if visit.session else None
+    if language is not None and own is None and spoken(visit.cookie(LANGUAGE)) is None:
+        visit.request.state.language = language  # also for what goes wrong
+    return language
 
 
 @router.post("/oidc/authorize")

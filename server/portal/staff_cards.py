@@ -2,42 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from sqlalchemy import Connection, func, or_, select, true
+from sqlalchemy import Connection, select
 
 from tallystick.common.errors import BadInputError
-from tallystick.common.moments import LocalTime, parse_moment
+from tallystick.common.moments import (
+    LocalTime,
+    NoSuchTimeError,
+    OtherZoneError,
+    parse_moment,
+)
 from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.rights import Right, covers
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.loans import desk, holding, undo
-from tallystick.server.loans.desk import Whereabouts
+from tallystick.server.loans import card_list, desk, holding, undo
+from tallystick.server.loans.card_list import CardFilter, CardOrder, CardQuery
 from tallystick.server.loans.holding import CardStatus
 from tallystick.server.methods.typed import typed_codes
+from tallystick.server.portal import many
+from tallystick.server.portal.many import ManyAct
 from tallystick.server.portal.web import Form, Member, staff
 from tallystick.server.signing_in import together
 from tallystick.server.stock import cards
-from tallystick.server.store.models import Assignment, CardRow, PersonRow
+from tallystick.server.store.models import CardRow
 from tallystick.server.wording.worded import WordedMoment, worded
 
 router = APIRouter(prefix="/p/{firm}/cards")
 
-PAGE = 100
-PLACE_WORDS = {
-    "": worded("all cards"),
-    Whereabouts.POOL: worded("in stock"),
-    Whereabouts.ASSIGNED: worded("assigned for good"),
-    Whereabouts.LENT: worded("lent"),
-    Whereabouts.OVERDUE: worded("overdue"),
-    Whereabouts.LOST: worded("lost"),
-    Whereabouts.RETIRED: worded("retired"),
+FILTER_WORDS = {
+    CardFilter.ALL: worded("all cards"),
+    CardFilter.POOL: worded("in stock"),
+    CardFilter.ASSIGNED: worded("assigned for good"),
+    CardFilter.LENT: worded("lent"),
+    CardFilter.OVERDUE: worded("overdue"),
+    CardFilter.LOST: worded("lost"),
+    CardFilter.RETIRED: worded("retired"),
+    CardFilter.LOCKED: worded("locked by wrong codes"),
+}
+SORTS = (
+    (CardOrder.SERIAL, worded("Serial number")),
+    (CardOrder.HOLDER, worded("Login name")),
+    (CardOrder.END, worded("End of the loan")),
+    (CardOrder.USED, worded("Last used")),
+    (CardOrder.REGISTERED, worded("Registered")),
+)
+ACTS = {
+    "take-back": ManyAct(worded("Take back"), Right.HAND_OUT_CARDS, reason=True),
+    "lost": ManyAct(worded("Lost"), Right.HAND_OUT_CARDS),
+    "found": ManyAct(worded("Found"), Right.HAND_OUT_CARDS),
+    "unlock": ManyAct(worded("Lift lock-out"), Right.LIFT_LOCKOUT),
+    "retire": ManyAct(worded("Retire for good"), Right.RETIRE_CARDS, counted=True, reason=True),
 }
 STATUS_WORDS = {"lost": worded("lost"), "retired": worded("retired")}
 SeesCards = Annotated[Member, Depends(staff(Right.SEE_CARDS))]
@@ -48,69 +69,137 @@ Lifts = Annotated[Member, Depends(staff(Right.SEE_CARDS, Right.LIFT_LOCKOUT))]
 
 @router.get("")
 def cards_page(
-    member: SeesCards, q: str = "", after: str = "", where: Whereabouts | Literal[""] = ""
+    member: SeesCards,
+    q: str = "",
+    where: CardFilter = CardFilter.ALL,
+    sort: CardOrder = CardOrder.SERIAL,
+    down: str = "",
+    after: str = "",
+    before: str = "",
 ) -> Response:
-    return _cards(member, q=q[:64], after=after[:64], where=where or None)
+    return _show(member, CardQuery(q[:255].strip(), where, sort, bool(down), after, before))
 
 
 def _cards(
-    member: Member,
-    *,
-    q: str = "",
-    after: str = "",
-    where: Whereabouts | None = None,
-    error: ApiError | None = None,
-    notice: str | None = None,
+    member: Member, *, q: str = "", error: ApiError | None = None, notice: str | None = None
 ) -> Response:
-    """q: part of a serial number, or of the login or address of whoever has it."""
+    """After an act on one card."""
+    return _show(member, CardQuery(q), error=error, notice=notice)
+
+
+def _show(
+    member: Member, asked: CardQuery, *, error: ApiError | None = None, notice: str | None = None
+) -> Response:
     visit = member.visit
-    found = or_(
-        *(
-            column.ilike(f"%{_escaped(q)}%", escape="\\")
-            for column in (CardRow.serial, PersonRow.login, PersonRow.email, PersonRow.full_name)
-        )
-    )
-    of_firm = (CardRow.firm_id == visit.firm.id) & (found if q else true())
-    if where is not None:
-        of_firm &= desk.condition(where, visit.state.now())
-    joined = (
-        select(CardRow.serial, CardRow.status, CardRow.last_used_at, CardRow.blocked_until)
-        .add_columns(PersonRow.login, Assignment.expires_at)
-        .outerjoin(Assignment, Assignment.card_id == CardRow.id)
-        .outerjoin(PersonRow, PersonRow.id == Assignment.person_id)
-        .where(of_firm)
-    )
-    query = joined.where(CardRow.serial > after).order_by(CardRow.serial).limit(PAGE)
     with visit.state.database.read() as connection:
-        rows = connection.execute(query).all()
-        shown = [row.serial for row in rows]
-        undoable = undo.open_for(connection, _actor(member), shown, visit.state.now())
-        total = connection.execute(select(func.count()).select_from(joined.subquery())).scalar_one()
-        before = (
-            total
-            - connection.execute(
-                select(func.count()).select_from(joined.where(CardRow.serial > after).subquery())
-            ).scalar_one()
-        )
+        now = visit.state.now()
+        found = card_list.page(connection, visit.firm.id, asked, now)
+        shown = [row.serial for row in found.rows]
+        undoable = undo.open_for(connection, _actor(member), shown, now)
     return visit.render(
         "cards.html",
         status=error.status if error else 200,
         error=error,
         notice=notice,
-        cards=rows,
+        found=found,
+        asked=asked,
         undoable=undoable,
-        q=q,
-        where=where or "",
-        places=PLACE_WORDS,
+        filters=FILTER_WORDS,
+        sorts=SORTS,
+        acts=many.open_to(member, ACTS),
+        link=_linker(asked),
         statuses=STATUS_WORDS,
-        now=int(visit.state.now()),
-        total=total,
-        before=before,
+        now=int(now),
     )
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+def _linker(asked: CardQuery) -> Callable[..., str]:
+    return many.linker(
+        {
+            "q": asked.text, "where": asked.filter, "sort": asked.order,
+            "down": "yes" if asked.down else "",
+        }
+    )  # fmt: skip
+
+
+@router.post("/{act}")
+def on_many(member: SeesCards, act: str, form: Form) -> Response:
+    """An act on all cards that were ticked: on all of them, or on none. Each can be taken back
+    alone, as if it had been done alone."""
+    state = member.visit.state
+    try:
+        chosen = many.chosen(member, ACTS, act, form)
+        work, reason = _acts(member)[act], many.why(form, act)
+
+        def each(connection: Connection) -> None:
+            for serial in _serials(connection, member, chosen):
+                work(connection, serial, reason)
+
+        state.database.run(each)
+    except ApiError as error:
+        return _cards(member, error=error)
+    state.outbox.wake()
+    return _cards(
+        member, notice=worded("{act}: {number}.", act=ACTS[act].words, number=len(chosen))
+    )
+
+
+def _serials(connection: Connection, member: Member, chosen: Sequence[int]) -> list[str]:
+    """In their order, which is that in which they are locked. Raises ApiError (404)."""
+    query = select(CardRow.serial).where(
+        CardRow.firm_id == member.visit.firm.id, CardRow.id.in_(chosen)
+    )
+    found = list(connection.scalars(query.order_by(CardRow.serial)))
+    if len(found) != len(chosen):
+        raise ApiError(
+            404,
+            "no-such-card",
+            "A card that was ticked is not there any more.",
+            kept=NOTHING_CHANGED,
+            todo="Look at the list anew.",
+        )
+    return found
+
+
+Work = Callable[[Connection, str, str], object]
+
+
+def _acts(member: Member) -> dict[str, Work]:
+    """connection, serial number, reason → done, or an ApiError is raised"""
+    ring, policy = member.visit.state.ring, member.visit.firm.policy
+    actor, now = _actor(member), member.visit.state.now()
+
+    def undoably(word: str, act: Callable[[Connection, str, str], Any]) -> Work:
+        return lambda connection, serial, reason: undo.undoable(
+            connection, actor, [serial], word, now, lambda: act(connection, serial, reason)
+        )
+
+    def without_code(act: Callable[..., Any]) -> Work:
+        return undoably(
+            act.__name__,
+            lambda connection, serial, reason: act(
+                connection, ring, actor, serial,
+                codes=None, reason=reason, policy=policy, now=now,
+            ),
+        )  # fmt: skip
+
+    def status(word: str, which: CardStatus) -> Work:
+        return undoably(
+            word,
+            lambda connection, serial, _reason: holding.set_status(
+                connection, ring, actor, serial, status=which, now=now
+            ),
+        )
+
+    return {
+        "take-back": without_code(desk.take_back),
+        "retire": without_code(desk.retire),
+        "lost": status("lost", CardStatus.LOST),
+        "found": status("found", CardStatus.REGISTERED),
+        "unlock": lambda connection, serial, _reason: holding.unlock(
+            connection, ring, actor, serial, now=now
+        ),
+    }
 
 
 @router.post("/{serial}/lend")
@@ -119,10 +208,9 @@ def lend(member: HandsOut, serial: str, form: Form) -> Response:
     policy, now = member.visit.firm.policy, member.visit.state.now()
     zone = ZoneInfo(policy.time_zone)
     try:
-        until = parse_moment(form.get("until", ""), LocalTime(now, zone, policy.day_ends))
-    except BadInputError as error:
-        refused = ApiError(422, "bad-loan", error.what, kept=error.kept, todo=error.todo)
-        return _cards(member, q=serial, error=refused)
+        until = _end(form.get("until", ""), LocalTime(now, zone, policy.day_ends), member)
+    except ApiError as error:
+        return _cards(member, q=serial, error=error)
     end = WordedMoment.at(until or holding.end_of_day(policy, now), zone)
     return _hand_out(
         member,
@@ -131,6 +219,22 @@ def lend(member: HandsOut, serial: str, form: Form) -> Response:
         partial(desk.lend, until=until),
         worded("Card {serial} is lent until {end}.", serial=serial, end=end),
     )
+
+
+def _end(text: str, here: LocalTime, member: Member) -> int | None:
+    """Of a loan, in words of the page's language or in English. Raises ApiError (422)."""
+    try:
+        return parse_moment(text, here, member.visit.language.value)
+    except NoSuchTimeError:
+        what = worded("The clock of {zone} is put forward over {text}.", zone=here.zone, text=text)
+        todo = worded("Give a time before or after.")
+    except OtherZoneError:
+        what = worded("{text} is in another zone than {zone} then.", zone=here.zone, text=text)
+        todo = worded("Leave the zone out.")
+    except BadInputError:
+        what = worded("“{text}” is no end of a loan.", text=text.strip())
+        todo = worded("Write tomorrow, Monday, 17:30, 3h, 2d or 2026-05-01 17:30.")
+    raise ApiError(422, "bad-loan", what, kept=NOTHING_CHANGED, todo=todo)
 
 
 @router.post("/{serial}/assign")

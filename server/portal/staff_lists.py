@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
 from tallystick.server.accounts import people
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.accounts.rights import Right
-from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.errors import ApiError
 from tallystick.server.joining import helping, keeping, leaving, listing, overview
 from tallystick.server.joining.keeping import PersonWish, Ways
 from tallystick.server.joining.listing import PeopleFilter, PeopleOrder, PeopleQuery
+from tallystick.server.portal import many
+from tallystick.server.portal.many import ManyAct
 from tallystick.server.portal.plots import bars
 from tallystick.server.portal.staff import ChangesPeople, HelpsPeople, SeesPeople, ways_of
 from tallystick.server.portal.web import Form, Member
 from tallystick.server.signing_in import inviting
-from tallystick.server.wording.worded import counted, worded
+from tallystick.server.wording.worded import worded
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -37,13 +37,20 @@ FILTER_WORDS = {
     PeopleFilter.DIRECTORY: worded("kept by a directory"),
     PeopleFilter.DISABLED: worded("disabled"),
 }
-ACT_WORDS = {
-    "invite": worded("Mail an invitation"),
-    "end-sessions": worded("Sign them out everywhere"),
-    "disable": worded("Disable"),
-    "enable": worded("Enable"),
-    "leave": worded("They leave: take everything away"),
+ACTS = {
+    "invite": ManyAct(worded("Mail an invitation"), Right.CHANGE_PEOPLE),
+    "end-sessions": ManyAct(worded("Sign them out everywhere"), Right.HELP_PEOPLE),
+    "disable": ManyAct(worded("Disable"), Right.CHANGE_PEOPLE),
+    "enable": ManyAct(worded("Enable"), Right.CHANGE_PEOPLE),
+    "leave": ManyAct(worded("They leave: take everything away"), Right.CHANGE_PEOPLE, counted=True),
 }
+SORTS = (
+    (PeopleOrder.LOGIN, worded("Login name")),
+    (PeopleOrder.NAME, worded("Name")),
+    (PeopleOrder.EMAIL, worded("E-mail")),
+    (PeopleOrder.ROLE, worded("Role")),
+    (PeopleOrder.MADE, worded("Made")),
+)
 
 
 @router.get("/people")
@@ -53,9 +60,11 @@ def people_page(
     show: PeopleFilter = PeopleFilter.ALL,
     sort: PeopleOrder = PeopleOrder.LOGIN,
     down: str = "",
-    page: int = Query(default=1, ge=1, le=1_000_000),
+    after: str = "",
+    before: str = "",
 ) -> Response:
-    return show_people(member, PeopleQuery(q[:255].strip(), show, sort, bool(down), page))
+    asked = PeopleQuery(q[:255].strip(), show, sort, bool(down), after, before)
+    return show_people(member, asked)
 
 
 def show_people(
@@ -77,29 +86,19 @@ def show_people(
         asked=asked,
         roles=list(PersonRole),
         filters=FILTER_WORDS,
-        acts=ACT_WORDS,
+        acts=many.open_to(member, ACTS),
         link=_linker(asked),
-        sorts=[
-            (PeopleOrder.LOGIN, worded("Login name")),
-            (PeopleOrder.NAME, worded("Name")),
-            (PeopleOrder.EMAIL, worded("E-mail")),
-            (PeopleOrder.ROLE, worded("Role")),
-            (PeopleOrder.MADE, worded("Made")),
-        ],
+        sorts=SORTS,
     )
 
 
 def _linker(asked: PeopleQuery) -> Callable[..., str]:
-    """Words of an address that leads to the same list, but for what is named."""
-
-    def link(**other: object) -> str:
-        values: dict[str, object] = {
+    return many.linker(
+        {
             "q": asked.text, "show": asked.filter, "sort": asked.order,
-            "down": "yes" if asked.down else "", "page": 1,
-        } | other  # fmt: skip
-        return "?" + urlencode({name: str(value) for name, value in values.items() if value})
-
-    return link
+            "down": "yes" if asked.down else "",
+        }
+    )  # fmt: skip
 
 
 @router.post("/people")
@@ -120,28 +119,12 @@ def add_person(member: ChangesPeople, form: Form) -> Response:
 
 
 @router.post("/people/many/{act}")
-def many(member: HelpsPeople, act: str, form: Form) -> Response:
-    """An act on all who were chosen: on all of them, or on none."""
+def on_many(member: HelpsPeople, act: str, form: Form) -> Response:
+    """An act on all who were ticked: on all of them, or on none."""
     state = member.visit.state
     try:
-        chosen = _chosen(form)
-        work = _acts(member).get(act)
-        if work is None:
-            raise ApiError(404, "no-such-act", "There is no such act.", kept=NOTHING_CHANGED)
-        if act != "end-sessions" and Right.CHANGE_PEOPLE not in member.visit.rights():
-            raise ApiError(403, "no-right", "Your role does not allow this.", kept=NOTHING_CHANGED)
-        if act == "leave" and form.get("count", "").strip() != str(len(chosen)):
-            raise ApiError(
-                422,
-                "not-confirmed",
-                counted(
-                    "{count} was chosen, and another number was typed.",
-                    "{count} were chosen, and another number was typed.",
-                    len(chosen),
-                ),
-                kept=NOTHING_CHANGED,
-                todo="Choose them anew, and type how many they are.",
-            )
+        chosen = many.chosen(member, ACTS, act, form)
+        work = _acts(member)[act]
         with state.database.write() as connection:
             for number in chosen:
                 work(connection, ways_of(member), number)
@@ -149,18 +132,8 @@ def many(member: HelpsPeople, act: str, form: Form) -> Response:
         return show_people(member, error=error)
     state.outbox.wake()
     return show_people(
-        member, notice=worded("{act}: {number}.", act=ACT_WORDS[act], number=len(chosen))
+        member, notice=worded("{act}: {number}.", act=ACTS[act].words, number=len(chosen))
     )
-
-
-def _chosen(form: Form) -> list[int]:
-    """Raises ApiError (422) for nobody."""
-    found = [int(one[2:]) for one in form if re.fullmatch(r"p\.[0-9]{1,9}", one)]
-    if not found:
-        raise ApiError(
-            422, "nobody", "Nobody was chosen.", kept=NOTHING_CHANGED, todo="Tick some people."
-        )
-    return found
 
 
 Act = Callable[[Connection, Ways, int], object]

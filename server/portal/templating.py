@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -39,6 +39,11 @@ def local_time(seconds: int | None, zone: str) -> str:
     if seconds is None:
         return say(worded("never"))
     return in_words(seconds, ZoneInfo(zone), _language())
+
+
+def local_day(seconds: int, zone: str) -> str:
+    """The day of a time, in the firm's time zone, in the language that is spoken."""
+    return day(datetime.fromtimestamp(seconds, ZoneInfo(zone)).date())
 
 
 def last_used(seconds: int | None, zone: str) -> str:
@@ -93,7 +98,7 @@ TEMPLATES.install_gettext_callables(  # type: ignore[attr-defined]
 )
 TEMPLATES.filters["said"] = say
 for name, function in (
-    ("local_time", local_time), ("last_used", last_used), ("day", day),
+    ("local_time", local_time), ("local_day", local_day), ("last_used", last_used), ("day", day),
     ("iso_day", iso_day), ("short_day", short_day), ("shown", shown),
     ("at_hand", at_hand), ("in_short", in_short), ("language", _language),
 ):  # fmt: skip

@@ -31,9 +31,18 @@ from tallystick.server.uploads import received
 from tallystick.server.wording.languages import Language, in_language, speaking, spoken
 from tallystick.server.wording.worded import worded
 
-SESSION, ATTEMPT, RECOVERY, DEVICE, KNOWN, CSRF, LANGUAGE = (
+SESSION, ATTEMPT, RECOVERY, DEVICE, KNOWN, CSRF, LANGUAGE, SERVICE_LANGUAGE = (
     f"tally_{name}"
-    for name in ("session", "attempt", "recovery", "device", "known", "csrf", "language")
+    for name in (
+        "session",
+        "attempt",
+        "recovery",
+        "device",
+        "known",
+        "csrf",
+        "language",
+        "service-language",
+    )
 )
 LANGUAGE_DAYS = 365
 ROLE_WORDS = {

@@ -41,6 +41,7 @@ from tallystick.server.store.models_login import (
     OidcLogout,
     SessionRow,
 )
+from tallystick.server.wording.languages import SPOKEN
 
 CODE_LIFE_S = 60
 AGAIN_LIFE_S = 3600
@@ -585,6 +586,7 @@ def discovery(issuer: str) -> dict[str, Any]:
         "acr_values_supported": list(ACR),
         "code_challenge_methods_supported": ["S256"],
         "claims_parameter_supported": True,
+        "ui_locales_supported": [one.value for one in SPOKEN],
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
         "authorization_response_iss_parameter_supported": False,

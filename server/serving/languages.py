@@ -6,12 +6,13 @@ from http.cookies import CookieError, SimpleCookie
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tallystick.server.portal.web import LANGUAGE
+from tallystick.server.portal.web import LANGUAGE, SERVICE_LANGUAGE
 from tallystick.server.wording.languages import Language, asked_for, in_language, spoken
 
 
 class AskedLanguage:
-    """By the choice that it keeps of an earlier page, or by its Accept-Language."""
+    """By the choice that it keeps of an earlier page, by what the service that sent it here
+    asks for, or by its Accept-Language."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -31,6 +32,9 @@ def _asked(scope: Scope) -> Language | None:
         cookies.load(headers.get(b"cookie", b"").decode("latin-1"))
     except CookieError:
         cookies.clear()
-    kept = cookies.get(LANGUAGE)
-    chosen = spoken(kept.value) if kept else None
-    return chosen or asked_for(headers.get(b"accept-language", b"").decode("latin-1"))
+    for name in (LANGUAGE, SERVICE_LANGUAGE):
+        kept = cookies.get(name)
+        chosen = spoken(kept.value) if kept else None
+        if chosen is not None:
+            return chosen
+    return asked_for(headers.get(b"accept-language", b"").decode("latin-1"))

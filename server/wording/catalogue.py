@@ -12,9 +12,9 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-from tallystick.common.moments import in_words
+from tallystick.common.moments import day_in_words, in_words
 from tallystick.server.wording.languages import Language, speaking
-from tallystick.server.wording.worded import Worded, WordedMoment
+from tallystick.server.wording.worded import Worded, WordedDay, WordedMoment
 
 FOLDER = Path(__file__).parent / "catalogues"
 
@@ -43,6 +43,8 @@ def say(text: str, language: Language | None = None) -> str:
     chosen = translations(language)
     if isinstance(text, WordedMoment):
         return in_words(text.seconds, text.zone, (language or Language.ENGLISH).value)
+    if isinstance(text, WordedDay):
+        return day_in_words(text.day, (language or Language.ENGLISH).value)
     if not isinstance(text, Worded):
         return chosen.gettext(text) if text else ""
     making = text.making
@@ -53,7 +55,9 @@ def say(text: str, language: Language | None = None) -> str:
     if not making.values:
         return said
     values = {
-        name: say(value, language) if isinstance(value, Worded | WordedMoment) else value
+        name: say(value, language)
+        if isinstance(value, Worded | WordedMoment | WordedDay)
+        else value
         for name, value in making.values.items()
     }
     return said.format(**values)

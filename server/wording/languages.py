@@ -50,6 +50,13 @@ def asked_for(accepted: str) -> Language | None:
     return max(wanted, key=lambda choice: choice[0])[1] if wanted else None
 
 
+def preferred(tags: str) -> Language | None:
+    """The first of a service's `ui_locales` that there is (OpenID Connect Core 3.1.2.1): tags with
+    spaces between, the most wanted first."""
+    own = (spoken(tag.split("-")[0].lower()) for tag in tags.split()[:MOST_CHOICES])
+    return next((one for one in own if one is not None), None)
+
+
 def speaking() -> Language | None:
     """The language of what is being made now; None: nobody has said."""
     return _speaking.get()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import date, tzinfo
 from typing import Any
 
-from tallystick.common.moments import in_words
+from tallystick.common.moments import day_in_words, in_words
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,19 @@ class WordedMoment(str):
         moment = cls(in_words(seconds, zone))
         moment.seconds, moment.zone = seconds, zone
         return moment
+
+
+class WordedDay(str):
+    """A day in English, as `day_in_words` has it; `catalogue.say` says it in another language."""
+
+    __slots__ = ("day",)
+    day: date
+
+    @classmethod
+    def of(cls, day: date) -> WordedDay:
+        made = cls(day_in_words(day))
+        made.day = day
+        return made
 
 
 def worded(message: str, /, **values: Any) -> Worded:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.moment_words import in_english
 
 EXAMPLES = "`today`, `tomorrow`, `Monday`, `17:30`, `5pm`, `90m`, `3h`, `2d` or `2026-05-01 17:30`"
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -25,6 +26,14 @@ _SPAN = re.compile(r"(?:in )?((?:\d{1,4} ?[a-z]+ ?)+)(\d{1,2})?")
 _PART = re.compile(r"(\d{1,4}) ?([a-z]+)")
 _CLOCK = re.compile(r"(\d{1,2})(?:[:.](\d{2}))?(?::(\d{2}))?(?: ?(a\.?m\.?|p\.?m\.?)(?= |$))?")
 _WORD_TIMES = {"noon": time(12), "midday": time(12), "midnight": time(0)}
+
+
+class NoSuchTimeError(BadInputError):
+    """A time that the clock skips on that day."""
+
+
+class OtherZoneError(BadInputError):
+    """Another zone than the firm has at that moment."""
 
 
 def now() -> float:
@@ -71,18 +80,20 @@ class OwnZone(tzinfo):
         return "this computer's time zone"
 
 
-def parse_moment(text: str, here: LocalTime) -> int | None:
+def parse_moment(text: str, here: LocalTime, language: str = "en") -> int | None:
     """What a person wrote: → seconds since 1970; None for nothing, or `day`: the end of the firm's
-    working day, which the server knows.
+    working day, which the server knows. language: whose words are read beside English ones.
 
     Days are days of the calendar: `2d` is the same time of day, whatever the clock does between.
-    Hours and minutes are what passes. Raises BadInputError, also for a time that the clock skips.
+    Hours and minutes are what passes. Raises BadInputError; NoSuchTimeError for a time that the
+    clock skips, OtherZoneError.
     """
-    said = " ".join(text.lower().replace(",", " ").split())
+    english = in_english(text, language, here.local.date()).strip()
+    said = " ".join(english.lower().replace(",", " ").split())
     if said in ("", "day", "the day", "end of day"):
         return None
     for read in (_exact, _span, _day_and_time):
-        found = read(said, text.strip(), here)
+        found = read(said, english, here)
         if found is not None:
             return found
     raise BadInputError(
@@ -379,7 +390,7 @@ def _at(
     if not real:
         if not strict:
             return None
-        raise BadInputError(
+        raise NoSuchTimeError(
             f"There is no {clock:%H:%M} on {day:%a} {day.day} {day:%b %Y} in {here.zone}: "
             "clocks are put forward over it.",
             kept="Nothing was changed.",
@@ -390,7 +401,7 @@ def _at(
         if not real and not strict:
             return None
         if not real:
-            raise BadInputError(
+            raise OtherZoneError(
                 f"It is not {zone} in {here.zone} then, but {zone_name(sides[0])}.",
                 kept="Nothing was changed.",
                 todo="Leave the zone out.",

@@ -28,8 +28,8 @@ def here(now: str, zone: ZoneInfo = OSLO) -> LocalTime:
     return LocalTime(moment.timestamp(), zone, time(18))
 
 
-def end_of(text: str, now: str, zone: ZoneInfo = OSLO) -> str:
-    found = parse_moment(text, here(now, zone))
+def end_of(text: str, now: str, zone: ZoneInfo = OSLO, language: str = "en") -> str:
+    found = parse_moment(text, here(now, zone), language)
     assert found is not None
     return datetime.fromtimestamp(found, UTC).astimezone(zone).isoformat(timespec="minutes")
 
@@ -76,6 +76,94 @@ def end_of(text: str, now: str, zone: ZoneInfo = OSLO) -> str:
 )
 def test_as_people_write_them(text, end):
     assert end_of(text, "2026-05-01T12:00").startswith(end)
+
+
+# The first of May 2026 is a Friday.
+@pytest.mark.parametrize(
+    ("language", "text", "end"),
+    [
+        ("de", "heute", "01T18:00"),
+        ("de", "Morgen", "02T18:00"),
+        ("de", "morgen um 9 Uhr", "02T09:00"),
+        ("de", "übermorgen", "03T18:00"),
+        ("de", "übermorgen, 8.30 Uhr", "03T08:30"),
+        ("de", "17 Uhr", "01T17:00"),
+        ("de", "17 Uhr 30", "01T17:30"),
+        ("de", "bis Montag", "04T18:00"),
+        ("de", "am Mo. um 8:15", "04T08:15"),
+        ("de", "Di", "05T18:00"),
+        ("de", "nächsten Mittwoch 17.30 Uhr", "06T17:30"),
+        ("de", "So 3. Mai 17:30", "03T17:30"),
+        ("de", "in 2 Tagen", "03T12:00"),
+        ("de", "3 Std.", "01T15:00"),
+        ("de", "3h", "01T15:00"),
+        ("de", "90 Minuten", "01T13:30"),
+        ("de", "1 Woche", "08T12:00"),
+        ("de", "Mittag", "02T12:00"),
+        ("de", "monday", "04T18:00"),
+        ("de", "tomorrow 5pm", "02T17:00"),
+        ("de", "2026-05-04T08:00", "04T08:00"),
+        ("de", "2026-05-04 8 Uhr", "04T08:00"),
+        ("fr", "aujourd’hui", "01T18:00"),
+        ("fr", "demain", "02T18:00"),
+        ("fr", "demain à 9 h", "02T09:00"),
+        ("fr", "demain 17h", "02T17:00"),
+        ("fr", "demain 17h30", "02T17:30"),
+        ("fr", "après-demain", "03T18:00"),
+        ("fr", "17h30", "01T17:30"),
+        ("fr", "à 17h", "01T17:00"),
+        ("fr", "3h", "01T15:00"),
+        ("fr", "3h30", "01T15:30"),
+        ("fr", "dans 17 h", "02T05:00"),
+        ("fr", "jusqu’à lundi", "04T18:00"),
+        ("fr", "mar. 17:30", "05T17:30"),
+        ("fr", "lundi prochain à 8h", "04T08:00"),
+        ("fr", "dim. 3 mai 17:30", "03T17:30"),
+        ("fr", "dimanche 3 mai à 17 h", "03T17:00"),
+        ("fr", "2 jours", "03T12:00"),
+        ("fr", "2 j", "03T12:00"),
+        ("fr", "une heure", None),
+        ("es", "hoy", "01T18:00"),
+        ("es", "mañana", "02T18:00"),
+        ("es", "mañana a las 9", "02T09:00"),
+        ("es", "pasado mañana", "03T18:00"),
+        ("es", "a las 17:30", "01T17:30"),
+        ("es", "a las 5 de la tarde", "01T17:00"),
+        ("es", "hasta el lunes", "04T18:00"),
+        ("es", "mar 17:30", "05T17:30"),
+        ("es", "miércoles", "06T18:00"),
+        ("es", "el lunes que viene", "04T18:00"),
+        ("es", "domingo 3 de mayo de 2026", "03T18:00"),
+        ("es", "dentro de 3 horas", "01T15:00"),
+        ("es", "2 días", "03T12:00"),
+        ("es", "17h", None),
+        ("fr", "17h", None),
+        ("fr", "mañana", None),
+        ("de", "demain", None),
+        ("en", "morgen", None),
+        ("nb", "tomorrow", "02T18:00"),
+        ("de", "Fr", "08T18:00"),
+        ("de", "ma", None),
+        ("de", "24 Uhr", None),
+    ],
+)
+def test_in_the_words_of_other_languages(language, text, end):
+    if end is None:
+        with pytest.raises(BadInputError):
+            end_of(text, "2026-05-01T12:00", language=language)
+    else:
+        found = end_of(text, "2026-05-01T12:00", language=language)
+        assert found.startswith(f"2026-05-{end}"), found
+
+
+@pytest.mark.parametrize("language", ["de", "fr", "es"])
+@pytest.mark.parametrize("month", range(1, 13))
+def test_months_and_days_of_other_languages(language, month):
+    place = here("2026-01-01T00:00")
+    for day in range(1, 8):
+        moment = datetime(2026, month, day, 17, 30, tzinfo=OSLO)
+        shown = in_words(moment.timestamp(), OSLO, language)
+        assert parse_moment(shown, place, language) == moment.timestamp(), shown
 
 
 @pytest.mark.parametrize(
@@ -131,11 +219,13 @@ def test_weekday_and_zone_are_shown():
 @given(
     st.integers(1_577_880_000, 2_050_000_000),
     st.sampled_from(["Europe/Lisbon", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]),
+    st.sampled_from(["en", "de", "fr", "es"]),
 )
-def test_what_is_shown_can_be_typed_again(moment, zone):
+def test_what_is_shown_can_be_typed_again(moment, zone, language):
     place = LocalTime(1_777_629_600, ZoneInfo(zone), time(18))
     minute = moment // 60 * 60
-    assert parse_moment(in_words(minute, place.zone), place) == minute
+    shown = in_words(minute, place.zone, language)
+    assert parse_moment(shown, place, language) == minute
 
 
 def test_a_date_that_is_another_weekday_is_refused():

@@ -99,6 +99,7 @@ def test_never_in_clear_over_a_network(url):
 
 
 def test_what_the_setting_names(monkeypatch, tmp_path):
+    (tmp_path / "list.txt").write_text(f"{sha1(LEAKED)}:7\r\n")
     kinds = (
         ("https://ranges.example/range/", BreachedRanges),
         (str(tmp_path / "list.txt"), HashListFile),
@@ -108,6 +109,24 @@ def test_what_the_setting_names(monkeypatch, tmp_path):
         monkeypatch.setenv("TALLY_SERVER_BREACH_LIST", text)
         found = settings_from(f"sqlite:///{tmp_path / 's.db'}", Path(tmp_path / "k")).breach_list
         assert isinstance(breached_by(found), kind)
+
+
+def test_a_file_that_is_no_list_is_told_at_the_start(tmp_path, caplog):
+    """Else every new password failed, or none did."""
+    file = tmp_path / "list.txt"
+    with pytest.raises(BadInputError, match="cannot be read"):
+        HashListFile(file)
+    for content in ("", "password\n", f"{sha1(LEAKED).lower()}:7\n", f"{sha1(LEAKED)}0\n"):
+        file.write_text(content)
+        with pytest.raises(BadInputError, match="no list of breached"):
+            HashListFile(file)
+    hashes = sorted(sha1(one) for one in ("a", "b", LEAKED, "c"))
+    file.write_text("".join(f"{one}:{number}\r\n" for number, one in enumerate(hashes)))
+    found = HashListFile(file)
+    assert all(found.has(one) for one in (LEAKED, "a", "password123")) and not found.has("d")
+    file.unlink()  # as for a moment, when a newer list is put in its place
+    assert found.has("password123") and not found.has(LEAKED)
+    assert "cannot be read" in caplog.text and LEAKED not in caplog.text
 
 
 def test_choosing_a_password(service, settings, clock, tmp_path, monkeypatch):

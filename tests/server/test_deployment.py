@@ -85,6 +85,17 @@ def test_the_units_are_sound_and_shut_in(tmp_path):
     assert f"{exposure(folder / 'tallystick.service')} of 10" in guide
 
 
+def test_a_modem_is_all_that_is_opened(tmp_path):
+    usual = (written(tmp_path) / "tallystick.service").read_text()
+    assert "PrivateDevices=yes" in usual and "Device" not in usual.replace("PrivateDevices", "")
+    other = written(tmp_path / "other", "--sms", "modem:///dev/ttyUSB0?baud=9600")
+    opened = (other / "tallystick.service").read_text()
+    assert "DevicePolicy=closed\nDeviceAllow=/dev/ttyUSB0 rw\n" in opened
+    assert "PrivateDevices" not in opened and "SupplementaryGroups=dialout" in opened
+    if needs.systemd_analyze.here():
+        assert exposure(other / "tallystick.service") <= MOST_EXPOSED + 0.5
+
+
 def test_the_server_runs_under_the_units_filter(tmp_path):
     """Its system calls, without memory that is written and executed: a code is hashed, the
     database is copied, and the service manager is told."""

@@ -224,6 +224,25 @@ def test_reminders(house):
     assert reminding.remind_due(house.state) == 0
 
 
+def test_each_is_written_to_in_the_language_that_was_chosen(house):
+    house.policy(reminder_days=1, languages=["de", "nb"])
+    for login, language in (("ann", "fr"), ("bob", "")):
+        house.person(login, enrolled=False)
+        house.change(login, email=f"{login}@example.org", language=language)
+    house.person("dan", enrolled=False)  # who has left is reminded of nothing
+    house.change("dan", email="dan@example.org", disabled_at=1)
+    house.clock.advance(DAY)
+    assert reminding.remind_due(house.state) == 2
+    house.state.outbox.wake()
+    found = {one["to"]: one for one in mails(house, 2)}
+    french, both = found["ann@example.org"], found["bob@example.org"]
+    assert "ajoutez une seconde preuve" in french["subject"] and "Guten" not in french["text"]
+    assert "zweiten" in both["subject"]
+    german, norwegian = both["text"].split("– – –")
+    assert "Guten Tag bob," in german and "Hei bob," in norwegian
+    assert german.strip().endswith("default") and norwegian.strip().endswith("default")
+
+
 def test_a_day_from_which_it_is_asked_for(house):
     """NOON of the tests is 15 January 2027."""
     house.policy(second_factor_from=date(2027, 2, 1), first_enrolment_days=3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gettext
 import json
 import re
+from datetime import date
 from html.parser import HTMLParser
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,6 @@ from tallystick.server.accounts import people
 from tallystick.server.accounts.policy import of_firm
 from tallystick.server.errors import ApiError
 from tallystick.server.messages import letters
-from tallystick.server.messages.phrases import PHRASES, Said
 from tallystick.server.portal import templating
 from tallystick.server.rules.acts import WORDS
 from tallystick.server.store.opened import opened
@@ -32,7 +32,7 @@ from tallystick.server.wording.languages import (
     speaking,
     spoken,
 )
-from tallystick.server.wording.worded import Worded, WordedMoment, counted, worded
+from tallystick.server.wording.worded import Worded, WordedDay, WordedMoment, counted, worded
 from tallystick.tools.upkeep import words
 from tallystick.tools.upkeep.project import root
 from tests.server.portal_driver import PASSWORD, Browser
@@ -60,7 +60,7 @@ def test_no_text_is_left_out_and_none_is_too_much():
 
 
 def test_a_catalogue_that_lacks_one_is_told(tmp_path, monkeypatch):
-    for language in TRANSLATED:
+    for language in words.CATALOGUES:
         text = (words.FOLDER / f"{language.value}.po").read_text()
         (tmp_path / f"{language.value}.po").write_text(
             re.sub(r'(msgid "Audit"\nmsgstr )"[^"]+"', r'\1""', text)
@@ -85,7 +85,7 @@ def test_an_error_that_is_put_together_is_told(tmp_path):
     assert {one.message for one in found} == {"All.", "This", "That"}
 
 
-@pytest.mark.parametrize("language", TRANSLATED)
+@pytest.mark.parametrize("language", words.CATALOGUES)
 def test_what_stands_in_braces_stands_in_the_translation(language):
     for (one, many), said in entries(language):
         wanted = {tuple(sorted(MARKS.findall(text))) for text in (one, many or one)}
@@ -110,7 +110,7 @@ def test_plurals_are_complete(language):
     assert singular.replace("1", "7") != plural
 
 
-@pytest.mark.parametrize("language", TRANSLATED)
+@pytest.mark.parametrize("language", words.CATALOGUES)
 def test_translations_end_as_the_text_does(language):
     ends, acts = ".:?", set(WORDS.values())
     for (one, _), said in entries(language):
@@ -120,29 +120,20 @@ def test_translations_end_as_the_text_does(language):
 
 
 def test_cards_are_told_of_in_every_language():
-    marks = re.compile(r"\{\w+\}")
-
-    def parts(phrases):
-        for name, value in sorted(vars(phrases).items()):
-            texts = (
-                list(vars(value).values())
-                if isinstance(value, Said)
-                else [t for part in value for t in ([part] if isinstance(part, str) else part)]
-                if isinstance(value, tuple)
-                else [value]
-            )
-            yield from ((f"{name} {n}", text) for n, text in enumerate(texts))
-
-    english = dict(parts(PHRASES[Language.ENGLISH]))
-    for language in Language:
+    """Also in one that pages do not speak."""
+    everything = words.gathered(root())
+    about_cards = words.said_in(Language.NORWEGIAN, everything)
+    assert 25 < len(about_cards) < 60 and len(words.said_in(Language.GERMAN, everything)) > 900
+    assert {one.place.split(":")[0] for one in about_cards} == {"server/messages/letters.py"}
+    assert set(words.CATALOGUES) == set(Language) - {Language.ENGLISH}
+    for language in words.CATALOGUES:
         assert language.value in SHORT_NAMES
-        said = dict(parts(PHRASES[language]))
-        assert said.keys() == english.keys()
-        for name, text in said.items():
-            assert set(marks.findall(text)) == set(marks.findall(english[name])), (language, name)
-            assert text and (
-                language is Language.ENGLISH or text != english[name] or text == "{link}"
-            )
+        said = dict(entries(language))
+        for one in about_cards:
+            assert one.message not in said[one.message, one.plural], (language, one.message)
+            if one.message.startswith("{firm}: ") and "{serial}" in one.message:  # an SMS
+                for text in said[one.message, one.plural]:
+                    assert text.startswith("{firm}") and "{serial}" in text and "{desk}" in text
 
 
 def test_a_text_remembers_what_it_was_made_of():
@@ -154,10 +145,13 @@ def test_a_text_remembers_what_it_was_made_of():
     assert catalogue.say(text, Language.ENGLISH) == text and json.loads(json.dumps(text)) == text
     assert catalogue.say("", Language.GERMAN) == ""  # and not the catalogue's head
     assert catalogue.say("as it is", Language.FRENCH) == "as it is"
-    assert catalogue.say(text, Language.NORWEGIAN) == text  # has no catalogue
+    assert catalogue.say(text, Language.NORWEGIAN) == text  # is not about cards
     when = WordedMoment.at(1_800_000_000, ZoneInfo("Europe/Oslo"))
     over = worded("{when} is over already.", when=when)
     assert over == "Fri 15 Jan 2027 09:00 CET is over already."
+    day = worded("From {day} on a second factor is asked for.", day=WordedDay.of(date(2027, 3, 1)))
+    assert day == "From 1 Mar 2027 on a second factor is asked for."
+    assert catalogue.say(day, Language.GERMAN).startswith("Ab 1. März 2027 ")
     assert catalogue.say(over, Language.SPANISH) == "vie 15 ene 2027 09:00 CET ya ha pasado."
 
 

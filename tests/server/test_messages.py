@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.common.errors import BadInputError, UnreachableError
+from tallystick.server.messages import http_template
 from tallystick.server.messages.gateways import Letter, gateway_from
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.mails import as_html, mail
@@ -133,6 +134,15 @@ def template(folder: Path, text: str):
     (folder / "secret").chmod(0o600)
     (folder / "sms.toml").write_text(text)
     return gateway_from(f"template://{folder}/sms.toml", sender="Firm")
+
+
+def test_only_placeholders_are_filled_in():
+    """What somebody is called, or a code, is not looked at again."""
+    known = {"to": "{text}", "text": "T"}
+    assert http_template._filled("{to}{x} {", known) == "{text}{x} {"
+    assert http_template._filled({"a": ["{text}", 1, {"b": "}{text}"}]}, known) == {
+        "a": ["T", 1, {"b": "}T"}]
+    }
 
 
 def test_twilio(provider, tmp_path):

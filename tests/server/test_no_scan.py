@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from sqlalchemy import Engine, event
 
@@ -13,7 +14,9 @@ from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.accounts.people import canonical
 from tallystick.server.joining import listing, overview, reminding
 from tallystick.server.joining.listing import PeopleOrder, PeopleQuery
-from tallystick.server.loans import desk, history
+from tallystick.server.loans import card_list, desk, history
+from tallystick.server.loans.card_list import CardOrder, CardQuery
+from tallystick.server.store.paging import Mark
 from tallystick.server.store.stream import Names
 from tests.server.conftest import bearer
 from tests.server.test_people_bulk import FIRM, import_
@@ -94,8 +97,12 @@ def test_pages_of_staff(house):
     with plans() as seen, house.state.database.read() as connection:
         for order in PeopleOrder:
             for down in (False, True):
-                asked = PeopleQuery(order=order, down=down, page=2)
-                listing.page(connection, firm.id, asked, now)
+                asked = PeopleQuery(order=order, down=down)
+                later = listing.page(connection, firm.id, asked, now).later
+                listing.page(connection, firm.id, replace(asked, after=later), now)
+                listing.page(connection, firm.id, replace(asked, before=later), now)
+        for by in CardOrder:
+            card_list.page(connection, firm.id, CardQuery(order=by, after=str(Mark(1, 1))), now)
         people.login_of(connection, firm.id, "user1@example.org")
         people.of_logins(connection, firm.id, [canonical("user1")])
         for sought in (

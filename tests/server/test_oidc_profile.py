@@ -200,6 +200,57 @@ def test_without_nonce_other_scopes_and_unknown_parameters(service, ann):
     assert "nonce" not in service.claims(tokens["id_token"])
 
 
+def heading(browser) -> str:
+    return re.search(r"<h1>(.*?)</h1>", browser.page.text, re.S).group(1)
+
+
+def test_pages_speak_as_the_service_does(portal, service, ann):
+    """`ui_locales` (Core 3.1.2.1): until the person is back there, unless she chose one herself."""
+    known = httpx.get(f"{service.base}/.well-known/openid-configuration", timeout=60).json()
+    assert known["ui_locales_supported"] == ["en", "de", "fr", "es"]
+    anmelden, connexion = "Anmelden", "Se connecter"
+
+    def asked(browser, **more: str):
+        query = urlencode(service.query(**more))
+        browser.page = browser.http.get(f"{service.base}/oidc/authorize?{query}")
+        return browser
+
+    browser = portal.browser()
+    browser.http.headers["accept-language"] = "fr"
+    assert heading(browser.get("/sign-in")) == connexion
+    for wanted in ("de", "nb DE-AT fr", "x-klingon ../../de de", "de " + "x " * 5000):
+        stranger = portal.browser()
+        stranger.http.headers["accept-language"] = "fr"
+        assert heading(asked(stranger, ui_locales=wanted)) == anmelden, wanted
+        # A form that is answered, and other pages on the way, speak it, too.
+        stranger.post("/sign-in", login="ann", password="wrong")
+        assert 'lang="de"' in stranger.page.text and heading(stranger) == anmelden
+        assert heading(stranger.get("/sign-in")) == anmelden
+        # Another service that says nothing of it gets the browser's.
+        assert heading(asked(stranger)) == connexion
+    for odd in ("nb", "", "d e", "\u202ede"):
+        stranger = portal.browser()
+        stranger.http.headers["accept-language"] = "fr"
+        assert heading(asked(stranger, ui_locales=odd)) == connexion, odd
+    # What goes wrong on the way is told in it.
+    portal.policy(minimum_methods=3)
+    page = asked(ann, ui_locales="es", acr_values="mfa").page
+    assert page.status_code == 403 and 'lang="es"' in page.text
+    portal.policy(minimum_methods=0)
+    # Back at the service: over.
+    sent = service.ask(ann, ui_locales="es", prompt="login", state="x").headers["set-cookie"]
+    assert "tally_service-language=es" in sent and "HttpOnly" in sent and "Max-Age" not in sent
+    answer = service.ask(ann, ui_locales="es")
+    assert "code" in back(answer) and 'tally_service-language=""' in answer.headers["set-cookie"]
+    # Her own choice comes first: in the browser, and of the account.
+    browser.post("/language", language="es", next="")
+    assert heading(asked(browser, ui_locales="de")) == "Iniciar sesión"
+    ann.get("/").post("/language", language="fr", next="")
+    del ann.http.cookies["tally_language"]
+    portal.policy(minimum_methods=3)
+    assert 'lang="fr"' in asked(ann, ui_locales="de").page.text
+
+
 @pytest.mark.parametrize(
     ("name", "error"),
     [

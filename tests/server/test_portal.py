@@ -414,6 +414,7 @@ def test_each_role_sees_its_pages_and_no_others(portal, role):
         "/people/1/help/ask": {"support", "administrator"},
         "/people/1/unlock": {"support", "administrator"},
         "/people/1/methods/totp/1/remove": {"support", "administrator"},
+        "/cards/X": {"support", "administrator"},
         "/cards/X/lend": {"support", "administrator"},
         "/cards/X/assign": {"support", "administrator"},
         "/cards/X/take-back": {"support", "administrator"},

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from tallystick.common.errors import BadInputError
 from tallystick.server.operating.cli import server as command
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import running, start
@@ -199,3 +200,25 @@ def test_the_same_check_at_several_workers_at_once(request, tmp_path, container_
             assert [one.get("accepted") for one in answers] == [True] * 8, answers
         answers = at_once(8, lambda n: ask(hotp(seed, 10, 6), f"another-name-each-{n}"))
         assert sum(one["accepted"] for one in answers) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TALLY_SERVER_SMS", "template:///nowhere.toml", "/nowhere.toml cannot be read"),
+        ("TALLY_SERVER_SMTP", "pigeon://roof", "'pigeon'"),
+        ("TALLY_SERVER_DIRECTORIES", "/nowhere.toml", "/nowhere.toml"),
+        ("TALLY_SERVER_BREACH_LIST", "/nowhere.txt", "/nowhere.txt"),
+        ("TALLY_SERVER_AUDIT_STREAM", "pigeon://roof", "'pigeon'"),
+    ],
+)
+def test_a_setting_that_is_unusable_is_told_before_anything_is_served(
+    tmp_path, monkeypatch, name, value, said
+):
+    """With several workers it started them again for ever."""
+    monkeypatch.setenv(name, value)
+    db = f"sqlite:///{tmp_path / 'server.db'}"
+    arguments = ["run", "--port", "0", "--workers", "2", "--db", db]
+    done = CliRunner().invoke(command, [*arguments, "--key-file", str(tmp_path / "keys")])
+    assert isinstance(done.exception, BadInputError) and said in str(done.exception)
+    assert "http" not in done.output and not (tmp_path / "server.db").exists()

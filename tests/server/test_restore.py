@@ -110,7 +110,7 @@ def test_nothing_is_served_before_it_was_confirmed(restored):
 
         acts = connection.scalars(select(AuditEntry.action)).all()
         assert {"restored", "restore-confirmed"} <= set(acts)
-        assert firms.by_name(connection, "default").policy.password_min_length == 12
+        assert firms.by_name(connection, "default").policy.password_min_length == 8
 
 
 def test_without_a_later_copy_it_says_that_nothing_is_known(portal, tmp_path):

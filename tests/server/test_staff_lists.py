@@ -3,43 +3,89 @@
 from __future__ import annotations
 
 import re
+from itertools import chain, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.server.accounts import firms
-from tallystick.server.joining import listing, overview
+from tallystick.server.joining import leaving, listing, overview
 from tallystick.server.joining.listing import PeopleFilter, PeopleOrder, PeopleQuery
 from tallystick.server.portal.plots import HEIGHT, bars
 from tallystick.server.stock import cards
 from tallystick.server.store.opened import opened
+from tallystick.server.store.paging import Mark
 from tests.server.conftest import bearer
 from tests.server.house import House, refused
 from tests.server.portal_driver import Browser
-from tests.server.test_people_bulk import FIRM, acts, administrator, import_
+from tests.server.test_people_bulk import FIRM, acts, administrator, import_, ways
+
+
+def page(house: House, **asked) -> listing.PeoplePage:
+    with house.state.database.read() as connection:
+        return listing.page(connection, house.firm.id, PeopleQuery(**asked), house.clock())
 
 
 def logins(house: House, **asked) -> list[str]:
-    with house.state.database.read() as connection:
-        found = listing.page(connection, house.firm.id, PeopleQuery(**asked), house.clock())
-    return [one.login for one in found.people]
+    return [one.login for one in page(house, **asked).people]
+
+
+def all_pages(house: House, **asked) -> list[listing.PeoplePage]:
+    found = [page(house, **asked)]
+    while found[-1].later and len(found) < 50:
+        found.append(page(house, after=found[-1].later, **asked))
+    return found
 
 
 def test_pages_hold_everybody_once(house):
     import_(house, FIRM)
     for order in PeopleOrder:
         for down in (False, True):
-            seen = []
-            with house.state.database.read() as connection:
-                for number in range(1, 8):
-                    asked = PeopleQuery(order=order, down=down, page=number)
-                    page = listing.page(connection, house.firm.id, asked, house.clock())
-                    if page.page == number:
-                        seen += [one.login for one in page.people]
-            assert page.total == 300 and page.pages == 6 and page.page == 6
-            assert len(seen) == len(set(seen)) == 300
+            found = all_pages(house, order=order, down=down)
+            seen = [one.login for one in chain(*(one.people for one in found))]
+            assert len(seen) == len(set(seen)) == 300 and len(found) == 6
+            assert [(one.first, one.last, one.total) for one in found] == [
+                (start, start + 49, 300) for start in range(1, 300, 50)
+            ]
+            assert found[0].earlier == ""
+            # And the same pages on the way back.
+            for here, ahead in pairwise(found):
+                assert page(house, order=order, down=down, before=ahead.earlier) == here
     assert logins(house, order=PeopleOrder.NAME, down=True)[0] == "user99"
-    assert logins(house, page=10**6) == logins(house, page=6)
+
+
+def test_who_comes_and_goes_meanwhile_moves_nobody_over_a_page(house):
+    import_(house, FIRM)
+    first = page(house)
+    with house.write() as connection:
+        for one in first.people[30:]:
+            leaving.remove(connection, ways(house), one)
+    second = page(house, after=first.later)
+    assert first.people[-1].login < second.people[0].login
+    assert (second.first, second.total) == (31, 280)
+    # A page that would begin before the list's start is the first one, and a whole one.
+    assert page(house, before=second.earlier) == page(house)
+
+
+def test_a_mark_whose_page_is_gone_or_that_is_none(house):
+    import_(house, FIRM)
+    start = page(house)
+    last = all_pages(house)[-1]
+    after_all = str(Mark("zzzz", 1))
+    for odd in (
+        after_all, "x", "=", "é", "A" * 5000, str(Mark(7, 1)), str(Mark("a\0b", 1)), "bnVsbA==",
+        "WyJcdWQ4MDAiLDFd", str(Mark("a", -1)), str(Mark("a", True)), str(Mark("a", 2**60)),
+    ):  # fmt: skip
+        assert page(house, after=odd) == start, odd
+        if odd != after_all:
+            assert page(house, before=odd) == start, odd
+    assert page(house, before=after_all) == page(house, before=last.later or after_all)
+    # PostgreSQL compares no text with a number.
+    assert Mark.parse(str(Mark("a", 1)), int) is None and Mark.parse(str(Mark(7, 1)), str) is None
+    assert Mark.parse(str(Mark(7, 1)), int) == Mark(7, 1)
+    made = page(house, order=PeopleOrder.MADE, after=str(Mark("a", 1)))
+    assert made == page(house, order=PeopleOrder.MADE)
+    assert page(house, order=PeopleOrder.MADE, after=str(Mark(2**60, 1))) == made
 
 
 def test_what_is_searched_for(server):
@@ -52,8 +98,8 @@ def test_what_is_searched_for(server):
             ("AN", ["ann"]), ("Ann Ö", ["ann"]), ("x@", ["ann"]), ("ts-7", ["ann"]),
             ("_", ["bob"]), ("%", []), ("\\", []), ("nobody", []), ("", ["ann", "bob"]),
         ):  # fmt: skip
-            page = listing.page(connection, 1, PeopleQuery(text), 0)
-            assert [one.login for one in page.people] == found, text
+            people = listing.page(connection, 1, PeopleQuery(text), 0).people
+            assert [one.login for one in people] == found, text
 
 
 def test_filters(house):
@@ -87,8 +133,8 @@ def test_cards_of_people(server):
 
     def found(which: PeopleFilter) -> list[str]:
         with opened(server.settings) as parts, parts.database.read() as connection:
-            page = listing.page(connection, 1, PeopleQuery(filter=which), server.clock())
-            return [one.login for one in page.people]
+            asked = PeopleQuery(filter=which)
+            return [one.login for one in listing.page(connection, 1, asked, server.clock()).people]
 
     assert found(PeopleFilter.LENT) == ["bob"] and found(PeopleFilter.LOST) == ["cat"]
     server.clock.advance(86400)
@@ -120,9 +166,9 @@ def test_many_at_once(portal):
     boss.post("/people/many/disable", **chosen(boss, "cat", "boss"))
     assert "Nobody" in boss.problem
     assert "cat" not in boss.get("/people?show=disabled").page.text
-    boss.post("/people/many/leave", **chosen(boss, "ann", "cat"), count="3")
+    boss.post("/people/many/leave", **chosen(boss, "ann", "cat"), **{"count-leave": "3"})
     assert "another number" in boss.problem
-    boss.post("/people/many/leave", **chosen(boss, "ann", "cat"), count="2")
+    boss.post("/people/many/leave", **chosen(boss, "ann", "cat"), **{"count-leave": "2"})
     assert "They leave" in boss.page.text
     for wrong in ({}, {"p.x": "yes"}, {"p.999999": "yes"}):
         boss.get("/people").post("/people/many/disable", **wrong)

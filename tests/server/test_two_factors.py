@@ -451,7 +451,7 @@ def test_the_second_agent_is_told(portal):
         ("/people", "/people/1/unlock", {}),
         ("/people", "/people/1/help/ask", {}),
         ("/people", "/people/1/methods/totp/1/remove", {}),
-        ("/policy", "/policy", {"password_min_length": "8"}),
+        ("/policy", "/policy", {"password_min_length": "9"}),
         ("/cards", "/cards/A1/assign", {"user": "ann"}),
         ("/cards", "/cards/A1/lost", {}),
         ("/cards", "/cards/A1/retire", {}),

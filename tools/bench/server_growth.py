@@ -21,6 +21,7 @@ from typing import Any
 
 import click
 import httpx
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.common.console import print_json
@@ -34,6 +35,8 @@ from tallystick.server.serving.running import RunningServer, running
 from tallystick.server.store import audit, housekeeping, keys
 from tallystick.server.store.audit import Act, OwnChain
 from tallystick.server.store.database import Database
+from tallystick.server.store.models import PersonRow
+from tallystick.server.store.paging import Mark
 from tallystick.server.store.stream import Names
 from tallystick.tools.bench.server_verify import _family, _load, _register, _resident_bytes
 
@@ -189,6 +192,14 @@ def _requests(server: RunningServer) -> Iterator[dict[str, object]]:
             yield _row(f"GET {path} ({answer.status_code})", spent, "s")
 
 
+def _middle(database: Database, order: PeopleOrder, many: int) -> str:
+    """The mark of the person in the middle."""
+    key = listing.SORT_KEYS[order]
+    query = select(key, PersonRow.id).where(PersonRow.firm_id == 1).order_by(key, PersonRow.id)
+    with database.read() as connection:
+        return str(Mark(*connection.execute(query.offset(many // 2).limit(1)).one()))
+
+
 def _work(
     database: Database, ring: keys.ServerKeyRing, many: int, cards: int
 ) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -203,7 +214,7 @@ def _work(
         return done
 
     for order in PeopleOrder:
-        asked = PeopleQuery(order=order, page=max(1, many // 100))
+        asked = PeopleQuery(order=order, after=_middle(database, order, many))
         yield (
             f"people by {order.value}, middle page",
             read(

@@ -31,6 +31,9 @@ ERRORS = (
 )  # fmt: skip
 FOR_PROGRAMS = ("server/accounts/credentials.py", "server/joining/scim.py")
 TRANSLATED = tuple(one for one in SPOKEN if one is not Language.ENGLISH)
+# What is said in a language that pages do not speak: messages about cards.
+PARTLY = {Language.NORWEGIAN: ("server/messages/letters.py",)}
+CATALOGUES = (*TRANSLATED, *PARTLY)
 _SAID_BY_ERROR = ("kept", "todo")
 
 
@@ -46,6 +49,12 @@ class GatheredWord:
 def gathered(folder: Path) -> list[GatheredWord]:
     """Every text that pages and messages say."""
     return [*_of_templates(folder / TEMPLATES, folder), *of_python(folder)[0]]
+
+
+def said_in(language: Language, words: list[GatheredWord]) -> list[GatheredWord]:
+    """Those of them that a language's catalogue has."""
+    files = PARTLY.get(language)
+    return [one for one in words if files is None or one.place.rpartition(":")[0] in files]
 
 
 def _of_templates(templates: Path, folder: Path) -> Iterator[GatheredWord]:
@@ -104,10 +113,10 @@ def _literals(node: ast.expr) -> list[str]:
     return []
 
 
-def template(folder: Path) -> Catalog:
-    """A catalogue of what there is, without a translation."""
+def template(language: Language, folder: Path) -> Catalog:
+    """A catalogue of what there is to say in a language, without a translation."""
     made = Catalog(charset="utf-8")
-    for word in gathered(folder):
+    for word in said_in(language, gathered(folder)):
         name, _, number = word.place.rpartition(":")
         made.add(
             (word.message, word.plural) if word.plural else word.message,
@@ -125,7 +134,7 @@ def updated(language: Language, folder: Path) -> Catalog:
     path = FOLDER / f"{language.value}.po"
     old = source(language) if path.is_file() else Catalog(locale=language.value)
     made = empty(language)
-    for message in template(folder):
+    for message in template(language, folder):
         if message.id:
             known = old.get(message.id)
             made.add(message.id, known.string if known else None, flags=message.flags)
@@ -157,8 +166,9 @@ def check(folder: Path) -> list[str]:
     """What a catalogue lacks or has too much, a line each."""
     _, astray = of_python(folder)
     faults = [f"{place}: put together; use worded(…)" for place in astray]
-    wanted = {(word.message, word.plural) for word in gathered(folder)}
-    for language in TRANSLATED:
+    words = gathered(folder)
+    for language in CATALOGUES:
+        wanted = {(word.message, word.plural) for word in said_in(language, words)}
         entries = {_pair(one.id): one for one in source(language) if one.id}
         for pair in sorted(wanted - set(entries)):
             faults.append(f"{language.value}.po lacks {pair[0]!r}")
@@ -181,7 +191,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only say what is missing")
     todo = "Run python -m tallystick.tools.upkeep.words, and translate what is empty."
     if not parser.parse_args().check:
-        for language in TRANSLATED:
+        for language in CATALOGUES:
             write(language, updated(language, root()))
     return judged(lambda: check(root()), todo=todo)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from tallystick.common.console import json_option, out, print_json
-from tallystick.common.errors import BadInputError
+from tallystick.common.errors import BadInputError, TallyError
 from tallystick.common.groups import Group
 from tallystick.server.operating.commands.options import db_option, key_option
 from tallystick.server.settings import settings_from
@@ -49,7 +49,14 @@ def message_test(*, to: str, db: str | None, key_file: Path | None, as_json: boo
             todo="Set it as docs/reference/server.md has it.",
         )
     text = "This is a test. If you can read it, messages of Tallystick arrive."
-    answer = gateway_from(url, sender=settings.mail_from).send(Letter(to, "A test", text))
+    gateway = gateway_from(url, sender=settings.mail_from)
+    try:
+        answer = gateway.send(Letter(to, "A test", text))
+    except TallyError as error:
+        # What is said of a message that waits in the database is not so of this one.
+        error.kept = "It was not sent, and nothing tries it again."
+        error.todo = "Correct what the answer is about, and try once more."
+        raise
     if as_json:
         print_json({"to": to, "answer": answer})
     else:

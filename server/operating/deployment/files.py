@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ TEMPLATES = Environment(  # noqa: S701
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+MODEM = re.compile(r"modem://(/dev/[A-Za-z0-9/._-]+)")  # the device, as a unit names it
 # Prometheus and Grafana have braces of their own: these are written as they are.
 MONITORING = Path(__file__).parent / "monitoring"
 UNITS = ("tallystick.service", "tallystick-backup.service", "tallystick-backup.timer")
@@ -68,6 +70,7 @@ def made_of(plan: DeploymentPlan) -> list[DeploymentFile]:
         "environment_file": ENVIRONMENT_FILE,
         "request_log": REQUEST_LOG,
         "server_name": plan.server_name,
+        "modem": modem[1] if (modem := MODEM.match(plan.sms)) else "",
         # Nothing of a container's network is a proxy until somebody says which address it has.
         "trusted_proxies": "127.0.0.1,::1" if plan.kind is DeploymentKind.SYSTEMD else "",
         "body_mb": IMPORT_LIMIT // 1024**2 + 1,

@@ -314,6 +314,24 @@ def test_a_card_with_a_later_state_says_so_and_writes_nothing(board, today, late
 
 
 @every_card
+def test_a_card_with_a_later_state_says_so_on_its_dock_too(board, today, later):
+    """For as long as anywhere else: that is where somebody wonders why it does not answer."""
+    with kept_card(RELEASES[-1], board, today[board]["bin"]) as card:
+        card.power_on()
+        update_to(card, later[board])
+        flash_at_the_desk(card, today[board])
+        card.power_off()
+        card.power_on()
+        card.run_for(SLEEP_MS)
+        for asked in (card.dock, card.press):  # put in, and pressed there
+            asked()
+            card.run_for(2_500)
+            assert not screen(card).blank
+            card.run_for(3_000)
+            assert screen(card).blank
+
+
+@every_card
 def test_an_update_that_cannot_read_the_state_is_refused_by_host_and_card(
     board, today, later, monkeypatch
 ):
@@ -547,7 +565,12 @@ def test_a_reader_with_a_later_state_says_so_and_writes_nothing(board, today, la
             with pytest.raises(CtapError) as refused:
                 attempt()
             assert int(refused.value.code) == NEWER_STATE
-        assert reader.flash.operations == before
+        # The host tells it from a damaged one: a reset would lose everything.
+        bench = Bench(AtHand(reader))
+        with pytest.raises(RefusedError, match="state is of a newer firmware") as told:
+            usb.install(bench, Update.parse(today[board]["update"].read_bytes()), bench.person)
+        assert "Flash the newer firmware" in told.value.todo and "eset" not in told.value.todo
+        assert bench.asked == [] and reader.flash.operations == before
         reader.power_off()
         flash_reader(reader, later[board])
         reader.power_on()

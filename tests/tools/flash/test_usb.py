@@ -555,5 +555,6 @@ def test_a_damaged_reader_takes_none(young, images):
     young.rig.reader.flash.load(journal.address, b"\x11" * journal.size)
     young.rig.reader.power_on()
     refused_untouched(young, images.update().signed, b"\x7f")
-    with pytest.raises(RefusedError, match="cannot read its own state"):
+    with pytest.raises(RefusedError, match="cannot read its own state: it is damaged") as refused:
         install(young, images.update(), young.person)
+    assert "Reset it" in refused.value.todo and young.asked == []

@@ -25,8 +25,8 @@ from tallystick.tools.image.verify import verify
 
 _PIN_VARIABLE = "TALLY_READER_PIN"
 _GLASS = (
-    "TOO OLD: what it remembers is of newer firmware, and this one takes no update; flash the newer "
-    "one, tally flash, and nothing is lost. DAMAGED, WORN OUT: no firmware mends it; replace it."
+    "TOO OLD: what it remembers is of newer firmware, and it takes no update; flash that newer "
+    "firmware, tally flash, and nothing is lost. DAMAGED, WORN OUT: none mends it; replace it."
 )
 
 

@@ -233,8 +233,8 @@ def _check(now: ReaderReport, header: Header) -> None:
         raise RefusedError(
             "The reader's state is of a newer firmware than the one that it runs.",
             kept="Nothing was sent to it, and nothing of what it remembers is lost.",
-            todo="Flash the newer firmware, with BOOTSEL held: tally flash. One that is locked has no "
-            "boot loader any more: return it.",
+            todo="Flash the newer firmware, with BOOTSEL held: tally flash. One that is locked has "
+            "no boot loader any more: return it.",
         )
     if not now.state_format:
         raise RefusedError(

@@ -19,7 +19,8 @@ from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.common.formats import NewerStateError
 from tallystick.provisioning import audit
 
-FORMAT = 1
+FORMAT = 2
+_ORIGIN = "CREATE TABLE origin (what TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT"
 _SCHEMA = f"""
 PRAGMA user_version = {FORMAT};
 CREATE TABLE job (name TEXT NOT NULL, fingerprint TEXT NOT NULL) STRICT;
@@ -43,6 +44,7 @@ CREATE TABLE measurement (
 ) STRICT;
 CREATE TABLE request (id TEXT PRIMARY KEY, first TEXT NOT NULL, count INTEGER NOT NULL,
     done INTEGER NOT NULL) STRICT;
+{_ORIGIN};
 """
 _WAIT_S = 60.0
 _BY_SERIAL = "SELECT serial, chip, place, operator, state, tries, error FROM board WHERE serial = ?"
@@ -133,6 +135,9 @@ class LineBook:
                     self._database.execute(statement)
             self._database.execute("INSERT INTO job VALUES (?, ?)", (name, fingerprint))
             self._tell("began the job", name)
+        elif version == 1:
+            self._database.execute(_ORIGIN)
+            self._database.execute(f"PRAGMA user_version = {FORMAT}")
         known, had = self._database.execute("SELECT name, fingerprint FROM job").fetchone()
         if (known, had) != (name, fingerprint):
             what = "changed since it was begun" if known == name else f"that of {known!r}"
@@ -155,6 +160,20 @@ class LineBook:
     def _tell(self, act: str, subject: str, detail: str = "") -> None:
         who = f"{self._who} at {self._place}"
         audit.append(self._database, self._now(), who, act, subject, detail)
+
+    def hold(self, what: str, value: str) -> None:
+        """What no file of the job tells, and what has to stay as it was when it was first needed:
+        the keys behind a name, the firm behind a credential. Raises RefusedError for another."""
+        with self._change():
+            self._database.execute("INSERT OR IGNORE INTO origin VALUES (?, ?)", (what, value))
+            query = "SELECT value FROM origin WHERE what = ?"
+            (had,) = self._database.execute(query, (what,)).fetchone()
+        if had != value:
+            raise RefusedError(
+                f"The {what} of this job are not those that it was begun with.",
+                kept="Nothing was written to a board; the book is as it was.",
+                todo="Put those back, or begin another job.",
+            )
 
     # -- numbers -------------------------------------------------------------------------------
 

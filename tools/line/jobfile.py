@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.common.identity import check_serial
+from tallystick.provisioning.custody.store import PKCS11_SCHEME
 from tallystick.tools.flash.job import Job
 from tallystick.tools.image.cards import running_numbers
 from tallystick.tools.image.keys import read_public
@@ -102,7 +103,7 @@ def read(path: Path) -> LineJob:
         raise BadInputError(f"{path} is not TOML: {error}.", kept="Nothing was begun.") from None
     table = _Table(path, value)
     table.refuse_unknown()
-    image = verify(table.file("", "image"), trusted=read_public(table.text("", "public_key")))
+    image = verify(table.file("", "image"), trusted=_public(table))
     board, device = table.text("", "board"), table.text("", "device")
     if (image.board, image.device) != (board, device):
         raise table.bad(
@@ -139,6 +140,12 @@ def read(path: Path) -> LineJob:
         table.maybe("label", "stock") or "50x25",
         digest.hexdigest(),
     )
+
+
+def _public(table: _Table) -> bytes:
+    """Digits, or a file that has them, seen from the job's folder as every other."""
+    file = table.file("", "public_key")
+    return read_public(str(file) if file.is_file() else table.text("", "public_key"))
 
 
 def _bytes(path: Path) -> bytes:
@@ -224,6 +231,8 @@ class _Table:
             key = self.file("segments", "attestation_key")
             return None, None, 0, (key, self.file("segments", "attestation_certificate"))
         master, keys = self.maybe_file("segments", "master_file"), self.maybe("segments", "keys")
+        if keys is not None and not keys.startswith(PKCS11_SCHEME):
+            keys = str(self._path.parent / keys)
         if (master is None) == (keys is None) or found & {
             "attestation_key", "attestation_certificate",
         }:  # fmt: skip

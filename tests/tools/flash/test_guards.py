@@ -166,9 +166,7 @@ def test_a_state_that_the_image_cannot_read(job, size):
     board = Board(f"a {BOARD}", header(2))
     board.journal = record(7, b"\x01" * 200) + b"\xff" * 256
     assert check(job, board, device=None, downgrade=False)
-    board.journal = (
-        record(7, b"\x01" * 200) + record(9, b"\x02" * size) + record(8, b"\x01" * 200)
-    )
+    board.journal = record(7, b"\x01" * 200) + record(9, b"\x02" * size) + record(8, b"\x01" * 200)
     for options in ({"downgrade": False}, {"downgrade": True, "other": True}):
         with pytest.raises(RefusedError, match="state has format 2; the image reads 1") as refused:
             check(job, board, device=None, **options)

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
 
+from tallystick.common import sealed
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
 from tallystick.emulator.boards import find
 from tallystick.provisioning import audit
+from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
+from tallystick.provisioning.custody.store import FileStore
 from tallystick.tools.image.build import build, write
 from tallystick.tools.image.keys import SigningKey
 from tallystick.tools.image.outputs import intel_hex
 from tallystick.tools.line import cli_tray, jobfile
-from tallystick.tools.line.book import BoardState, LineBook, NoNumberError
+from tallystick.tools.line.book import FORMAT, BoardState, LineBook, NoNumberError
 from tallystick.tools.line.cli import flash
+from tallystick.tools.line.working import SharedNumbers
 from tests.tools.line.test_line import FIRM, MASTER, images, job_file  # noqa: F401
 from tests.tools.lock import fakes
 
 BOARD = "nucleo_l476rg"
 FIRST, SECOND, LAST = "TS00000001", "TS00000002", "TS00000003"
 ALL_OF_THEM = f"{FIRST}-{LAST}"
+PHRASE = "correct horse"
 
 
 class Station:
@@ -63,6 +71,11 @@ class Station:
         found = {board.serial: str(board.state) for board in book.boards()}
         book.close()
         return found
+
+    def states_of_old(self) -> dict[str, str]:
+        """As `states`, of a job whose files are others now."""
+        with closing(sqlite3.connect(self.job.with_name("job.toml.book"))) as database:
+            return dict(database.execute("SELECT serial, state FROM board"))
 
     def wrote(self) -> bool:
         return any("write_image" in word for call in fakes.calls(self.folder) for word in call)
@@ -252,6 +265,125 @@ def test_a_factory_master_that_was_changed_since(station):
     refused(station, station.run(), "changed since it was begun")
 
 
+def of_a_ring(station: Station, master: bytes, path: Path) -> None:
+    """The job's keys come from a station's key file from here on: another one by the same name."""
+    path.unlink(missing_ok=True)
+    keyfile.save(path, KeyRing.create(master), PHRASE, replace=False)
+    (path.parent / "phrase").write_text(PHRASE)
+    text = station.job.read_text().replace('master_file = "master.hex"', 'keys = "ring.json"')
+    station.job.write_text(text)
+
+
+def test_another_key_ring_by_the_same_name(station, monkeypatch):
+    """The file's bytes tell nothing: it is sealed anew with each of a station's own changes."""
+    monkeypatch.setitem(sealed.COST, "memory_kib", 64)
+    ring = station.job.parent / "ring.json"
+    phrase = ("--passphrase-file", str(ring.parent / "phrase"))
+    of_a_ring(station, MASTER, ring)
+    assert station.run(*phrase).exit_code == 0
+    at = station.board.identity.address
+    of_the_master = Identity.derive(FIRST, 20261201, MASTER).encode()
+    assert station.content()[at:].startswith(of_the_master)
+    (station.folder / "calls").unlink()
+    station.lay(2)
+    of_a_ring(station, b"\xa5" * 16, ring)
+    result = station.run(*phrase)
+    refused(station, result, "The keys of this job are not those that it was begun with")
+    assert "Put those back" in str(result.exception) and station.states() == {FIRST: "done"}
+    of_a_ring(station, MASTER, ring)  # its firm's keys are others, which no board gets here
+    FileStore(ring).rotate(PHRASE)
+    assert station.run(*phrase).exit_code == 0
+    assert station.states() == {FIRST: "done", SECOND: "done"}
+
+
+def test_every_file_of_a_job_seen_from_its_folder(station, tmp_path, monkeypatch):
+    """Wherever the command is given."""
+    (station.job.parent / "firm.key").write_text(FIRM.public.hex())
+    text = station.job.read_text().replace(FIRM.public.hex(), "firm.key")
+    station.job.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert station.run().exit_code == 0
+    (station.job.parent / "firm.key").write_text("00" * 32)
+    station.lay(2)
+    (station.folder / "calls").unlink()
+    refused(station, station.run(), "signed with another key")
+
+
+@pytest.mark.parametrize("what", ["limits", "base", "manifest"])
+def test_a_file_that_a_job_names_was_exchanged(station, tmp_path, images, what):  # noqa: F811
+    folder = station.job.parent
+    (folder / "limits.toml").write_text("[cell_mv]\nlow = 2900\n")
+    (folder / "base.hex").write_bytes(intel_hex([(0x08000000, b"MicroPython" * 100)]))
+    shutil.copytree(images[BOARD], folder / "image")
+    job_file(
+        folder, "openocd", BOARD, folder / "image", 3, top='base = "base.hex"\n',
+        end='[selftest]\nlimits = "limits.toml"\n',
+    )  # fmt: skip
+    assert station.run().exit_code == 0
+    (station.folder / "calls").unlink()
+    station.lay(2)
+    if what == "limits":
+        (folder / "limits.toml").write_text("[cell_mv]\nlow = 1\n")
+    elif what == "base":
+        (folder / "base.hex").write_bytes(intel_hex([(0x08000000, b"MicroPythos" * 100)]))
+    else:
+        shutil.rmtree(folder / "image")
+        write(build("card", BOARD, "1.0.1", key=FIRM), folder / "image")
+    refused(station, station.run(), "changed since it was begun")
+    assert station.states_of_old() == {FIRST: "done"}
+
+
+@pytest.mark.parametrize(
+    ("url", "firm"), [("https://b.example", "Mills"), ("https://a.example", "Baker")]
+)
+def test_a_credential_of_another_firm_or_server(station, tmp_path, images, monkeypatch, url, firm):  # noqa: F811
+    """It may be renewed; one that is exchanged gives numbers that another station may have."""
+    file = station.job.parent / "station.json"
+    first = iter(("TS00000101", "TS00000201"))
+
+    def uses(where: str, whose: str, name: str) -> None:
+        file.write_text(json.dumps({"url": where, "id": name, "token": "secret"}))
+        file.chmod(0o600)
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            if request.url.path == "/v1/whoami":
+                return httpx.Response(200, json={"firm": whose, "role": "station"})
+            asked = json.loads(request.content)
+            return httpx.Response(200, json={"first": next(first), "count": asked["count"]})
+
+        transport = httpx.MockTransport(answer)
+        genuine = SharedNumbers
+        monkeypatch.setattr(
+            cli_tray, "SharedNumbers", lambda credential: genuine(credential, transport=transport)
+        )
+
+    uses("https://a.example", "Mills", "st-1")
+    station.job = job_file(
+        tmp_path / "job", "openocd", BOARD, images[BOARD], 3, server="station.json"
+    )
+    station.job.write_text(station.job.read_text().replace("at_once = 7", "at_once = 1"))
+    assert station.run().exit_code == 0
+    (station.folder / "calls").unlink()
+    station.lay(2)
+    uses(url, firm, "st-2")
+    refused(station, station.run(), "The server and firm of this job are not those")
+    assert station.states() == {"TS00000101": "done"}
+    uses("https://a.example", "Mills", "st-2")
+    assert station.run().exit_code == 0
+    assert station.states() == {"TS00000101": "done", "TS00000201": "done"}
+
+
+def test_the_book_of_the_version_before_is_gone_on_with(station):
+    station.run()
+    path = station.job.with_name("job.toml.book")
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DROP TABLE origin")
+        database.execute("PRAGMA user_version = 1")
+    station.lay(2)
+    assert station.run().exit_code == 0
+    assert station.states() == {FIRST: "done", SECOND: "done"}
+
+
 def test_a_job_that_is_changed_while_it_runs(station, tmp_path):
     job = jobfile.read(station.job)
     job.refuse_change()
@@ -380,7 +512,7 @@ def test_the_book_of_another_job_and_of_a_later_program(tmp_path):
     with pytest.raises(RefusedError, match="that of 'one'"):
         LineBook(path, "two", "f", who="ann", place="a")
     with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute(f"PRAGMA user_version = {FORMAT + 1}")
     with pytest.raises(RefusedError, match="newer Tallystick"):
         LineBook(path, "one", "f", who="ann", place="a")
     for left in tmp_path.iterdir():

@@ -14,6 +14,8 @@ from tallystick.tools.image.header import SIZE, Header, StateFormats
 from tallystick.tools.image.state_formats import card_sizes
 from tallystick.tools.image.verify import Verified
 
+_KEPT = "Nothing was written to the board."
+
 Progress = Callable[[int, int], None]
 """(bytes done, bytes in all)"""
 
@@ -128,19 +130,24 @@ def _refuse_strange(kept: KeptState) -> None:
         )
 
 
+def refuse_device(job: Job, device: str | None) -> None:
+    """Raises RefusedError when the image is for another one than the caller means to make."""
+    if device is not None and device != job.device:
+        raise RefusedError(
+            f"The image is for a {job.device}, not for a {device}.",
+            kept=_KEPT,
+            todo=f"Build one: tally image build --device {device}.",
+        )
+
+
 def check(
     job: Job, target: Target, *, device: str | None, downgrade: bool, other: bool = False
 ) -> str:
     """The board's own name, when the job may be written to it. device: what the caller means to
     make, "card" or "reader". downgrade, other: what the caller knows to be right all the same.
     Raises RefusedError before anything is written."""
-    kept = "Nothing was written to the board."
-    if device is not None and device != job.device:
-        raise RefusedError(
-            f"The image is for a {job.device}, not for a {device}.",
-            kept=kept,
-            todo=f"Build one: tally image build --device {device}.",
-        )
+    refuse_device(job, device)
+    kept = _KEPT
     name = target.identify()
     expected = target.expected(job.board)
     found = headers(target, job.board) if other or expected in name else []

@@ -15,7 +15,7 @@ from tallystick.common.paths import OUTPUT_FILE
 from tallystick.emulator.boards.board import Board
 from tallystick.provisioning.commands.passphrase import passphrase_option
 from tallystick.tools.flash.drive import DriveTarget, drives
-from tallystick.tools.flash.job import Job, Target
+from tallystick.tools.flash.job import Job, Target, refuse_device
 from tallystick.tools.flash.programs import DfuTarget, OpenOcdTarget
 from tallystick.tools.flash.repl import ReplTarget, ports
 from tallystick.tools.flash.tray import FlashOutcome, Tally, flash_one
@@ -23,6 +23,7 @@ from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.verify import verify
 from tallystick.tools.line.cli_lock import lock_board
 from tallystick.tools.line.jobfile import LineJob
+from tallystick.tools.line.locking import LockWish
 
 _file = click.Path(path_type=Path, dir_okay=False, exists=True)
 _folder = click.Path(path_type=Path, file_okay=False)
@@ -56,9 +57,7 @@ _BEEP_GOOD, _BEEP_BAD = "\a", "\a\a\a"
 @click.option(
     "--read-out",
     type=click.Choice(["1", "2"]),
-    default="2",
-    show_default=True,
-    help="Level of read-out protection.",
+    help="Level of read-out protection (default: 2).",
 )
 @click.option("--boot-key", type=_file, help="Key of the chip's secure boot, PEM.")
 @click.option("--boot-image", type=_file, help="Its MicroPython, signed: tally image boot.")
@@ -87,7 +86,7 @@ def flash(
     passphrase_file: Path | None,
     log: Path | None,
     lock: bool,
-    read_out: str,
+    read_out: str | None,
     boot_key: Path | None,
     boot_image: Path | None,
     out: Path | None,
@@ -102,7 +101,7 @@ def flash(
     """
     if tray:
         if any((image, board, device, program, public_key, development, allow_downgrade,
-                allow_board, log, lock, read_out != "2", boot_key, boot_image, out)):  # fmt: skip
+                allow_board, log, lock, read_out, boot_key, boot_image, out)):  # fmt: skip
             raise click.UsageError("A job says itself what is written, and what is locked.")
         # It needs the station's libraries, which one board does not.
         from tallystick.tools.line.cli_tray import work
@@ -115,6 +114,13 @@ def flash(
         return
     if yes_for_ever is not None and not lock:
         raise click.UsageError("--yes-for-ever goes with --lock, or with a job that locks.")
+    if any((place, operator, boards)):
+        raise click.UsageError("--place, --operator and --boards go with a job: --tray JOBFILE.")
+    # A word that does nothing may be a lock that nobody sets, or one that nobody wants.
+    if lock and any((port, drive, program, log, allow_downgrade, allow_board, tray is not None)):
+        raise click.UsageError("--lock writes nothing, and finds its board itself.")
+    if not lock and any((read_out is not None, boot_key, boot_image, out)):
+        raise click.UsageError("--read-out, --boot-key, --boot-image and --out go with --lock.")
     if not lock and sum(way is not None for way in (port, drive, program)) != 1:
         raise click.UsageError("Give one of --port, --drive and --program.")
     if image is None:
@@ -128,7 +134,9 @@ def flash(
     if board is not None and board != job.board.name:
         raise click.UsageError(f"The image is for {job.board.name}, not for {board}.")
     if lock:
-        lock_board(job, int(read_out), boot_key, boot_image, out, yes_for_ever, as_json)
+        refuse_device(job, device)
+        wish = LockWish(None if read_out is None else int(read_out), boot_key, boot_image)
+        lock_board(job, wish, out, yes_for_ever, as_json)
         return
     opener = _opener(job.board, port, drive, program)
     tally = Tally()

@@ -25,19 +25,11 @@ from tallystick.provisioning.custody.store import key_store
 from tallystick.provisioning.settings import read_passphrase
 from tallystick.tools.flash.job import Job, Target
 from tallystick.tools.image.cards import read_master
-from tallystick.tools.image.merge import read_parts
 from tallystick.tools.image.readers import read_batch
 from tallystick.tools.line import jobfile
 from tallystick.tools.line.acceptance import over_a_line
 from tallystick.tools.line.book import BoardState, LineBook, numbers_in
-from tallystick.tools.line.locking import (
-    BootRowsLocker,
-    Locker,
-    OptionBytesLocker,
-    refuse_development,
-    rows,
-    serial_of,
-)
+from tallystick.tools.line.locking import Locker, planned, refuse_development, serial_of
 from tallystick.tools.line.named import NamedSerials
 from tallystick.tools.line.working import (
     Keys,
@@ -48,7 +40,6 @@ from tallystick.tools.line.working import (
     of_cards,
     of_readers,
 )
-from tallystick.tools.lock import boot_key as boot_keys
 
 Opener = Callable[[Job], Callable[[], Target]]
 """How the board is reached, by the job's way."""
@@ -252,15 +243,7 @@ def _not_named(what: str, span: str) -> RefusedError:
 
 def _locker(job: jobfile.LineJob) -> Callable[[Job], Locker] | None:
     """Raises TallyError now for what could not be burnt later."""
-    lock = job.lock
-    if lock is None:
+    if job.lock is None:
         return None
-    board = job.flash.board
-    if board.chip.lock == "option bytes":
-        OptionBytesLocker.planned(board, lock.read_out)
-        return lambda flash: OptionBytesLocker(board, lock.read_out)
-    if lock.boot_key is None or lock.boot_image is None:
-        raise BadInputError(f"{board.name} is locked with boot_key and boot_image.")
-    boot, parts = lock.boot_image.read_bytes(), read_parts(lock.boot_image)
-    planned = rows(board, parts[0][1] if parts else b"", boot_keys.read(lock.boot_key))
-    return lambda flash: BootRowsLocker(board, boot, planned.files)
+    plan = planned(job.flash.board, job.lock)
+    return lambda flash: plan.open()

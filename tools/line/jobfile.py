@@ -20,6 +20,7 @@ from tallystick.tools.image.cards import running_numbers
 from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.merge import Parts, read_parts
 from tallystick.tools.image.verify import Verified, verify
+from tallystick.tools.line.locking import LockWish
 
 WAYS = ("openocd", "dfu-util", "drive", "prompt")
 _KNOWN = {
@@ -38,15 +39,6 @@ _KNOWN = {
 }
 _MOST = 100_000
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class LockWish:
-    """read_out: of an STM32. boot_key, boot_image: of an RP2350."""
-
-    read_out: int
-    boot_key: Path | None
-    boot_image: Path | None
 
 
 @dataclass(frozen=True)
@@ -243,7 +235,7 @@ class _Table:
         if "lock" not in self._value:
             return None
         return LockWish(
-            self.number("lock", "read_out", 1, 2, default=2),
+            self.number("lock", "read_out", 1, 2) if "read_out" in self._value["lock"] else None,
             self.maybe_file("lock", "boot_key"),
             self.maybe_file("lock", "boot_image"),
         )

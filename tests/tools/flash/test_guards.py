@@ -185,6 +185,18 @@ def test_a_state_of_a_known_format_with_a_length_that_it_has_not(job, size):
         assert "Nothing was written" in no.value.kept and "wrote it" in no.value.todo
 
 
+@pytest.mark.parametrize("reads", [(1, 2), (2, 1)])
+def test_a_reader_whose_slots_differ_may_have_the_state_of_the_newer(job, reads):
+    """Its state is sealed: whichever of the two ran last may have written it."""
+    job = replace(job, device="reader")
+    found = [
+        replace(header(2, device="reader"), formats=StateFormats(1, newest)) for newest in reads
+    ]
+    with pytest.raises(RefusedError, match="state has format 2; the image reads 1"):
+        check(job, Board(BOARD, *found), device=None, downgrade=True)
+    assert check(job, Board(BOARD, found[reads.index(1)]), device=None, downgrade=True)
+
+
 @given(st.binary(max_size=2048))
 def test_whatever_a_journal_holds_is_read_or_is_none(data):
     found = newest_state(data)

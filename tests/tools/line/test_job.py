@@ -22,7 +22,7 @@ from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.custody.store import FileStore
 from tallystick.tools.image.build import build, write
-from tallystick.tools.image.keys import SigningKey
+from tallystick.tools.image.keys import DEVELOPMENT_PUBLIC, SigningKey
 from tallystick.tools.image.outputs import intel_hex
 from tallystick.tools.line import cli_tray, jobfile
 from tallystick.tools.line.book import FORMAT, BoardState, LineBook, NoNumberError
@@ -433,6 +433,29 @@ def test_the_published_factory_master_is_never_locked(station, tmp_path, images)
     result = station.run("--yes-for-ever", ALL_OF_THEM)
     refused(station, result, "has the published development keys")
     assert not (station.job.parent / "job.toml.book").exists()
+
+
+def test_an_image_that_anybody_signs_is_never_locked(station, tmp_path):
+    """Not even in a job that names the published key as its own."""
+    image = tmp_path / "development"
+    write(build("card", BOARD, "1.0.0"), image)
+    station.job = job_file(
+        tmp_path / "job", "openocd", BOARD, image, 3, end="[lock]\nread_out = 2\n"
+    )
+    text = station.job.read_text()
+    station.job.write_text(text.replace(FIRM.public.hex(), DEVELOPMENT_PUBLIC.hex()))
+    result = station.run("--yes-for-ever", ALL_OF_THEM)
+    refused(station, result, "signed with the published development key")
+    assert not (station.job.parent / "job.toml.book").exists()
+
+
+def test_a_word_of_another_boards_lock(station, tmp_path, images):  # noqa: F811
+    (tmp_path / "job" / "boot.pem").write_text("a key")
+    station.job = job_file(
+        tmp_path / "job", "openocd", BOARD, images[BOARD], 3, end='[lock]\nboot_key = "boot.pem"\n'
+    )
+    refused(station, station.run("--yes-for-ever", ALL_OF_THEM), "is not locked with a boot key")
+    assert fakes.state(station.folder)["registers"]["0x40022020"] & 0xFF == 0xAA
 
 
 @pytest.mark.parametrize(

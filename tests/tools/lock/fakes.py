@@ -105,7 +105,8 @@ elif arguments[0] == "verify":
 elif arguments[0] == "load":
     pulled()
     at = int(arguments[arguments.index("-o") + 1], 16) - 0x10000000
-    store(at, pathlib.Path(arguments[2]).read_bytes())
+    if not state.get("deaf"):
+        store(at, pathlib.Path(arguments[2]).read_bytes())
 elif arguments[:2] == ["otp", "load"]:
     if state.get("cut") == pathlib.Path(arguments[2]).name:
         sys.exit("ERROR: The device went away")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import click
 from rich.progress import Progress
@@ -112,17 +113,25 @@ def flash(
             as_json=as_json,
         )  # fmt: skip
         return
-    if yes_for_ever is not None and not lock:
-        raise click.UsageError("--yes-for-ever goes with --lock, or with a job that locks.")
-    if any((place, operator, boards)):
-        raise click.UsageError("--place, --operator and --boards go with a job: --tray JOBFILE.")
-    # A word that does nothing may be a lock that nobody sets, or one that nobody wants.
-    if lock and any((port, drive, program, log, allow_downgrade, allow_board, tray is not None)):
-        raise click.UsageError("--lock writes nothing, and finds its board itself.")
-    if not lock and any((read_out is not None, boot_key, boot_image, out)):
-        raise click.UsageError("--read-out, --boot-key, --boot-image and --out go with --lock.")
-    if not lock and sum(way is not None for way in (port, drive, program)) != 1:
-        raise click.UsageError("Give one of --port, --drive and --program.")
+    _refuse_idle(
+        {
+            "--place, --operator and --boards go with a job: --tray JOBFILE.": (
+                place, operator, boards,
+            ),
+            "--lock writes nothing, and finds its board itself.": lock and (
+                port, drive, program, log, allow_downgrade, allow_board, tray is not None,
+            ),
+            "--yes-for-ever goes with --lock, or with a job that locks.": not lock and (
+                yes_for_ever is not None,
+            ),
+            "--read-out, --boot-key, --boot-image and --out go with --lock.": not lock and (
+                read_out, boot_key, boot_image, out,
+            ),
+            "Give one of --port, --drive and --program.": not lock and (
+                sum(way is not None for way in (port, drive, program)) != 1,
+            ),
+        }
+    )  # fmt: skip
     if image is None:
         if board is None:
             raise click.UsageError("Give IMAGE, or --board.")
@@ -160,6 +169,14 @@ def flash(
         console.print_json([asdict(outcome) for outcome in tally.outcomes])
     if tally.failed:
         raise SystemExit(ExitCode.FAILED)
+
+
+def _refuse_idle(words: dict[str, tuple[object, ...] | Literal[False]]) -> None:
+    """A word that does nothing may be a lock that nobody sets, or one that nobody wants. words:
+    what is said of them → those that were given. Raises UsageError."""
+    for why, given in words.items():
+        if given and any(given):
+            raise click.UsageError(why)
 
 
 def _advance(bar: Progress) -> Callable[[int, int], None]:

@@ -17,7 +17,6 @@ from tallystick.common import console
 from tallystick.common.errors import BadInputError, ExitCode, RefusedError
 from tallystick.common.identity import kdf3
 from tallystick.common.private_files import others_may_read
-from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.common.secret import Secret
 from tallystick.common.server_url import checked_url
 from tallystick.provisioning.custody.interface import ServerCredential
@@ -176,12 +175,6 @@ def _segments(job: jobfile.LineJob, passphrase_file: Path | None, stack: ExitSta
         return of_cards(_keys(job, passphrase_file, stack), job.date)
     batch = read_batch(*job.attestation)
     stack.callback(batch[0].wipe)
-    if job.lock is not None and batch[0] == ReaderIdentity.development("TR00000001").key:
-        raise RefusedError(
-            "The readers' batch is the published development one: anybody attests with it.",
-            kept="Nothing was written to a board, and nothing burnt.",
-            todo="Give a key and a certificate of a batch of your own.",
-        )
     return of_readers(batch)
 
 

@@ -15,19 +15,21 @@ from click.testing import CliRunner, Result
 from tallystick.common import sealed
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
+from tallystick.common.secret import Secret
 from tallystick.emulator.boards import find
 from tallystick.provisioning import audit
 from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.custody.store import FileStore
+from tallystick.tools.flash.programs import OpenOcdTarget
 from tallystick.tools.image.build import build, write
 from tallystick.tools.image.keys import DEVELOPMENT_PUBLIC, SigningKey
 from tallystick.tools.image.outputs import intel_hex
 from tallystick.tools.line import cli_tray, jobfile
 from tallystick.tools.line.book import FORMAT, BoardState, LineBook, NoNumberError
 from tallystick.tools.line.cli import flash
-from tallystick.tools.line.working import SharedNumbers
+from tallystick.tools.line.working import LineTools, Programmer, SharedNumbers, of_cards
 from tests.tools.line.test_line import FIRM, MASTER, images, job_file  # noqa: F401
 from tests.tools.lock import fakes
 
@@ -309,6 +311,23 @@ def test_every_file_of_a_job_seen_from_its_folder(station, tmp_path, monkeypatch
     refused(station, station.run(), "signed with another key")
 
 
+def test_a_job_that_is_changed_between_two_boards_of_one_run(station):
+    job = jobfile.read(station.job)
+    book = LineBook(station.job.with_name("b"), job.name, job.fingerprint, who="ann", place="a")
+    master = cli_tray.keys_of_master(Secret(MASTER))
+    tools = LineTools(lambda: OpenOcdTarget(station.board), of_cards(master, job.date))
+    line = Programmer(job, book, tools)
+    assert line.make().good
+    (station.folder / "calls").unlink()
+    station.lay(2)
+    station.job.write_text(station.job.read_text() + "\n# another word\n")
+    made = line.make()
+    assert (made.serial, made.result) == ("", "failed")
+    assert "was changed while it ran" in made.error and not fakes.calls(station.folder)
+    assert [board.serial for board in book.boards()] == [FIRST]
+    book.close()
+
+
 @pytest.mark.parametrize("what", ["limits", "base", "manifest"])
 def test_a_file_that_a_job_names_was_exchanged(station, tmp_path, images, what):  # noqa: F811
     folder = station.job.parent
@@ -333,44 +352,85 @@ def test_a_file_that_a_job_names_was_exchanged(station, tmp_path, images, what):
     assert station.states_of_old() == {FIRST: "done"}
 
 
-@pytest.mark.parametrize(
-    ("url", "firm"), [("https://b.example", "Mills"), ("https://a.example", "Baker")]
-)
-def test_a_credential_of_another_firm_or_server(station, tmp_path, images, monkeypatch, url, firm):  # noqa: F811
-    """It may be renewed; one that is exchanged gives numbers that another station may have."""
-    file = station.job.parent / "station.json"
-    first = iter(("TS00000101", "TS00000201"))
+class SharedRange:
+    """A server in the place of the network, and a station's credential beside the job. asked: names
+    of the requests; deaf: it gives numbers, and its answer is lost."""
 
-    def uses(where: str, whose: str, name: str) -> None:
-        file.write_text(json.dumps({"url": where, "id": name, "token": "secret"}))
-        file.chmod(0o600)
-
-        def answer(request: httpx.Request) -> httpx.Response:
-            if request.url.path == "/v1/whoami":
-                return httpx.Response(200, json={"firm": whose, "role": "station"})
-            asked = json.loads(request.content)
-            return httpx.Response(200, json={"first": next(first), "count": asked["count"]})
-
-        transport = httpx.MockTransport(answer)
-        genuine = SharedNumbers
+    def __init__(self, station: Station, monkeypatch: pytest.MonkeyPatch, at_once: int = 1) -> None:
+        self.asked: list[str] = []
+        self.deaf = False
+        self._given: dict[str, int] = {}
+        self._file = station.job.parent / "station.json"
+        text = station.job.read_text()
+        more = f'[serials]\nserver = "station.json"\nat_once = {at_once}\n'
+        station.job.write_text(text.replace("[serials]\n", more))
+        transport, genuine = httpx.MockTransport(self._answer), SharedNumbers
         monkeypatch.setattr(
             cli_tray, "SharedNumbers", lambda credential: genuine(credential, transport=transport)
         )
+        self.belongs_to("https://a.example", "Mills")
 
-    uses("https://a.example", "Mills", "st-1")
-    station.job = job_file(
-        tmp_path / "job", "openocd", BOARD, images[BOARD], 3, server="station.json"
-    )
-    station.job.write_text(station.job.read_text().replace("at_once = 7", "at_once = 1"))
+    def belongs_to(self, url: str, firm: str, name: str = "st-1") -> None:
+        self._firm = firm
+        self._file.write_text(json.dumps({"url": url, "id": name, "token": "secret"}))
+        self._file.chmod(0o600)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/whoami":
+            return httpx.Response(200, json={"firm": self._firm, "role": "station"})
+        asked = json.loads(request.content)
+        self.asked.append(asked["request"])
+        number = self._given.setdefault(asked["request"], 101 + 100 * len(self._given))
+        if self.deaf:
+            raise httpx.ReadTimeout("lost", request=request)
+        return httpx.Response(200, json={"first": f"TS{number:08}", "count": asked["count"]})
+
+
+def test_numbers_that_were_given_and_not_used_yet_are_used(station, monkeypatch):
+    """It asks for no more than its share, and is not full while one of them is free."""
+    server = SharedRange(station, monkeypatch, at_once=20)
+    for chip in (1, 2, 3):
+        station.lay(chip)
+        assert station.run().exit_code == 0
+    made = ["TS00000101", "TS00000102", "TS00000103"]
+    assert list(station.states()) == made and len(server.asked) == 1
+    assert set(station.states().values()) == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("url", "firm"), [("https://b.example", "Mills"), ("https://a.example", "Baker")]
+)
+def test_a_credential_of_another_firm_or_server(station, monkeypatch, url, firm):
+    """It may be renewed; one that is exchanged gives numbers that another station may have."""
+    server = SharedRange(station, monkeypatch)
     assert station.run().exit_code == 0
     (station.folder / "calls").unlink()
     station.lay(2)
-    uses(url, firm, "st-2")
+    server.belongs_to(url, firm, "st-2")
     refused(station, station.run(), "The server and firm of this job are not those")
     assert station.states() == {"TS00000101": "done"}
-    uses("https://a.example", "Mills", "st-2")
+    server.belongs_to("https://a.example", "Mills", "st-2")
     assert station.run().exit_code == 0
     assert station.states() == {"TS00000101": "done", "TS00000201": "done"}
+
+
+def test_an_answer_that_was_lost_loses_no_number(station, monkeypatch):
+    """The next start asks by the same name, and is given the same."""
+    server = SharedRange(station, monkeypatch, at_once=2)
+    server.deaf = True
+    refused(station, station.run(), "did not answer the request to give serial numbers")
+    server.deaf = False
+    assert station.run().exit_code == 0
+    assert len(server.asked) == 2 and len(set(server.asked)) == 1
+    station.lay(2)
+    assert station.run().exit_code == 0
+    assert station.states() == {"TS00000101": "done", "TS00000102": "done"}
+    station.lay(3)
+    assert station.run().exit_code == 0
+    assert len(set(server.asked)) == 2 and "TS00000201" in station.states()
+    station.lay(4)
+    assert "3 done" in station.run().output  # its share is three
+    assert len(server.asked) == 3
 
 
 def test_the_book_of_the_version_before_is_gone_on_with(station):
@@ -483,6 +543,35 @@ def test_a_lock_that_is_cut_is_gone_on_with_and_nothing_else_is_written(station,
     assert not station.wrote() and station.states() == {FIRST: "done"}
 
 
+def locks(station: Station, tmp_path: Path, image: Path) -> None:
+    station.job = job_file(
+        tmp_path / "job", "openocd", BOARD, image, 3, end="[lock]\nread_out = 2\n"
+    )
+
+
+def test_a_board_that_is_locked_already_is_not_locked_anew(station, tmp_path, images):  # noqa: F811
+    """Somebody else did, and with what?"""
+    locks(station, tmp_path, images[BOARD])
+    station.lay(1, registers={"0x40022020": 0xFFEFF8BB})
+    result = station.run("--yes-for-ever", ALL_OF_THEM)
+    assert result.exit_code != 0 and "is locked already" in said(result)
+    assert fakes.state(station.folder)["registers"] == {"0x40022020": 0xFFEFF8BB}
+    assert station.states() == {FIRST: "failed"}
+
+
+def test_a_lock_that_is_gone_on_with_is_of_the_board_as_it_was_written(station, tmp_path, images):  # noqa: F811
+    locks(station, tmp_path, images[BOARD])
+    station.lay(1, stuck=[0x4C])
+    assert station.run("--yes-for-ever", ALL_OF_THEM).exit_code != 0
+    content = bytearray(station.content())
+    content[station.board.slots[0].address + 100] ^= 1
+    station.lay(1, bytes(content))
+    result = station.run("--yes-for-ever", ALL_OF_THEM)
+    assert result.exit_code != 0 and "checksum mismatch" in said(result)
+    assert fakes.state(station.folder)["registers"] == {"0x40022020": 0xFFEFF8AA}
+    assert station.states() == {FIRST: "locking"}
+
+
 def test_the_numbers_may_be_in_a_file(station, tmp_path, images):  # noqa: F811
     station.job = job_file(
         tmp_path / "job", "openocd", BOARD, images[BOARD], 3, end="[lock]\nread_out = 2\n"
@@ -557,6 +646,18 @@ def test_what_nothing_tells_again_is_lost_with_its_number(tmp_path):
         book.begin("", "")
     book.fail(SECOND, "cut")
     assert [board.state for board in book.boards()] == [BoardState.LOST, BoardState.LOST]
+
+
+def test_a_place_gives_up_no_board_of_another(tmp_path):
+    """Which is being written while this one is started again."""
+    path = tmp_path / "book"
+    left = LineBook(path, "one", "f", who="ann", place="left")
+    right = LineBook(path, "one", "f", who="bob", place="right")
+    left.add_numbers([FIRST, SECOND])
+    assert (left.begin("", "").serial, right.begin("", "").serial) == (FIRST, SECOND)
+    assert right.give_up_unknown() == [SECOND]
+    left.mark(FIRST, BoardState.DONE)
+    assert [board.state for board in right.boards()] == [BoardState.DONE, BoardState.LOST]
 
 
 def test_transport_keys_come_of_the_same_master(tmp_path):

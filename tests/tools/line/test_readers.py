@@ -168,6 +168,21 @@ def test_a_certificate_of_another_key(line):
     assert not storage.writes
 
 
+def test_the_published_batch_is_never_locked(line):
+    """Under a certificate of one's own, too."""
+    number = int.from_bytes(ReaderIdentity.development(FIRST).key.reveal(), "big")
+    key = ec.derive_private_key(number, ec.SECP256R1())
+    root = ec.generate_private_key(ec.SECP256R1())
+    line.pem(key, issue(root, "A firm's root", key, AAGUID, "A firm"))
+    line.write(end='[lock]\nboot_key = "boot.pem"\nboot_image = "boot.uf2"\n')
+    for name in ("boot.pem", "boot.uf2"):
+        (line.folder / name).write_text("not looked at so far")
+    storage = blank()
+    told = said(line.run(1, storage, "--yes-for-ever", f"{FIRST}-{SECOND}"))
+    assert "published development keys" in told.replace("\n", " ")
+    assert not storage.writes and not (line.folder / "job.toml.book").exists()
+
+
 def test_a_job_whose_certificate_was_changed(line):
     line.run(1, blank())
     line.certificate = issue(line.key, "Another root", line.key, AAGUID, "Another")

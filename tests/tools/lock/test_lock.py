@@ -271,6 +271,19 @@ def test_the_published_batch(reader, burnt):
     refused(reader, reader.lock("--yes-for-ever", "TR00000007"), "published development keys")
 
 
+@pytest.mark.parametrize("burnt", [False, True])
+def test_the_published_batch_under_a_certificate_of_ones_own(reader, burnt):
+    """It looks like a firm's, and anybody attests with its key."""
+    known = ReaderIdentity.development("TR00000007")
+    key = ec.derive_private_key(int.from_bytes(known.key.reveal(), "big"), ec.SECP256R1())
+    root = ec.generate_private_key(ec.SECP256R1())
+    made = issue(root, "A firm's root", key, AAGUID, "A firm").public_bytes(Encoding.DER)
+    reader.give(replace(known, certificate=made, burnt=burnt).encode())
+    result = reader.lock("--yes-for-ever", known.serial)
+    refused(reader, result, "published development keys")
+    assert fakes.state(reader.folder)["rows"] == {}
+
+
 # -- refused: nothing burnt, nothing lost ----------------------------------------------------------
 
 
@@ -304,8 +317,9 @@ def test_a_segment_of_another_device(desk):
     refused(desk, desk.lock("--yes-for-ever", SERIAL), "has no serial number yet")
 
 
-def test_the_published_transport_keys(desk):
-    desk.give(Identity.derive(SERIAL, 20260101).encode())
+@pytest.mark.parametrize("date", [20260101, 20991231])
+def test_the_published_transport_keys(desk, date):
+    desk.give(Identity.derive(SERIAL, date).encode())
     refused(desk, desk.lock("--yes-for-ever", SERIAL), "published development keys")
 
 

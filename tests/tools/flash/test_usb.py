@@ -329,6 +329,9 @@ def test_a_changed_image_does_not_start(bench, images):
     content[1000] ^= 0x10
     with pytest.raises(ReaderRefusedError, match="not what was signed"):
         install(bench, replace(update, file_system=bytes(content)), bench.person)
+    # No header speaks of what is not whole: `tally flash` would take it for what the board had.
+    slot = bench.rig.reader.board.slots[1]
+    assert bench.rig.image_of_flash()[slot.address :][:SIZE] == b"\xff" * SIZE
     bench.rig.replug()
     assert state(bench).slot == 0
 
@@ -339,6 +342,16 @@ def test_no_way_back_below_the_floor(bench, images, unchecked):
     refused_untouched(bench, images.update("0.3.0", security=2).signed, NOT_ALLOWED)
     _, now = install(bench, images.update("0.3.0", security=3), bench.person)
     assert now.slot == 0
+
+
+def test_the_floor_stays_through_the_trials_that_follow(bench, images):
+    """It is the record's, not only that of the image which happens to run."""
+    install(bench, images.update(security=3), bench.person)
+    bench.rig.replug()
+    begin_trial(bench, images.update("0.3.0", security=5))
+    assert (state(bench).state, state(bench).floor) == (SlotState.TRIED, 3)
+    bench.rig.replug()
+    assert (state(bench).header.version, state(bench).floor) == ("0.2.0", 3)
 
 
 def test_the_host_knows_the_floor(bench, images):

@@ -572,6 +572,35 @@ def test_a_lock_that_is_gone_on_with_is_of_the_board_as_it_was_written(station, 
     assert station.states() == {FIRST: "locking"}
 
 
+def test_a_board_that_was_locked_before_a_kill_gets_its_label(station, tmp_path, images):  # noqa: F811
+    """Nothing can be asked of it any more, and nothing has to be."""
+    end = '[lock]\nread_out = 2\n[label]\nfolder = "labels"\n'
+    station.job = job_file(tmp_path / "job", "openocd", BOARD, images[BOARD], 3, end=end)
+    assert station.run("--yes-for-ever", ALL_OF_THEM).exit_code == 0
+    label = station.job.parent / "labels" / f"{FIRST}.zpl"
+    printed = label.read_text()
+    label.unlink()
+    book = station.book()
+    book.mark(FIRST, BoardState.LOCKED)
+    book.close()
+    station.lay(2)
+    assert station.run("--yes-for-ever", ALL_OF_THEM).exit_code == 0
+    assert label.read_text() == printed
+    assert station.states() == {FIRST: "done", SECOND: "done"}
+
+
+@pytest.mark.parametrize("lock", [False, True])
+def test_a_board_that_did_not_take_what_was_written(station, tmp_path, images, lock):  # noqa: F811
+    """It said so to nobody: what it holds is read back, before it is done and before its lock."""
+    if lock:
+        locks(station, tmp_path, images[BOARD])
+    station.lay(1, deaf=True)
+    result = station.run(*(["--yes-for-ever", ALL_OF_THEM] if lock else []))
+    assert result.exit_code != 0 and "checksum mismatch" in said(result)
+    assert fakes.state(station.folder)["registers"] == {"0x40022020": 0xFFEFF8AA}
+    assert station.states() == {FIRST: "failed"}
+
+
 def test_the_numbers_may_be_in_a_file(station, tmp_path, images):  # noqa: F811
     station.job = job_file(
         tmp_path / "job", "openocd", BOARD, images[BOARD], 3, end="[lock]\nread_out = 2\n"

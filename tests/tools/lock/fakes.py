@@ -50,7 +50,7 @@ for command in sys.argv[1:]:
             at, kind, data = int.from_bytes(row[1:3], "big"), row[3], row[4:-1]
             if kind == 4:
                 high = int.from_bytes(data, "big") << 16
-            elif kind == 0:
+            elif kind == 0 and not state.get("deaf"):
                 store(high + at - 0x08000000, data)
         pulled()
     elif words[:2] == ["flash", "erase_address"]:

@@ -36,12 +36,6 @@ CREATE TABLE board (
     at REAL NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX one_number_a_chip ON board(chip) WHERE chip != '';
-CREATE TABLE measurement (
-    serial TEXT NOT NULL REFERENCES number(serial),
-    name TEXT NOT NULL,
-    value REAL NOT NULL,
-    at REAL NOT NULL
-) STRICT;
 CREATE TABLE request (id TEXT PRIMARY KEY, first TEXT NOT NULL, count INTEGER NOT NULL,
     done INTEGER NOT NULL) STRICT;
 {_ORIGIN};
@@ -280,14 +274,6 @@ class LineBook:
             )
             self._tell(f"board {state}", serial, error)
 
-    def measure(self, serial: str, values: dict[str, float]) -> None:
-        """What its self-test found; the newest of a name counts."""
-        with self._change():
-            self._database.executemany(
-                "INSERT INTO measurement VALUES (?, ?, ?, ?)",
-                [(serial, name, value, self._now()) for name, value in values.items()],
-            )
-
     def fail(self, serial: str, error: str) -> None:
         """What went wrong with it. One that is being locked stays so, and one that nothing would
         tell again is lost, with its number."""
@@ -329,11 +315,6 @@ class LineBook:
     def boards(self) -> list[LineBoard]:
         query = "SELECT serial FROM board ORDER BY serial"
         return [self._found(str(row[0])) for row in self._database.execute(query).fetchall()]
-
-    def measurements(self) -> list[tuple[str, str, float, float]]:
-        """(serial, name, value, time), in the order in which they were taken."""
-        query = "SELECT serial, name, value, at FROM measurement ORDER BY rowid"
-        return [tuple(row) for row in self._database.execute(query).fetchall()]
 
     def acts(self) -> list[str]:
         """The audit log as JSON lines, oldest first."""

@@ -67,9 +67,8 @@ def work(
         _refuse_overlap(job)
         book = open_book(job, who, where)
         stack.callback(book.close)
-        tools = LineTools(
-            opener(job), segments, _locker(job), locked, over_a_line(job.selftest_port, job.limits)
-        )
+        selftest = over_a_line(job.selftest_port, job.limits, _beside(job, ".jsonl"))
+        tools = LineTools(opener(job), segments, _locker(job), locked, selftest)
         numbers = None
         if job.server is not None:
             numbers = SharedNumbers(station_credential(job.server))
@@ -103,17 +102,18 @@ def _boards(line: Programmer, boards: int | None, as_json: bool) -> int:
 
 def open_book(job: jobfile.LineJob, who: str, place: str) -> LineBook:
     """The book beside the job's file. Raises BadInputError, RefusedError."""
-    return LineBook(_book_of(job), job.name, job.fingerprint, who=who, place=place)
+    return LineBook(_beside(job, ".book"), job.name, job.fingerprint, who=who, place=place)
 
 
-def _book_of(job: jobfile.LineJob) -> Path:
-    return job.path.with_name(job.path.name + ".book")
+def _beside(job: jobfile.LineJob, end: str) -> Path:
+    """A file of the job, named as it is."""
+    return job.path.with_name(job.path.name + end)
 
 
 def _refuse_overlap(job: jobfile.LineJob) -> None:
     """No number may be of two jobs of one folder; those of other stations a server keeps apart.
     Raises RefusedError."""
-    own = _book_of(job)
+    own = _beside(job, ".book")
     wanted = set() if job.server is not None else set(job.numbers())
     for other in sorted(own.parent.glob("*.book")):
         taken = sorted(wanted & numbers_in(other)) if other != own else []

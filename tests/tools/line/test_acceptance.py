@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
-from tallystick.common.errors import BadInputError, RefusedError
+from tallystick.common.errors import BadInputError, ExitCode, RefusedError
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.line import acceptance
 from tallystick.tools.line.acceptance import over_a_line
+from tallystick.tools.selftest.batch import read
+from tallystick.tools.selftest.cli import selftest
 from tests.tools.flash.conftest import custody, firm, outputs  # noqa: F401
 
 SERIAL = "TS00000001"
@@ -37,8 +40,11 @@ def limits(tmp_path, text: str):
 
 
 def test_a_board_within_its_limits_tells_what_it_measured(port, tmp_path):
-    test = over_a_line(port, limits(tmp_path, "[cell_mv]\nlow = 2000\nhigh = 3700\n"))
-    found = test(SERIAL)
+    batch = tmp_path / "job.toml.jsonl"
+    over_a_line(port, limits(tmp_path, "[cell_mv]\nlow = 2000\nhigh = 3700\n"), batch)(SERIAL)
+    [board] = read(batch)
+    found = board.values
+    assert (board.serial, board.good, board.problems) == (SERIAL, True, ())
     assert 2000 <= found["cell_mv"] <= 3700 and found["heap_bytes"] > 0 and "flash_s" in found
 
 
@@ -51,19 +57,28 @@ def test_a_board_within_its_limits_tells_what_it_measured(port, tmp_path):
     ],
 )
 def test_a_board_outside_of_them_is_not_locked(port, tmp_path, text, what):
-    test = over_a_line(port, limits(tmp_path, text))
+    batch, page = tmp_path / "job.toml.jsonl", tmp_path / "page.html"
+    test = over_a_line(port, limits(tmp_path, text), batch)
     with pytest.raises(RefusedError, match=what) as refused:
         test(SERIAL)
     assert "not locked and got no label" in refused.value.kept
+    # The batch has it, too: what fails says more of a line than what passes.
+    words = ["--batch", str(batch), "--drift", str(page)]
+    result = CliRunner().invoke(selftest, [*words, "--limits", str(tmp_path / "limits.toml")])
+    assert result.exit_code == ExitCode.FAILED and f"did not pass: {SERIAL}" in result.output
+    assert text.split("]")[0][1:] in page.read_text()
 
 
-def test_the_board_of_another_number(port):
-    """It lies in the dock in place of the one that was written."""
+def test_the_board_of_another_number(port, tmp_path):
+    """It lies in the dock in place of the one that was written: the batch has neither."""
+    batch = tmp_path / "job.toml.jsonl"
     with pytest.raises(RefusedError, match=f"it says that it is {SERIAL}"):
-        over_a_line(port, None)("TS00000002")
+        over_a_line(port, None, batch)("TS00000002")
+    assert not batch.exists()
 
 
 def test_a_job_without_a_port_tests_nothing(tmp_path):
-    assert over_a_line(None, None) is None
+    batch = tmp_path / "job.toml.jsonl"
+    assert over_a_line(None, None, batch) is None
     with pytest.raises(BadInputError, match="is not TOML"):
-        over_a_line("/dev/ttyTEST", limits(tmp_path, "cell_mv = = 3"))
+        over_a_line("/dev/ttyTEST", limits(tmp_path, "cell_mv = = 3"), batch)

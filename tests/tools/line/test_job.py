@@ -572,6 +572,35 @@ def test_a_lock_that_is_gone_on_with_is_of_the_board_as_it_was_written(station, 
     assert station.states() == {FIRST: "locking"}
 
 
+def test_a_board_outside_of_its_limits_is_not_locked(station, tmp_path, images, monkeypatch):  # noqa: F811
+    end = '[selftest]\nport = "/dev/ttyTEST"\n[lock]\nread_out = 2\n[label]\nfolder = "labels"\n'
+    station.job = job_file(tmp_path / "job", "openocd", BOARD, images[BOARD], 3, end=end)
+    verdicts = [RefusedError("cell_mv: 2700 is below 2900"), None]
+    asked = []
+
+    def over_a_line(port, limits, results):
+        asked.append((port, limits, results))
+
+        def test(serial: str) -> None:
+            asked.append(serial)
+            if verdict := verdicts.pop(0):
+                raise verdict
+
+        return test
+
+    monkeypatch.setattr(cli_tray, "over_a_line", over_a_line)
+    result = station.run("--yes-for-ever", ALL_OF_THEM)
+    assert result.exit_code != 0 and "2700 is below 2900" in result.output
+    assert station.states() == {FIRST: "failed"}
+    assert fakes.state(station.folder)["registers"] == {"0x40022020": 0xFFEFF8AA}
+    label = station.job.parent / "labels" / f"{FIRST}.zpl"
+    assert not label.exists()
+    assert station.run("--yes-for-ever", ALL_OF_THEM).exit_code == 0
+    assert station.states() == {FIRST: "done"} and label.exists()
+    job = ("/dev/ttyTEST", None, station.job.with_name("job.toml.jsonl"))
+    assert asked == [job, FIRST, job, FIRST]
+
+
 def test_a_board_that_was_locked_before_a_kill_gets_its_label(station, tmp_path, images):  # noqa: F811
     """Nothing can be asked of it any more, and nothing has to be."""
     end = '[lock]\nread_out = 2\n[label]\nfolder = "labels"\n'

@@ -1,6 +1,6 @@
 """A picture that stays up for a while, and leaves a dark display."""
 
-from time import ticks_diff
+from time import sleep_ms, ticks_diff
 
 import board
 from micropython import const
@@ -21,20 +21,24 @@ def keep(
     ms: int,
     button: "Button | None" = None,
     each_third: "Callable[[int], None] | None" = None,
+    docked: int = 0,
 ) -> int:
     """Holds the picture for `ms`, or until the button does something or the card is docked.
 
+    docked: 1 when it is, and nothing listens to the line: then until it leaves its dock.
     each_third(left_ms) redraws something at every third tick: drawing costs more than an inversion.
     Returns the button's event, 0 when time was up.
     """
     begin = board.ticks_ms()
     ticks = 0
-    while not board.docked():
+    while board.docked() == docked:
         left = ms - ticks_diff(board.ticks_ms(), begin)
         if left <= 0:
             break
         step = left % TICK_MS or TICK_MS  # whole seconds: what drawing takes does not add up
-        if button is None:
+        if docked:
+            sleep_ms(step)  # `wait` ends early there
+        elif button is None:
             board.wait(step)
         else:
             event = button.wait(step)
@@ -56,7 +60,7 @@ def notice(title: str, line: str = "") -> None:
     display = board.display()
     try:
         screens.message(display, title, line)
-        keep(display, MESSAGE_MS)
+        keep(display, MESSAGE_MS, docked=board.docked())
     finally:
         display.off()
 

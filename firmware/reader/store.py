@@ -4,8 +4,8 @@ State (little endian): format (1) ‖ flags (1) ‖ PIN retries (1) ‖ fingerpr
 PIN length (1) ‖ length of the PIN (1) ‖ signatures (4) ‖ credentials made (4) ‖ sensor password (4)
 ‖ master (32) ‖ PIN check (32) ‖ PINs set (4) ‖ fingers compared since the PIN was given (2) ‖ wrong
 tries burnt (4) ‖ states burnt (4) ‖ pages of the fingers, 255 for none (20) ‖ page of the newest
-(1). A shorter one of format 1 was written by an earlier firmware; a later format is a longer state,
-and is not touched. Everything is sealed: reader/seal.py.
+(1). Earlier firmware wrote shorter ones of format 1, which are read; a later format is a longer
+state, and is not touched. Everything is sealed: reader/seal.py.
 
 What is burnt (reader/meter.py) is compared before the flash is believed. More wrong tries burnt
 than the state says: it is an old copy, or power was cut, and they are taken off. More states: it is
@@ -58,7 +58,7 @@ _FORMAT = const(1)  # the newest; all from 1 on are read
 _LAYOUT = "<BBBBBBIII32s32sIHII20sB"
 _SIZE = const(117)  # of the newest
 _SIZES = (117,)  # of every format from 1 on
-_UNBOUND = const(88)  # bytes of a state that says nothing of what is burnt
+_SHORTER = (82, 88)  # of format 1, as earlier firmware wrote it: nothing of what is burnt
 _NO_PAGE = const(255)
 _PARTY = const(32)
 
@@ -221,14 +221,15 @@ class Store:
 
     def _decode(self, state: bytes) -> None:
         self.format = state[0]
-        if not 0 < self.format <= _FORMAT or len(state) > _SIZES[self.format - 1]:
+        shorter = self.format == 1 and len(state) in _SHORTER
+        if not 0 < self.format <= _FORMAT or not (shorter or len(state) == _SIZES[self.format - 1]):
             raise StrangeError
         (
             _, self.flags, self.pin_retries, self.uv_retries, self.min_pin, self.pin_length,
             self.signatures, self.made, self.sensor_password, self._master, self.pin_check,
             self.pins, self.verified, self.burnt, self.epoch, self.pages, self.newest_page,
         ) = struct.unpack(_LAYOUT, state + bytes(_SIZE - len(state)))  # fmt: skip
-        if len(state) <= _UNBOUND:
+        if shorter:
             self.burnt, self.epoch = self._tries.value, self._epochs.value
             self.newest_page = _NO_PAGE
             self.pages = self._packed(self._recorded())

@@ -313,5 +313,6 @@ class T1:
         return NoDeviceError(
             f"No card answered on {self.link.name}.",
             kept="Nothing was written.",
-            todo="Put a card in the dock, or choose another port.",
+            todo="Put a card in the dock, or choose another port. If one lies there, press its "
+            "button: its glass says why it does not answer.",
         )

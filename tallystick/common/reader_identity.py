@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -61,6 +62,18 @@ class ReaderIdentity:
             certificate.public_bytes(Encoding.DER),
             Secret(_DEVELOPMENT_BATCH.to_bytes(32, "big")),
         )
+
+    @property
+    def is_development(self) -> bool:
+        """Whether anybody has its key, whoever issued the certificate; that tells it of a key which
+        is burnt."""
+        if self.key.reveal() == _DEVELOPMENT_BATCH.to_bytes(32, "big"):
+            return True
+        try:
+            public = x509.load_der_x509_certificate(self.certificate).public_key()
+        except (ValueError, UnsupportedAlgorithm):
+            return False
+        return public == _key(_DEVELOPMENT_BATCH).public_key()
 
     @classmethod
     def decode(cls, segment: bytes) -> ReaderIdentity:

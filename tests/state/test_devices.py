@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,9 @@ from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.flash import field, usb
 from tallystick.tools.flash.field import SlotState, Update, install, running, state_format
-from tallystick.tools.flash.kept_state import format_of
+from tallystick.tools.flash.kept_state import newest_state
 from tallystick.tools.image.build import build, write
+from tests.emulator.reader.rig import Rig
 from tests.state.write_devices import (
     FOLDER,
     PIN,
@@ -108,6 +110,30 @@ def later(tmp_path_factory) -> dict[str, dict[str, Path]]:
     return made
 
 
+@pytest.fixture(scope="module")
+def cut_to(tmp_path_factory) -> Callable[[str, int], dict[str, Path]]:
+    """Of a reader whose store writes only so many bytes of its state, and reads any length: 82 and
+    88 as firmware of before 0.1.0 did, others as nobody's of ours."""
+
+    @cache
+    def made(board: str, size: int) -> dict[str, Path]:
+        copy = tmp_path_factory.mktemp("sources") / "firmware"
+        shutil.copytree(ROOT / "firmware", copy)
+        store = copy / "reader" / "store.py"
+        text = store.read_text()
+        for old, new in (
+            ("state[: _SIZES[self.format - 1]]", f"state[:{size}]"),
+            ("_SHORTER = (82, 88)", f"_SHORTER = ({size},)"),
+        ):
+            assert text.count(old) == 1
+            text = text.replace(old, new)
+        store.write_text(text)
+        with firmware.rooted(copy):
+            return write(build("reader", board, "0.0.9"), tmp_path_factory.mktemp("cut"))
+
+    return made
+
+
 def kept_card(version: str, board: str, image: Path) -> Card:
     """As it lay in the drawer, cell in, asleep."""
     card = new_card(Image.load(image))
@@ -157,6 +183,12 @@ def update_to(card: Card, outputs: dict[str, Path]) -> field.Running:
 def journal(card: Card) -> bytes:
     region = card.board.journal
     return bytes(card.flash.memory[region.address : region.end])
+
+
+def format_of(card: Card) -> int:
+    kept = newest_state(journal(card))
+    assert kept is not None
+    return kept.format
 
 
 def flash_at_the_desk(card: Card, outputs: dict[str, Path]) -> None:
@@ -220,9 +252,9 @@ def test_a_card_that_is_flashed_at_the_desk_keeps_its_factor(card, version, boar
 def test_a_later_format_comes_with_the_confirmation_in_one_commit(
     card, version, board, today, later
 ):
-    assert format_of(journal(card)) == 1
+    assert format_of(card) == 1
     update_to(card, later[board])
-    assert format_of(journal(card)) == 2
+    assert format_of(card) == 2
     assert press(card) == CODES[SHOWN]
     with CardConnection(DockedLink(card)) as line:
         assert state_format(line) == 2
@@ -243,7 +275,7 @@ def test_a_migration_that_is_cut_is_done_before_or_after(version, board, today, 
             running(line)
         card.run_for(1_000)
         card.flash.fault_plan = None
-        assert format_of(journal(card)) == 2
+        assert format_of(card) == 2
         step = max(1, len(migrated) // 6)
         for cut in range(0, len(migrated), step):
             card.power_off()
@@ -255,7 +287,7 @@ def test_a_migration_that_is_cut_is_done_before_or_after(version, board, today, 
             with CardConnection(DockedLink(card)) as line:
                 running(line)
             card.run_for(1_000)
-            assert format_of(journal(card)) == 2, cut
+            assert format_of(card) == 2, cut
 
 
 @every_card
@@ -279,6 +311,24 @@ def test_a_card_with_a_later_state_says_so_and_writes_nothing(board, today, late
         card.power_off()
         card.power_on()
         assert press(card) == CODES[SHOWN]
+
+
+@every_card
+def test_a_card_with_a_later_state_says_so_on_its_dock_too(board, today, later):
+    """For as long as anywhere else: that is where somebody wonders why it does not answer."""
+    with kept_card(RELEASES[-1], board, today[board]["bin"]) as card:
+        card.power_on()
+        update_to(card, later[board])
+        flash_at_the_desk(card, today[board])
+        card.power_off()
+        card.power_on()
+        card.run_for(SLEEP_MS)
+        for asked in (card.dock, card.press):  # put in, and pressed there
+            asked()
+            card.run_for(2_500)
+            assert not screen(card).blank
+            card.run_for(3_000)
+            assert screen(card).blank
 
 
 @every_card
@@ -447,6 +497,60 @@ def test_a_reader_of_each_release_starts_with_it_and_with_the_firmware_of_today(
             assert client.get_pin_token(PIN)
 
 
+def counter(rig: Rig) -> int:
+    """Of signatures, as a log-in tells it."""
+    begin, _ = rig.server.authenticate_begin(user_verification="required")
+    answer = rig.client().get_assertion(begin.public_key).get_response(0)
+    found: int = answer.response.authenticator_data.counter
+    return found
+
+
+@pytest.mark.parametrize("size", [82, 88])
+@every_reader
+def test_a_shorter_state_of_earlier_firmware_is_read_in_all_its_fields(board, size, today, cut_to):
+    rig = Rig(Image.load(cut_to(board, size)["bin"]))
+    ClientPin(rig.ctap()).set_pin(PIN)
+    rig.enrol("thumb")
+    rig.enrol("index")
+    made = rig.register()
+    counted = counter(rig)
+    with pytest.raises(CtapError):
+        ClientPin(rig.ctap()).get_pin_token("0000")
+    rig.reader.power_off()
+    flash_reader(rig.reader, today[board])
+    after = Rig(Image.load(today[board]["bin"]), rig.image_of_flash(), rig.sensor)
+    assert ClientPin(after.ctap()).get_pin_retries()[0] == 7
+    assert format_in(after.reader) == 1
+    assert after.token(ClientPin.PERMISSION.CREDENTIAL_MGMT)[1]
+    for after.person.finger in ("thumb", "index"):
+        after.log_in([made.credential_data])
+    assert counter(after) > counted
+    # From here on it is as long as today's.
+    after.replug()
+    assert after.token(ClientPin.PERMISSION.CREDENTIAL_MGMT)[1]
+    after.log_in([made.credential_data])
+    rig.close()
+    after.close()
+
+
+@pytest.mark.parametrize("size", [81, 83, 116])
+@every_reader
+def test_a_length_that_the_known_format_never_had_is_strange(board, size, today, cut_to):
+    with kept_reader(RELEASES[-1], board, cut_to(board, size)["bin"]) as reader:
+        flash_reader(reader, cut_to(board, size))
+        reader.power_on()
+        assert ClientPin(connect(reader)).get_pin_token(PIN)  # it writes
+        reader.power_off()
+        flash_reader(reader, today[board])
+        before = reader.flash.operations
+        reader.power_on()
+        for attempt in (connect(reader).selection, connect(reader).reset):
+            with pytest.raises(CtapError) as refused:
+                attempt()
+            assert int(refused.value.code) == NEWER_STATE
+        assert format_in(reader) == 0 and reader.flash.operations == before
+
+
 @every_reader
 def test_a_reader_with_a_later_state_says_so_and_writes_nothing(board, today, later):
     with kept_reader(RELEASES[-1], board, today[board]["bin"]) as reader:
@@ -463,7 +567,12 @@ def test_a_reader_with_a_later_state_says_so_and_writes_nothing(board, today, la
             with pytest.raises(CtapError) as refused:
                 attempt()
             assert int(refused.value.code) == NEWER_STATE
-        assert reader.flash.operations == before
+        # The host tells it from a damaged one: a reset would lose everything.
+        bench = Bench(AtHand(reader))
+        with pytest.raises(RefusedError, match="state is of a newer firmware") as told:
+            usb.install(bench, Update.parse(today[board]["update"].read_bytes()), bench.person)
+        assert "Flash the newer firmware" in told.value.todo and "eset" not in told.value.todo
+        assert bench.asked == [] and reader.flash.operations == before
         reader.power_off()
         flash_reader(reader, later[board])
         reader.power_on()

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from tallystick.common import console
-from tallystick.common.errors import BadInputError
+from tallystick.common.errors import BadInputError, NoDeviceError
 from tallystick.common.passphrase import read_passphrase as read_secret
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import IssuerSession
+from tallystick.provisioning.card.link import SerialLink
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.commands.options import keys_option
 from tallystick.provisioning.commands.passphrase import passphrase_option
@@ -23,6 +24,10 @@ from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.verify import verify
 
 _PIN_VARIABLE = "TALLY_READER_PIN"
+_GLASS = (
+    "TOO OLD: what it remembers is of newer firmware, and it takes no update; flash that newer "
+    "firmware, tally flash, and nothing is lost. DAMAGED, WORN OUT: none mends it; replace it."
+)
 
 
 @click.command()
@@ -86,7 +91,7 @@ def _to_card(
     custody = key_store(keys).open(read_passphrase(passphrase_file))
     told = console.err()
     try:
-        with CardConnection.open(port) as connection:
+        with _card_on(port) as connection:
             serial = IssuerSession(connection).serial()
             before = running(connection)
             with console.progress(disable=quiet) as bar:
@@ -101,6 +106,19 @@ def _to_card(
     finally:
         custody.close()
     return {"serial": serial, **_told(content, before, after)}
+
+
+def _card_on(port: str) -> CardConnection:
+    """Raises NoDeviceError, which says what the card's own words mean."""
+    link = SerialLink(port)
+    try:
+        return CardConnection(link)
+    except BaseException as error:
+        link.close()
+        if isinstance(error, NoDeviceError):
+            todo = f"{error.todo} {_GLASS}"
+            raise NoDeviceError(error.what, kept=error.kept, todo=todo) from None
+        raise
 
 
 def _to_reader(

@@ -9,9 +9,12 @@ from typing import Protocol
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.emulator.boards import find
 from tallystick.emulator.boards.board import Board, Region
-from tallystick.tools.flash.kept_state import format_of
+from tallystick.tools.flash.kept_state import KeptState, newest_state
 from tallystick.tools.image.header import SIZE, Header, StateFormats
+from tallystick.tools.image.state_formats import card_sizes
 from tallystick.tools.image.verify import Verified
+
+_KEPT = "Nothing was written to the board."
 
 Progress = Callable[[int, int], None]
 """(bytes done, bytes in all)"""
@@ -101,7 +104,10 @@ def _refuse_state(job: Job, target: Target, found: list[Header]) -> None:
     reader's state is sealed: the newest that an image in its slots writes stands for it."""
     number = None
     if job.device == "card":
-        number = format_of(target.read(job.board, job.board.journal))
+        kept = newest_state(target.read(job.board, job.board.journal))
+        if kept is not None:
+            _refuse_strange(kept)
+            number = kept.format
     elif found:
         number = max(header.formats.newest for header in found)
     if number is not None and not job.formats.read(number):
@@ -112,19 +118,36 @@ def _refuse_state(job: Job, target: Target, found: list[Header]) -> None:
         )
 
 
+def _refuse_strange(kept: KeptState) -> None:
+    """A number that we know, and another length than it has: no firmware of ours takes it."""
+    sizes = card_sizes()
+    if 0 < kept.format <= len(sizes) and kept.size != sizes[kept.format - 1]:
+        raise RefusedError(
+            f"The board's state says that it has format {kept.format}, and is {kept.size} bytes "
+            f"long: that format has {sizes[kept.format - 1]}.",
+            kept="Nothing was written to the board, and nothing of its state is lost.",
+            todo="Use an image of the firmware that wrote it: whoever made this board has it.",
+        )
+
+
+def refuse_device(job: Job, device: str | None) -> None:
+    """Raises RefusedError when the image is for another one than the caller means to make."""
+    if device is not None and device != job.device:
+        raise RefusedError(
+            f"The image is for a {job.device}, not for a {device}.",
+            kept=_KEPT,
+            todo=f"Build one: tally image build --device {device}.",
+        )
+
+
 def check(
     job: Job, target: Target, *, device: str | None, downgrade: bool, other: bool = False
 ) -> str:
     """The board's own name, when the job may be written to it. device: what the caller means to
     make, "card" or "reader". downgrade, other: what the caller knows to be right all the same.
     Raises RefusedError before anything is written."""
-    kept = "Nothing was written to the board."
-    if device is not None and device != job.device:
-        raise RefusedError(
-            f"The image is for a {job.device}, not for a {device}.",
-            kept=kept,
-            todo=f"Build one: tally image build --device {device}.",
-        )
+    refuse_device(job, device)
+    kept = _KEPT
     name = target.identify()
     expected = target.expected(job.board)
     found = headers(target, job.board) if other or expected in name else []

@@ -1,4 +1,4 @@
-"""What a board's journal says of the format that its state has, read from outside.
+"""What a board's journal says of the state that it has, read from outside.
 
 A record's frame (firmware/lib/journal.py) is the same for every format: sequence number (4) ‖ its
 complement (4) ‖ erases (4) ‖ payload ‖ CRC-32 (4) ‖ SHA-256, first 4 bytes. A payload begins with
@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from binascii import crc32
+from typing import NamedTuple
 
 _SLOT, _HEAD, _CHECK = 256, 12, 8
 
 
-def format_of(journal: bytes) -> int | None:
+class KeptState(NamedTuple):
+    """Number of the format that a state says it has, and the bytes that it has."""
+
+    format: int
+    size: int
+
+
+def newest_state(journal: bytes) -> KeptState | None:
     """Of the newest whole record; None where there is none: a card from the factory."""
     newest, found = -1, None
     for at in range(0, len(journal) - _SLOT + 1, _SLOT):
@@ -22,7 +30,7 @@ def format_of(journal: bytes) -> int | None:
         if sequence ^ int.from_bytes(slot[4:8], "little") == 0xFFFFFFFF and sequence > newest:
             payload = _payload(slot)
             if payload:
-                newest, found = sequence, payload[0]
+                newest, found = sequence, KeptState(payload[0], len(payload))
     return found
 
 

@@ -46,6 +46,7 @@ class _Status(IntEnum):
     PIN_AUTH_INVALID = 0x33
     PIN_NEEDED = 0x36
     INTEGRITY = 0x3D
+    NEWER_STATE = 0xF0  # the reader's own: another firmware wrote what is stored
 
 
 class ReaderRefusedError(RefusedError):
@@ -58,10 +59,12 @@ class ReaderRefusedError(RefusedError):
 
 @dataclass(frozen=True)
 class ReaderReport:
-    """state_format: of what it remembers; 0 where it cannot read that."""
+    """state_format: of what it remembers; 0 where it cannot read that. strange: because another
+    firmware wrote it."""
 
     running: Running
     state_format: int
+    strange: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,12 @@ def reader_state(device: Any) -> ReaderReport:
             kept=_KEPT,
             todo="Flash it once, with BOOTSEL held: tally flash. It keeps what it remembers.",
         ) from None
-    return ReaderReport(Running.parse(answer[1:]), answer[0])
+    running, number = Running.parse(answer[1:]), answer[0]
+    if number:
+        return ReaderReport(running, number)
+    # Nothing is sent with it: it is asked for the reason that it gives to every command.
+    told = _ask(device, UpdateStep.LOAD).status
+    return ReaderReport(running, 0, strange=told == _Status.NEWER_STATE)
 
 
 def install(
@@ -221,11 +229,18 @@ def _check(now: ReaderReport, header: Header) -> None:
             kept=_KEPT,
             todo="Use a newer image. No option changes this: the reader itself refuses.",
         )
+    if now.strange:
+        raise RefusedError(
+            "The reader's state is of a newer firmware than the one that it runs.",
+            kept="Nothing was sent to it, and nothing of what it remembers is lost.",
+            todo="Flash the newer firmware, with BOOTSEL held: tally flash. One that is locked has "
+            "no boot loader any more: return it.",
+        )
     if not now.state_format:
         raise RefusedError(
-            "The reader cannot read its own state: it is damaged, or of a newer firmware.",
-            kept=_KEPT,
-            todo="Flash the newer firmware, with BOOTSEL held; a damaged one is reset first.",
+            "The reader cannot read its own state: it is damaged.",
+            kept="Nothing was sent to it.",
+            todo="Reset it first, within ten seconds of plugging it in: it forgets what it had.",
         )
     if not header.formats.read(now.state_format):
         raise RefusedError(

@@ -19,7 +19,8 @@ from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.common.formats import NewerStateError
 from tallystick.provisioning import audit
 
-FORMAT = 1
+FORMAT = 2
+_ORIGIN = "CREATE TABLE origin (what TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT"
 _SCHEMA = f"""
 PRAGMA user_version = {FORMAT};
 CREATE TABLE job (name TEXT NOT NULL, fingerprint TEXT NOT NULL) STRICT;
@@ -35,14 +36,9 @@ CREATE TABLE board (
     at REAL NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX one_number_a_chip ON board(chip) WHERE chip != '';
-CREATE TABLE measurement (
-    serial TEXT NOT NULL REFERENCES number(serial),
-    name TEXT NOT NULL,
-    value REAL NOT NULL,
-    at REAL NOT NULL
-) STRICT;
 CREATE TABLE request (id TEXT PRIMARY KEY, first TEXT NOT NULL, count INTEGER NOT NULL,
     done INTEGER NOT NULL) STRICT;
+{_ORIGIN};
 """
 _WAIT_S = 60.0
 _BY_SERIAL = "SELECT serial, chip, place, operator, state, tries, error FROM board WHERE serial = ?"
@@ -133,6 +129,9 @@ class LineBook:
                     self._database.execute(statement)
             self._database.execute("INSERT INTO job VALUES (?, ?)", (name, fingerprint))
             self._tell("began the job", name)
+        elif version == 1:
+            self._database.execute(_ORIGIN)
+            self._database.execute(f"PRAGMA user_version = {FORMAT}")
         known, had = self._database.execute("SELECT name, fingerprint FROM job").fetchone()
         if (known, had) != (name, fingerprint):
             what = "changed since it was begun" if known == name else f"that of {known!r}"
@@ -155,6 +154,20 @@ class LineBook:
     def _tell(self, act: str, subject: str, detail: str = "") -> None:
         who = f"{self._who} at {self._place}"
         audit.append(self._database, self._now(), who, act, subject, detail)
+
+    def hold(self, what: str, value: str) -> None:
+        """What no file of the job tells, and what has to stay as it was when it was first needed:
+        the keys behind a name, the firm behind a credential. Raises RefusedError for another."""
+        with self._change():
+            self._database.execute("INSERT OR IGNORE INTO origin VALUES (?, ?)", (what, value))
+            query = "SELECT value FROM origin WHERE what = ?"
+            (had,) = self._database.execute(query, (what,)).fetchone()
+        if had != value:
+            raise RefusedError(
+                f"The {what} of this job are not those that it was begun with.",
+                kept="Nothing was written to a board; the book is as it was.",
+                todo="Put those back, or begin another job.",
+            )
 
     # -- numbers -------------------------------------------------------------------------------
 
@@ -261,14 +274,6 @@ class LineBook:
             )
             self._tell(f"board {state}", serial, error)
 
-    def measure(self, serial: str, values: dict[str, float]) -> None:
-        """What its self-test found; the newest of a name counts."""
-        with self._change():
-            self._database.executemany(
-                "INSERT INTO measurement VALUES (?, ?, ?, ?)",
-                [(serial, name, value, self._now()) for name, value in values.items()],
-            )
-
     def fail(self, serial: str, error: str) -> None:
         """What went wrong with it. One that is being locked stays so, and one that nothing would
         tell again is lost, with its number."""
@@ -310,11 +315,6 @@ class LineBook:
     def boards(self) -> list[LineBoard]:
         query = "SELECT serial FROM board ORDER BY serial"
         return [self._found(str(row[0])) for row in self._database.execute(query).fetchall()]
-
-    def measurements(self) -> list[tuple[str, str, float, float]]:
-        """(serial, name, value, time), in the order in which they were taken."""
-        query = "SELECT serial, name, value, at FROM measurement ORDER BY rowid"
-        return [tuple(row) for row in self._database.execute(query).fetchall()]
 
     def acts(self) -> list[str]:
         """The audit log as JSON lines, oldest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import click
 from rich.progress import Progress
@@ -15,7 +16,7 @@ from tallystick.common.paths import OUTPUT_FILE
 from tallystick.emulator.boards.board import Board
 from tallystick.provisioning.commands.passphrase import passphrase_option
 from tallystick.tools.flash.drive import DriveTarget, drives
-from tallystick.tools.flash.job import Job, Target
+from tallystick.tools.flash.job import Job, Target, refuse_device
 from tallystick.tools.flash.programs import DfuTarget, OpenOcdTarget
 from tallystick.tools.flash.repl import ReplTarget, ports
 from tallystick.tools.flash.tray import FlashOutcome, Tally, flash_one
@@ -23,6 +24,7 @@ from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.verify import verify
 from tallystick.tools.line.cli_lock import lock_board
 from tallystick.tools.line.jobfile import LineJob
+from tallystick.tools.line.locking import LockWish
 
 _file = click.Path(path_type=Path, dir_okay=False, exists=True)
 _folder = click.Path(path_type=Path, file_okay=False)
@@ -56,9 +58,7 @@ _BEEP_GOOD, _BEEP_BAD = "\a", "\a\a\a"
 @click.option(
     "--read-out",
     type=click.Choice(["1", "2"]),
-    default="2",
-    show_default=True,
-    help="Level of read-out protection.",
+    help="Level of read-out protection (default: 2).",
 )
 @click.option("--boot-key", type=_file, help="Key of the chip's secure boot, PEM.")
 @click.option("--boot-image", type=_file, help="Its MicroPython, signed: tally image boot.")
@@ -87,7 +87,7 @@ def flash(
     passphrase_file: Path | None,
     log: Path | None,
     lock: bool,
-    read_out: str,
+    read_out: str | None,
     boot_key: Path | None,
     boot_image: Path | None,
     out: Path | None,
@@ -102,7 +102,7 @@ def flash(
     """
     if tray:
         if any((image, board, device, program, public_key, development, allow_downgrade,
-                allow_board, log, lock, read_out != "2", boot_key, boot_image, out)):  # fmt: skip
+                allow_board, log, lock, read_out, boot_key, boot_image, out)):  # fmt: skip
             raise click.UsageError("A job says itself what is written, and what is locked.")
         # It needs the station's libraries, which one board does not.
         from tallystick.tools.line.cli_tray import work
@@ -113,10 +113,25 @@ def flash(
             as_json=as_json,
         )  # fmt: skip
         return
-    if yes_for_ever is not None and not lock:
-        raise click.UsageError("--yes-for-ever goes with --lock, or with a job that locks.")
-    if not lock and sum(way is not None for way in (port, drive, program)) != 1:
-        raise click.UsageError("Give one of --port, --drive and --program.")
+    _refuse_idle(
+        {
+            "--place, --operator and --boards go with a job: --tray JOBFILE.": (
+                place, operator, boards,
+            ),
+            "--lock writes nothing, and finds its board itself.": lock and (
+                port, drive, program, log, allow_downgrade, allow_board, tray is not None,
+            ),
+            "--yes-for-ever goes with --lock, or with a job that locks.": not lock and (
+                yes_for_ever is not None,
+            ),
+            "--read-out, --boot-key, --boot-image and --out go with --lock.": not lock and (
+                read_out, boot_key, boot_image, out,
+            ),
+            "Give one of --port, --drive and --program.": not lock and (
+                sum(way is not None for way in (port, drive, program)) != 1,
+            ),
+        }
+    )  # fmt: skip
     if image is None:
         if board is None:
             raise click.UsageError("Give IMAGE, or --board.")
@@ -128,7 +143,9 @@ def flash(
     if board is not None and board != job.board.name:
         raise click.UsageError(f"The image is for {job.board.name}, not for {board}.")
     if lock:
-        lock_board(job, int(read_out), boot_key, boot_image, out, yes_for_ever, as_json)
+        refuse_device(job, device)
+        wish = LockWish(None if read_out is None else int(read_out), boot_key, boot_image)
+        lock_board(job, wish, out, yes_for_ever, as_json)
         return
     opener = _opener(job.board, port, drive, program)
     tally = Tally()
@@ -152,6 +169,14 @@ def flash(
         console.print_json([asdict(outcome) for outcome in tally.outcomes])
     if tally.failed:
         raise SystemExit(ExitCode.FAILED)
+
+
+def _refuse_idle(words: dict[str, tuple[object, ...] | Literal[False]]) -> None:
+    """A word that does nothing may be a lock that nobody sets, or one that nobody wants. words:
+    what is said of them → those that were given. Raises UsageError."""
+    for why, given in words.items():
+        if given and any(given):
+            raise click.UsageError(why)
 
 
 def _advance(bar: Progress) -> Callable[[int, int], None]:

@@ -17,7 +17,6 @@ from tallystick.common import console
 from tallystick.common.errors import BadInputError, ExitCode, RefusedError
 from tallystick.common.identity import kdf3
 from tallystick.common.private_files import others_may_read
-from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.common.secret import Secret
 from tallystick.common.server_url import checked_url
 from tallystick.provisioning.custody.interface import ServerCredential
@@ -25,19 +24,11 @@ from tallystick.provisioning.custody.store import key_store
 from tallystick.provisioning.settings import read_passphrase
 from tallystick.tools.flash.job import Job, Target
 from tallystick.tools.image.cards import read_master
-from tallystick.tools.image.merge import read_parts
 from tallystick.tools.image.readers import read_batch
 from tallystick.tools.line import jobfile
 from tallystick.tools.line.acceptance import over_a_line
 from tallystick.tools.line.book import BoardState, LineBook, numbers_in
-from tallystick.tools.line.locking import (
-    BootRowsLocker,
-    Locker,
-    OptionBytesLocker,
-    refuse_development,
-    rows,
-    serial_of,
-)
+from tallystick.tools.line.locking import Locker, planned, refuse_development, serial_of
 from tallystick.tools.line.named import NamedSerials
 from tallystick.tools.line.working import (
     Keys,
@@ -48,7 +39,6 @@ from tallystick.tools.line.working import (
     of_cards,
     of_readers,
 )
-from tallystick.tools.lock import boot_key as boot_keys
 
 Opener = Callable[[Job], Callable[[], Target]]
 """How the board is reached, by the job's way."""
@@ -77,9 +67,8 @@ def work(
         _refuse_overlap(job)
         book = open_book(job, who, where)
         stack.callback(book.close)
-        tools = LineTools(
-            opener(job), segments, _locker(job), locked, over_a_line(job.selftest_port, job.limits)
-        )
+        selftest = over_a_line(job.selftest_port, job.limits, _beside(job, ".jsonl"))
+        tools = LineTools(opener(job), segments, _locker(job), locked, selftest)
         numbers = None
         if job.server is not None:
             numbers = SharedNumbers(station_credential(job.server))
@@ -113,17 +102,18 @@ def _boards(line: Programmer, boards: int | None, as_json: bool) -> int:
 
 def open_book(job: jobfile.LineJob, who: str, place: str) -> LineBook:
     """The book beside the job's file. Raises BadInputError, RefusedError."""
-    return LineBook(_book_of(job), job.name, job.fingerprint, who=who, place=place)
+    return LineBook(_beside(job, ".book"), job.name, job.fingerprint, who=who, place=place)
 
 
-def _book_of(job: jobfile.LineJob) -> Path:
-    return job.path.with_name(job.path.name + ".book")
+def _beside(job: jobfile.LineJob, end: str) -> Path:
+    """A file of the job, named as it is."""
+    return job.path.with_name(job.path.name + end)
 
 
 def _refuse_overlap(job: jobfile.LineJob) -> None:
     """No number may be of two jobs of one folder; those of other stations a server keeps apart.
     Raises RefusedError."""
-    own = _book_of(job)
+    own = _beside(job, ".book")
     wanted = set() if job.server is not None else set(job.numbers())
     for other in sorted(own.parent.glob("*.book")):
         taken = sorted(wanted & numbers_in(other)) if other != own else []
@@ -185,12 +175,6 @@ def _segments(job: jobfile.LineJob, passphrase_file: Path | None, stack: ExitSta
         return of_cards(_keys(job, passphrase_file, stack), job.date)
     batch = read_batch(*job.attestation)
     stack.callback(batch[0].wipe)
-    if job.lock is not None and batch[0] == ReaderIdentity.development("TR00000001").key:
-        raise RefusedError(
-            "The readers' batch is the published development one: anybody attests with it.",
-            kept="Nothing was written to a board, and nothing burnt.",
-            todo="Give a key and a certificate of a batch of your own.",
-        )
     return of_readers(batch)
 
 
@@ -252,15 +236,7 @@ def _not_named(what: str, span: str) -> RefusedError:
 
 def _locker(job: jobfile.LineJob) -> Callable[[Job], Locker] | None:
     """Raises TallyError now for what could not be burnt later."""
-    lock = job.lock
-    if lock is None:
+    if job.lock is None:
         return None
-    board = job.flash.board
-    if board.chip.lock == "option bytes":
-        OptionBytesLocker.planned(board, lock.read_out)
-        return lambda flash: OptionBytesLocker(board, lock.read_out)
-    if lock.boot_key is None or lock.boot_image is None:
-        raise BadInputError(f"{board.name} is locked with boot_key and boot_image.")
-    boot, parts = lock.boot_image.read_bytes(), read_parts(lock.boot_image)
-    planned = rows(board, parts[0][1] if parts else b"", boot_keys.read(lock.boot_key))
-    return lambda flash: BootRowsLocker(board, boot, planned.files)
+    plan = planned(job.flash.board, job.lock)
+    return lambda flash: plan.open()

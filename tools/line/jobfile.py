@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.common.identity import check_serial
+from tallystick.provisioning.custody.store import PKCS11_SCHEME
 from tallystick.tools.flash.job import Job
 from tallystick.tools.image.cards import running_numbers
 from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.merge import Parts, read_parts
 from tallystick.tools.image.verify import Verified, verify
+from tallystick.tools.line.locking import LockWish
 
 WAYS = ("openocd", "dfu-util", "drive", "prompt")
 _KNOWN = {
@@ -37,15 +39,6 @@ _KNOWN = {
 }
 _MOST = 100_000
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class LockWish:
-    """read_out: of an STM32. boot_key, boot_image: of an RP2350."""
-
-    read_out: int
-    boot_key: Path | None
-    boot_image: Path | None
 
 
 @dataclass(frozen=True)
@@ -102,7 +95,7 @@ def read(path: Path) -> LineJob:
         raise BadInputError(f"{path} is not TOML: {error}.", kept="Nothing was begun.") from None
     table = _Table(path, value)
     table.refuse_unknown()
-    image = verify(table.file("", "image"), trusted=read_public(table.text("", "public_key")))
+    image = verify(table.file("", "image"), trusted=_public(table))
     board, device = table.text("", "board"), table.text("", "device")
     if (image.board, image.device) != (board, device):
         raise table.bad(
@@ -139,6 +132,12 @@ def read(path: Path) -> LineJob:
         table.maybe("label", "stock") or "50x25",
         digest.hexdigest(),
     )
+
+
+def _public(table: _Table) -> bytes:
+    """Digits, or a file that has them, seen from the job's folder as every other."""
+    file = table.file("", "public_key")
+    return read_public(str(file) if file.is_file() else table.text("", "public_key"))
 
 
 def _bytes(path: Path) -> bytes:
@@ -224,6 +223,8 @@ class _Table:
             key = self.file("segments", "attestation_key")
             return None, None, 0, (key, self.file("segments", "attestation_certificate"))
         master, keys = self.maybe_file("segments", "master_file"), self.maybe("segments", "keys")
+        if keys is not None and not keys.startswith(PKCS11_SCHEME):
+            keys = str(self._path.parent / keys)
         if (master is None) == (keys is None) or found & {
             "attestation_key", "attestation_certificate",
         }:  # fmt: skip
@@ -234,7 +235,7 @@ class _Table:
         if "lock" not in self._value:
             return None
         return LockWish(
-            self.number("lock", "read_out", 1, 2, default=2),
+            self.number("lock", "read_out", 1, 2) if "read_out" in self._value["lock"] else None,
             self.maybe_file("lock", "boot_key"),
             self.maybe_file("lock", "boot_image"),
         )

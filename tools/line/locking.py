@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from binascii import crc32
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +22,15 @@ from tallystick.common.reader_identity import ReaderIdentity, segment_size
 from tallystick.emulator.boards.board import Board, Region
 from tallystick.tools.flash.job import Job
 from tallystick.tools.flash.programs import OpenOcdTarget, require
+from tallystick.tools.image.merge import read_parts
 from tallystick.tools.image.verify import Verified
 from tallystick.tools.line.named import NamedSerials
+from tallystick.tools.lock import boot_key as boot_keys
 from tallystick.tools.lock import one_time, option_bytes, picobin
 from tallystick.tools.lock.boot_key import BootKey
 
 _TIMEOUT_S = 180
-_SERIAL = slice(5, 15)
+_SERIAL, _TRANSPORT = slice(5, 15), slice(15, 63)
 _MOST_IDENTITY = 2048
 KEPT = "Nothing was burnt."
 
@@ -39,6 +42,16 @@ class RowsLock:
     board: Board
     words: tuple[str, ...]
     files: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class LockWish:
+    """What a person says of a lock. read_out: level of an STM32, which has 2 where nothing is said.
+    boot_key, boot_image: of an RP2350."""
+
+    read_out: int | None
+    boot_key: Path | None
+    boot_image: Path | None
 
 
 class Locker(Protocol):
@@ -224,29 +237,90 @@ def rows(board: Board, boot: bytes, key: BootKey) -> RowsLock:
     return RowsLock(board, words, {file.name: file.encode() for file in plan})
 
 
+@dataclass(frozen=True)
+class LockPlan:
+    """words: what would be burnt, a line each. files: of rows. open: the way to a board."""
+
+    words: tuple[str, ...]
+    files: dict[str, bytes]
+    open: Callable[[], Locker]
+
+
+def planned(board: Board, wish: LockWish) -> LockPlan:
+    """What a wish comes to on a board. Raises TallyError for what could not be burnt, and for a
+    word that this board's lock does not know: what is burnt would not be what was said."""
+    boot_words = (wish.boot_key, wish.boot_image)
+    if not board.chip.lock:
+        raise nothing_to_lock(board)
+    if board.chip.lock == "option bytes":
+        if any(boot_words):
+            raise _other_lock(
+                board, "a boot key and a boot image", "a level of read-out protection"
+            )
+        level = wish.read_out or 2
+        words = OptionBytesLocker.planned(board, level)
+        return LockPlan(words, {}, lambda: OptionBytesLocker(board, level))
+    if wish.read_out is not None:
+        raise _other_lock(board, "a level of read-out protection", "a boot key and a boot image")
+    if wish.boot_key is None or wish.boot_image is None:
+        raise BadInputError(
+            f"{board.name} is locked with its boot key and its signed boot image.",
+            kept=KEPT,
+            todo="Name both: --boot-key and --boot-image, or boot_key and boot_image in the job.",
+        )
+    boot, parts = wish.boot_image.read_bytes(), read_parts(wish.boot_image)
+    if len(parts) != 1 or parts[0][0] != board.chip.flash_base:
+        raise BadInputError(
+            f"{wish.boot_image} is no boot image for {board.name}.",
+            kept=KEPT,
+            todo="Sign one: tally image boot BASE --boot-key FILE --out boot.uf2.",
+        )
+    lock = rows(board, parts[0][1], boot_keys.read(wish.boot_key))
+    return LockPlan(lock.words, lock.files, lambda: BootRowsLocker(board, boot, lock.files))
+
+
+def _other_lock(board: Board, said: str, has: str) -> BadInputError:
+    return BadInputError(
+        f"{board.name} is not locked with {said}, but with {has}.",
+        kept=KEPT,
+        todo="Leave that word out, or take the board that it is for.",
+    )
+
+
 def serial_of(board: Board, segment: bytes) -> str:
-    """The serial number in a board's segment, which no published key is in. Raises RefusedError."""
+    """The serial number in a board's segment, which is whole and has no published key. Raises
+    RefusedError."""
     serial = segment[_SERIAL].decode("ascii", "replace")
     if segment[:5] == MAGIC and board.device == "card":
-        date = int.from_bytes(segment[63:67], "little")
-        development = Identity.derive(serial, date, DEVELOPMENT_MASTER).encode() == segment[:SIZE]
+        whole = segment[:SIZE]
     elif segment[:5] in (READER_MAGIC, READER_BURNT) and board.device == "reader":
-        known = ReaderIdentity.development(serial)
-        ours = [replace(known, burnt=burnt).encode() for burnt in (False, True)]
-        development = segment[: segment_size(segment)] in ours
+        whole = segment[: segment_size(segment)]
     else:
         raise RefusedError(
             "The board has no serial number yet, and could never be given one.",
             kept=KEPT,
             todo="Write its segment first: tally image identity, tally image readers.",
         )
-    if development:
+    if crc32(whole[:-4]) != int.from_bytes(whole[-4:], "little"):
+        raise RefusedError(
+            f"The segment of {serial} is damaged: the board would say for ever that it has none.",
+            kept=KEPT,
+            todo="Write its segment again, and give the same command.",
+        )
+    if _is_published(board, serial, whole):
         raise RefusedError(
             f"{serial} has the published development keys: anybody could speak for it.",
             kept=KEPT,
             todo="Give it a segment of your own factory master or attestation batch.",
         )
     return serial
+
+
+def _is_published(board: Board, serial: str, segment: bytes) -> bool:
+    """Whether anybody has the keys in it; whatever else stands there."""
+    if board.device == "reader":
+        return ReaderIdentity.decode(segment).is_development
+    return segment[_TRANSPORT] == Identity.derive(serial, 0, DEVELOPMENT_MASTER).transport.reveal()
 
 
 def confirm(board: Board, locker: Locker, job: Job, named: NamedSerials) -> str:

@@ -3,6 +3,7 @@ labelled, and each step is in the book before and after it."""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from collections.abc import Callable, Container
@@ -31,8 +32,8 @@ Segments = Callable[[str], bytes]
 """Serial number → the board's own segment."""
 
 
-SelfTest = Callable[[str], dict[str, float]]
-"""Serial number → what the board at hand measured. Raises RefusedError outside the limits."""
+SelfTest = Callable[[str], None]
+"""Takes the serial number of the board at hand. Raises RefusedError outside the limits."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,16 @@ class SharedNumbers(ServerLink):
         given = self._call("POST", "/v1/serials", doing="give serial numbers", json=body)
         return running_numbers(str(given["first"]), int(given["count"]))
 
+    def range_of(self) -> str:
+        """Whose numbers they are: the server's address and the firm, whichever of its credentials
+        asks. Raises as `reserve`."""
+        who = self._call("GET", "/v1/whoami", doing="accept this station's credential")
+        return f"{who.get('firm')} at {self.url}"
+
 
 class Programmer:
-    """One place of the line. numbers: of a shared range; without it the job's own are given."""
+    """One place of the line. numbers: of a shared range; without it the job's own are given. Raises
+    RefusedError for a job that was begun with other keys."""
 
     def __init__(
         self, job: LineJob, book: LineBook, tools: LineTools, numbers: SharedNumbers | None = None
@@ -83,6 +91,7 @@ class Programmer:
         self._tools = tools
         self._numbers = numbers
         self._flash = job.flash
+        book.hold("keys", _mark(tools.segment(job.first)))
         if numbers is None:
             book.add_numbers(job.numbers())
 
@@ -145,6 +154,7 @@ class Programmer:
 
     def _ask(self, numbers: SharedNumbers) -> None:
         """A run of numbers from the server, by a name that is in the book before it is asked."""
+        self._book.hold("server and firm", numbers.range_of())
         asked = min(self._job.at_once, self._free())
         request, first, count = self._book.open_request(
             self._job.first, asked, secrets.token_hex(16)
@@ -173,7 +183,7 @@ class Programmer:
         target.restart()
         self._book.mark(serial, BoardState.WRITTEN)
         if self._tools.selftest is not None:
-            self._book.measure(serial, self._tools.selftest(serial))
+            self._tools.selftest(serial)
             self._book.mark(serial, BoardState.TESTED)
 
     def _with_segment(self, serial: str) -> Job:
@@ -199,6 +209,12 @@ class Programmer:
         stock = layout.STOCKS[self._job.stock]
         drawing = layout.draw(serial, stock, self._job.name, dot=zpl.dot_mm(_DPI))
         (folder / f"{serial}.zpl").write_text(zpl.write([drawing], _DPI), encoding="utf-8")
+
+
+def _mark(segment: bytes) -> str:
+    """What tells two masters apart, wherever they are kept, and nothing of either: a part of a hash
+    over three keys."""
+    return hashlib.sha256(b"tally line" + segment).hexdigest()[:16]
 
 
 def of_cards(keys: Keys, date: int) -> Segments:

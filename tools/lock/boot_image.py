@@ -13,7 +13,14 @@ Parts = list[tuple[int, bytes]]
 
 
 def signed(board: Board, base: Parts, key: BootKey) -> bytes:
-    """UF2 of `base`, signed. Raises BadInputError for a MicroPython that is not this board's."""
+    """UF2 of `base`, signed. Raises BadInputError for a board without secure boot, or a MicroPython
+    that is not this board's."""
+    if board.chip.lock != "burnt rows":
+        raise BadInputError(
+            f"{board.name} has no secure boot.",
+            kept="Nothing was signed.",
+            todo="Name the board that it is for: --board pico2, say.",
+        )
     start = board.chip.flash_base
     end = max((address + len(data) for address, data in base), default=start)
     end = (end + 255) // 256 * 256  # whole pages: the signature's block begins one

@@ -16,7 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tallystick.common import sealed
+from tallystick.common.errors import NoDeviceError
 from tallystick.common.identity import DEVELOPMENT_MASTER
+from tallystick.provisioning.card import t1
+from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.custody.keyfile import KeyRing
@@ -24,6 +27,7 @@ from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.tools.flash.cli_update import update
 from tallystick.tools.selftest.cli import selftest
 from tests.tools.flash.conftest import Firm
+from tests.tools.flash.test_guards import record
 
 BOARD = "pico"
 PHRASE = "correct horse"
@@ -43,10 +47,14 @@ class Desk:
         self._folder = folder
 
     @contextmanager
-    def port(self, state: LifeCycle) -> Iterator[str]:
-        """A card of the firm on a pseudo-terminal, in a process of its own."""
+    def port(self, state: LifeCycle, journal: bytes = b"") -> Iterator[str]:
+        """A card of the firm on a pseudo-terminal, in a process of its own. journal: in place of
+        what it remembers."""
         flash = self._folder / "card.flash"
         with self._firm.card(BOARD, state) as card:
+            if journal:
+                region = card.board.journal
+                card.flash.load(region.address, journal.ljust(region.size, b"\xff"))
             flash.write_bytes(card.flash.memory)
         command = ["-m", "tallystick.cli", "emulate", "card", "--board", BOARD, "--pty", "--json"]
         with subprocess.Popen(
@@ -89,6 +97,26 @@ def test_an_update_over_a_serial_port(desk):
         back = run(update, str(older), *arguments[1:])
     assert "takes none below 3" in str(back.exception)
     assert PHRASE not in first.output + back.output
+
+
+@pytest.mark.parametrize("state", [b"\x02" * 201, b"\x01" * 201])
+def test_a_card_that_shows_too_old_is_told_apart_from_an_empty_dock(desk, monkeypatch, state):
+    """It answers nothing: what its glass says, and what helps, has to come from here."""
+    monkeypatch.setattr(t1, "BLOCK_WAITING_S", 0.2)
+    image = desk.outputs(BOARD, "0.2.0", security=3)["manifest"].parent
+    with desk.port(LifeCycle.INITIALIZED, record(7, state)) as port:
+        result = run(update, str(image), "--port", port, *desk.secret, "--development")
+        with pytest.raises(NoDeviceError) as closed:
+            CardConnection.open(port)  # the port was let go
+    error = result.exception
+    assert isinstance(error, NoDeviceError) and "No card answered" in error.what
+    assert "Nothing was written" in error.kept
+    assert "press its button" in error.todo and "press its button" in closed.value.todo
+    for word in ("TOO OLD", "newer firmware", "tally flash", "nothing is lost", "DAMAGED"):
+        assert word in error.todo
+    nowhere = run(update, str(image), "--port", "/dev/ttyNONE7", *desk.secret, "--development")
+    assert isinstance(nowhere.exception, NoDeviceError)
+    assert "no such port" in str(nowhere.exception) and "TOO OLD" not in str(nowhere.exception)
 
 
 def test_a_card_in_service_is_tested_with_the_firms_keys(desk, tmp_path):

@@ -17,7 +17,7 @@ from tallystick.tools.docked import DockedLink
 from tallystick.tools.flash import field
 from tallystick.tools.flash.field import Running, SlotState, Update, install, running
 from tallystick.tools.flash.job import Job, check
-from tallystick.tools.flash.kept_state import format_of
+from tallystick.tools.flash.kept_state import KeptState, newest_state
 from tallystick.tools.image.header import SIZE, Header, StateFormats
 from tallystick.tools.image.keys import SigningKey
 from tallystick.tools.image.verify import Verified, verify
@@ -164,20 +164,43 @@ def record(sequence: int, payload: bytes) -> bytes:
 @pytest.mark.parametrize("size", [200, 201, 8, 236, 1])
 def test_a_state_that_the_image_cannot_read(job, size):
     board = Board(f"a {BOARD}", header(2))
-    board.journal = record(7, b"\x01" * size) + b"\xff" * 256
+    board.journal = record(7, b"\x01" * 200) + b"\xff" * 256
     assert check(job, board, device=None, downgrade=False)
-    board.journal = (
-        record(7, b"\x01" * size) + record(9, b"\x02" * size) + record(8, b"\x01" * size)
-    )
+    board.journal = record(7, b"\x01" * 200) + record(9, b"\x02" * size) + record(8, b"\x01" * 200)
     for options in ({"downgrade": False}, {"downgrade": True, "other": True}):
         with pytest.raises(RefusedError, match="state has format 2; the image reads 1") as refused:
             check(job, board, device=None, **options)
         assert "Nothing was written" in refused.value.kept
 
 
+@pytest.mark.parametrize("size", [1, 199, 201, 236])
+def test_a_state_of_a_known_format_with_a_length_that_it_has_not(job, size):
+    """The firmware would show TOO OLD: the number alone says nothing."""
+    board = Board(f"a {BOARD}", header(2))
+    board.journal = record(7, b"\x01" * 200) + record(8, b"\x01" * size)
+    assert newest_state(board.journal) == KeptState(1, size)
+    for options in ({"downgrade": False}, {"downgrade": True, "other": True}):
+        with pytest.raises(RefusedError, match=f"is {size} bytes long: that format has 200") as no:
+            check(job, board, device=None, **options)
+        assert "Nothing was written" in no.value.kept and "wrote it" in no.value.todo
+
+
+@pytest.mark.parametrize("reads", [(1, 2), (2, 1)])
+def test_a_reader_whose_slots_differ_may_have_the_state_of_the_newer(job, reads):
+    """Its state is sealed: whichever of the two ran last may have written it."""
+    job = replace(job, device="reader")
+    found = [
+        replace(header(2, device="reader"), formats=StateFormats(1, newest)) for newest in reads
+    ]
+    with pytest.raises(RefusedError, match="state has format 2; the image reads 1"):
+        check(job, Board(BOARD, *found), device=None, downgrade=True)
+    assert check(job, Board(BOARD, found[reads.index(1)]), device=None, downgrade=True)
+
+
 @given(st.binary(max_size=2048))
 def test_whatever_a_journal_holds_is_read_or_is_none(data):
-    assert format_of(data) in (None, *range(256))
+    found = newest_state(data)
+    assert found is None or (0 <= found.format < 256 and 0 < found.size <= 236)
 
 
 def test_a_header_says_which_states_it_reads():

@@ -10,7 +10,7 @@ import pytest
 
 from tallystick.common.errors import BadInputError
 from tallystick.tools.image.build import build
-from tallystick.tools.image.header import SIGNATURE_SIZE, SIZE, Header
+from tallystick.tools.image.header import SIGNATURE_SIZE, SIZE, Header, StateFormats
 from tallystick.tools.image.keys import SigningKey
 from tallystick.tools.image.outputs import SIGNED_AS, write
 from tallystick.tools.image.verify import verify
@@ -66,7 +66,14 @@ def test_any_file_of_the_folder_names_it(folder, name):
 
 @pytest.mark.parametrize(
     ("field", "other"),
-    [("device", "reader"), ("board", "pico2"), ("version", "1.2.4"), ("security", 5)],
+    [
+        ("device", "reader"),
+        ("board", "pico2"),
+        ("version", "1.2.4"),
+        ("security", 5),
+        ("formats", StateFormats(1, 2)),
+        ("formats", StateFormats(2, 2)),
+    ],
 )
 def test_an_update_that_says_something_else_than_the_manifest(folder, built, field, other):
     """An older or another image in the folder of a new one: each is genuine by itself."""
@@ -192,6 +199,13 @@ def test_a_manifest_that_lacks_something(folder, missing):
 )
 def test_a_malformed_manifest(folder, change):
     signed_anew(folder, change)
+    with pytest.raises(BadInputError, match="malformed"):
+        verify(folder, trusted=KEY.public)
+
+
+@pytest.mark.parametrize("formats", [[0, 1], [2, 1], [1], 1, ["a", "b"], None])
+def test_formats_of_a_state_that_are_none(folder, formats):
+    signed_anew(folder, lambda manifest: manifest.update(state_formats=formats))
     with pytest.raises(BadInputError, match="malformed"):
         verify(folder, trusted=KEY.public)
 

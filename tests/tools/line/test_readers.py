@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from fido2.ctap2.base import Ctap2
 from fido2.hid import CtapHidDevice
 
+from tallystick.common.errors import RefusedError
 from tallystick.common.reader_identity import AAGUID, ReaderIdentity, issue
 from tallystick.emulator.boards import DEFAULT_READER, find
 from tallystick.emulator.devices.image import Image
@@ -166,6 +167,34 @@ def test_a_certificate_of_another_key(line):
     storage = blank()
     assert "it is for another key" in said(line.run(1, storage)).replace("\n", " ")
     assert not storage.writes
+
+
+def test_the_published_batch_is_never_locked(line):
+    """Under a certificate of one's own, too."""
+    number = int.from_bytes(ReaderIdentity.development(FIRST).key.reveal(), "big")
+    key = ec.derive_private_key(number, ec.SECP256R1())
+    root = ec.generate_private_key(ec.SECP256R1())
+    line.pem(key, issue(root, "A firm's root", key, AAGUID, "A firm"))
+    line.write(end='[lock]\nboot_key = "boot.pem"\nboot_image = "boot.uf2"\n')
+    for name in ("boot.pem", "boot.uf2"):
+        (line.folder / name).write_text("not looked at so far")
+    storage = blank()
+    told = said(line.run(1, storage, "--yes-for-ever", f"{FIRST}-{SECOND}"))
+    assert "published development keys" in told.replace("\n", " ")
+    assert not storage.writes and not (line.folder / "job.toml.book").exists()
+
+
+@pytest.mark.parametrize("name", ["boot.pem", "boot.uf2", "batch.key"])
+def test_a_job_whose_lock_or_key_was_exchanged_has_another_fingerprint(line, name):
+    line.write(end='[lock]\nboot_key = "boot.pem"\nboot_image = "boot.uf2"\n')
+    for each in ("boot.pem", "boot.uf2"):
+        (line.folder / each).write_text("one")
+    job = jobfile.read(line.job)
+    job.refuse_change()
+    file = line.folder / name
+    file.write_bytes(file.read_bytes() + b"\n")
+    with pytest.raises(RefusedError, match="was changed while it ran"):
+        job.refuse_change()
 
 
 def test_a_job_whose_certificate_was_changed(line):

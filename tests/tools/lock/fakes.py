@@ -50,7 +50,7 @@ for command in sys.argv[1:]:
             at, kind, data = int.from_bytes(row[1:3], "big"), row[3], row[4:-1]
             if kind == 4:
                 high = int.from_bytes(data, "big") << 16
-            elif kind == 0:
+            elif kind == 0 and not state.get("deaf"):
                 store(high + at - 0x08000000, data)
         pulled()
     elif words[:2] == ["flash", "erase_address"]:
@@ -105,7 +105,8 @@ elif arguments[0] == "verify":
 elif arguments[0] == "load":
     pulled()
     at = int(arguments[arguments.index("-o") + 1], 16) - 0x10000000
-    store(at, pathlib.Path(arguments[2]).read_bytes())
+    if not state.get("deaf"):
+        store(at, pathlib.Path(arguments[2]).read_bytes())
 elif arguments[:2] == ["otp", "load"]:
     if state.get("cut") == pathlib.Path(arguments[2]).name:
         sys.exit("ERROR: The device went away")

@@ -244,6 +244,16 @@ def test_a_readers_lock_that_is_cut_goes_on(reader, batch, cut):
     assert fakes.state(reader.folder)["rows"]["52:0"]["value"] == list(batch.key.reveal())
 
 
+def test_a_flash_that_does_not_let_the_attestation_key_go(reader, batch):
+    """The program says that it wrote; the board is not locked with its key in plain flash."""
+    reader.change(deaf=True)
+    result = reader.lock("--yes-for-ever", batch.serial)
+    assert result.exit_code != 0 and "did not take its segment without the key" in said(result)
+    assert set(fakes.state(reader.folder)["rows"]) == {"52:0"}
+    reader.change(deaf=False)
+    assert reader.lock("--yes-for-ever", batch.serial).exit_code == 0
+
+
 def test_a_segment_that_was_cut_while_it_was_rewritten(reader, batch):
     """Its number is on its label; the segment is written again, and the same command goes on."""
     reader.change(pull=0)
@@ -259,6 +269,19 @@ def test_a_segment_that_was_cut_while_it_was_rewritten(reader, batch):
 def test_the_published_batch(reader, burnt):
     reader.give(replace(ReaderIdentity.development("TR00000007"), burnt=burnt).encode())
     refused(reader, reader.lock("--yes-for-ever", "TR00000007"), "published development keys")
+
+
+@pytest.mark.parametrize("burnt", [False, True])
+def test_the_published_batch_under_a_certificate_of_ones_own(reader, burnt):
+    """It looks like a firm's, and anybody attests with its key."""
+    known = ReaderIdentity.development("TR00000007")
+    key = ec.derive_private_key(int.from_bytes(known.key.reveal(), "big"), ec.SECP256R1())
+    root = ec.generate_private_key(ec.SECP256R1())
+    made = issue(root, "A firm's root", key, AAGUID, "A firm").public_bytes(Encoding.DER)
+    reader.give(replace(known, certificate=made, burnt=burnt).encode())
+    result = reader.lock("--yes-for-ever", known.serial)
+    refused(reader, result, "published development keys")
+    assert fakes.state(reader.folder)["rows"] == {}
 
 
 # -- refused: nothing burnt, nothing lost ----------------------------------------------------------
@@ -279,13 +302,24 @@ def test_a_board_without_a_serial_number(desk):
     refused(desk, desk.lock("--yes-for-ever", SERIAL), "has no serial number yet")
 
 
+@pytest.mark.parametrize("at", [5, 40, 63, 100, 133])
+def test_a_damaged_segment(desk, at):
+    """Locked so, the card would show NO ID for ever."""
+    segment = bytearray(Identity.derive(SERIAL, 20260101, MASTER).encode())
+    segment[at] ^= 1
+    desk.give(bytes(segment))
+    said_serial = segment[5:15].decode()
+    refused(desk, desk.lock("--yes-for-ever", said_serial), f"segment of {said_serial} is damaged")
+
+
 def test_a_segment_of_another_device(desk):
     desk.give(ReaderIdentity.development(SERIAL).encode())
     refused(desk, desk.lock("--yes-for-ever", SERIAL), "has no serial number yet")
 
 
-def test_the_published_transport_keys(desk):
-    desk.give(Identity.derive(SERIAL, 20260101).encode())
+@pytest.mark.parametrize("date", [20260101, 20991231])
+def test_the_published_transport_keys(desk, date):
+    desk.give(Identity.derive(SERIAL, date).encode())
     refused(desk, desk.lock("--yes-for-ever", SERIAL), "published development keys")
 
 
@@ -341,6 +375,72 @@ def test_a_kit_has_nothing_to_be_locked(tmp_path, images, boot):
         assert "has nothing to be locked with" in said(result)
 
 
-def test_an_rp2350_needs_its_key_and_its_boot_image(images):
-    result = CliRunner().invoke(flash, [str(images[RP2350]), "--lock"])
-    assert result.exit_code == 2 and "--boot-key and --boot-image" in result.output
+def test_an_rp2350_needs_its_key_and_its_boot_image(images, boot):
+    for words in ([], ["--boot-key", str(boot[0])], ["--boot-image", str(boot[1])]):
+        result = CliRunner().invoke(flash, [str(images[RP2350]), "--lock", *words])
+        assert result.exit_code != 0 and "--boot-key and --boot-image" in said(result)
+
+
+def test_a_word_of_another_boards_lock(stm32, rp2350, boot):
+    """What is burnt would not be what was said."""
+    words = ["--yes-for-ever", SERIAL]
+    refused(
+        rp2350, rp2350.lock("--read-out", "1", *words), "is not locked with a level of read-out"
+    )
+    for option, file in zip(("--boot-key", "--boot-image"), boot, strict=True):
+        refused(stm32, stm32.lock(option, str(file), *words), "is not locked with a boot key")
+
+
+def test_another_device_than_was_meant(desk):
+    result = desk.lock("--device", "reader", "--yes-for-ever", SERIAL)
+    refused(desk, result, "is for a card, not for a reader")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--port", "auto"], ["--drive", "auto"], ["--program", "openocd"], ["--tray"],
+        ["--allow-board"], ["--allow-downgrade"], ["--log", "log"],
+    ],
+)  # fmt: skip
+def test_what_does_nothing_beside_a_lock_is_not_said(stm32, more):
+    refused(stm32, stm32.lock("--yes-for-ever", SERIAL, *more), "--lock writes nothing")
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        (["--read-out", "2"], "go with --lock"), (["--boot-key", "boot.pem"], "go with --lock"),
+        (["--boot-image", "boot.uf2"], "go with --lock"), (["--out", "rows"], "go with --lock"),
+        (["--place", "left"], "go with a job"), (["--operator", "ann"], "go with a job"),
+        (["--boards", "2"], "go with a job"),
+    ],
+)  # fmt: skip
+def test_a_word_of_a_lock_or_a_job_without_it(stm32, boot, more, what, monkeypatch):
+    """A board would be written, and its operator believe that it is locked."""
+    monkeypatch.chdir(boot[0].parent)
+    words = [str(stm32.image), "--program", "openocd", *more]
+    result = CliRunner().invoke(flash, words)
+    refused(stm32, result, what)
+    assert not fakes.calls(stm32.folder)
+
+
+def test_a_boot_image_that_begins_elsewhere(rp2350, tmp_path, boot):
+    """Signed as it should be, and nothing that the chip would look at."""
+    [(address, content)] = uf2.decode(boot[1].read_bytes())
+    for number, parts in enumerate(
+        ([(address + 0x1000, content)], [(address, content), (address + 0x100000, b"more" * 64)])
+    ):
+        path = tmp_path / f"elsewhere{number}.uf2"
+        path.write_bytes(uf2.encode_parts(parts, 0xE48BFF59))
+        result = rp2350.lock("--boot-image", str(path), "--yes-for-ever", SERIAL)
+        refused(rp2350, result, "is no boot image for")
+
+
+@pytest.mark.parametrize("board", ["pico", STM32])
+def test_a_board_without_secure_boot_gets_no_boot_image(tmp_path, boot, board):
+    words = ["boot", str(tmp_path / "micropython.uf2"), "--board", board]
+    words += ["--boot-key", str(boot[0]), "--out", str(tmp_path / "made.uf2")]
+    result = CliRunner().invoke(image_command, words)
+    assert f"{board} has no secure boot" in said(result)
+    assert not (tmp_path / "made.uf2").exists()

@@ -161,6 +161,37 @@ def test_each_rule_speaks():
     assert any("in a row rise" in line for line in one([*values, *range(2990, 3016, 4)]).drift)
 
 
+STEADY = [3001.0, 2999.0] * 20  # the last is below the mean
+
+
+def told(values: list[float]) -> str:
+    return "; ".join(one(values).drift)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_each_rule_begins_where_the_guide_says(sign):
+    """Nine on a side and not eight, six that rise and not five; to either side."""
+
+    def turned(values: list[float]) -> list[float]:
+        return [3000 + sign * (value - 3000) for value in values]
+
+    side, trend = ("above", "rise") if sign > 0 else ("below", "fall")
+    for count, said in ((8, False), (9, True)):
+        values = [*STEADY, *[3002.0, 3003.0, 3002.0] * 3][: len(STEADY) + count]
+        assert (f"in a row {side}" in told(turned(values))) is said
+    for count, said in ((4, False), (5, True)):
+        rising = [2999.0 + 0.3 * step for step in range(1, count + 1)]
+        assert (f"in a row {trend}" in told(turned([*STEADY, *rising, 2999.0]))) is said
+    assert "three sigma from the mean: TS00000040" in told(turned([*STEADY, 3010.0]))
+    assert "three sigma" not in told(turned([*STEADY, 3005.0]))
+
+
+def test_equal_values_are_no_trend_and_end_none():
+    assert "in a row" not in told([*STEADY, *[2999.0] * 7, 3001.0, *STEADY])
+    rising = [2999.2, 2999.4, 2999.4, 2999.6, 2999.8, 3000.0]
+    assert "6 in a row rise" in told([*STEADY, *rising, 2999.0])
+
+
 def test_a_few_boards_or_equal_ones_say_nothing():
     assert one([1, 2, 3, 4, 5, 6, 7]).drift == ()
     assert one([3000.0] * 50).drift == ()

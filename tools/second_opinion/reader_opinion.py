@@ -1,12 +1,13 @@
 """The reader's image on our emulator and on an RP2350 that runs instruction by instruction: it
-enumerates, takes a PIN, enrols a finger, registers, logs in, keeps all of it without power, and
-comes through a power cut in the middle of a write."""
+enumerates, takes a PIN, enrols a finger, registers, logs in, keeps all of it without power, comes
+through a power cut in the middle of a write, and is updated."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from fido2.webauthn import AuthenticatorData
 
 from tallystick.emulator.boards import find
 from tallystick.emulator.fingerprints.fingers import FINGERS
+from tallystick.tools.flash import usb
+from tallystick.tools.flash.field import Update
+from tallystick.tools.image.build import build
 from tallystick.tools.second_opinion.firmware import load_firmware
 from tallystick.tools.second_opinion.reader_host import client_pin
 from tallystick.tools.second_opinion.reader_sides import Noted, OtherSide, OurSide, Side
@@ -32,6 +36,8 @@ _WAITS_FOR_FINGER = 2  # keep-alive status
 _MOST_SAMPLES = 20
 _PERMISSION = ClientPin.PERMISSION
 _LANDS_MS, _AGAIN_MS = 300, 4_000  # from being asked to the press, from one to the next
+_RESTART_MS, _HOST_SLEEPS_MS = 2_000, 5_000
+_NEW_VERSION = "9.9.9"
 
 
 @dataclass(frozen=True)
@@ -275,6 +281,50 @@ def _pin_that_is(side: Side) -> object:
     return None
 
 
+def _host_sleeps(side: Side) -> object:
+    """The computer sleeps and wakes; the reader answers as before."""
+    side.host_sleeps()
+    _wait(side, _HOST_SLEEPS_MS)
+    side.host_wakes()
+    return side.bus.open().info.aaguid
+
+
+def _wait(side: Side, ms: int) -> None:
+    side.run_until(lambda: False, limit_ms=ms)
+
+
+class _Bus:
+    """usb.Readers of one side."""
+
+    def __init__(self, side: Side) -> None:
+        self._side = side
+
+    @contextmanager
+    def find(self) -> Iterator[Any]:
+        yield self._side.bus.open().device
+
+    @contextmanager
+    def find_again(self) -> Iterator[Any]:
+        _wait(self._side, _RESTART_MS)
+        yield self._side.bus.open().device
+
+
+@cache
+def _update() -> Update:
+    built = build("reader", BOARD, _NEW_VERSION, security=1)
+    return Update.parse(built.header + built.file_system)
+
+
+def _new_image(side: Side) -> object:
+    """Over USB, just plugged in, so without a PIN: touched, sent, started, confirmed."""
+    _power_cycle(side)
+    presses = _pressing(side)
+    person = usb.UpdatePerson(lambda _why: presses(_WAITS_FOR_FINGER), lambda: "")
+    before, now = usb.install(_Bus(side), _update(), person)
+    version = now.header.version if now.header is not None else "nothing"
+    return before.slot, now.slot, now.floor, version, now.state.name
+
+
 STEPS: tuple[tuple[str, Callable[[Side], object]], ...] = (
     ("start and enumeration", _start),
     ("INIT and getInfo", _info),
@@ -289,4 +339,7 @@ STEPS: tuple[tuple[str, Callable[[Side], object]], ...] = (
     ("power cut in a change of PIN", _cut_change),
     ("the PIN that holds", _pin_that_is),
     ("log-in after the cut", _log_in),
+    ("the host sleeps and wakes", _host_sleeps),
+    ("update over USB", _new_image),
+    ("log-in, updated", _log_in),
 )

@@ -166,6 +166,7 @@ NOTED = Noted([b"\0\0\0\1\x90\0\2\0ab", b"\0\0\0\1\0cd"], b"sensor", [("program"
         ({"sensor": b"sensoR"}, "bytes to the sensor, from byte 5"),
         ({"flash": [("program", 0x2000)]}, "program at 0x1000 and program at 0x2000"),
         ({"content": b"gone"}, "content of the flash"),
+        ({"burnt": {0x900: 1}}, "burnt rows"),
     ],
 )
 def test_a_difference_of_two_readers_is_told(change, word):
@@ -178,7 +179,10 @@ def test_where_chance_differs_only_its_shape_is_compared():
     chance = [b"\0\0\0\1\x90\0\3\0xyz", b"\0\0\0\1\0ef"]
     assert differences(NOTED, replace(NOTED, answers=chance, content=b"x"), exact=False) == []
     refused = [b"\0\0\0\1\x90\0\1\x2e", b"\0\0\0\1\0ef"]
-    assert differences(NOTED, replace(NOTED, answers=refused), exact=False) != []
+    for change in (
+        {"answers": refused}, {"sensor": b"sensoR"}, {"flash": []}, {"burnt": {0x900: 1}},
+    ):  # fmt: skip
+        assert differences(NOTED, replace(NOTED, **change), exact=False) != [], change
 
 
 class Bus:

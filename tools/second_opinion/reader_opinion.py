@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from fido2.ctap2.bio import CaptureError, FPBioEnrollment
 from fido2.ctap2.pin import ClientPin
 from fido2.webauthn import AuthenticatorData
 
+from tallystick.common.errors import TallyError
 from tallystick.emulator.boards import find
 from tallystick.emulator.fingerprints.fingers import FINGERS
 from tallystick.tools.flash import usb
@@ -81,11 +82,10 @@ def compare_readers(
     with _both(firmware) as (ours, other):
         steps: list[ReaderStep] = []
         for name, act in STEPS[:count]:
-            results = [_try(act, side) for side in (ours, other)]
+            results = [try_step(act, side) for side in (ours, other)]
             noted, other_noted = ours.take(), other.take()
             differs = differences(noted, other_noted, exact=other.same_random)
-            if results[0] != results[1]:
-                differs.append(f"result: {results[0]!r} and {results[1]!r}")
+            differs += result_differences(*results)
             steps.append(ReaderStep(name, differs, noted.cpu_us, other_noted.cpu_us))
             if on_step is not None:
                 on_step(steps[-1])
@@ -103,14 +103,28 @@ def _both(firmware: Any) -> Iterator[tuple[OurSide, OtherSide]]:
         other.close()
 
 
-def _try(act: Callable[[Side], object], side: Side) -> object:
-    """What the step found, or what it was refused with."""
+@dataclass(frozen=True)
+class Refused:
+    """A step that did not come to its end; those that are to be refused say so as their result."""
+
+    why: str
+
+
+def try_step(act: Callable[[Side], object], side: Side) -> object:
+    """What the step found, or that it was refused."""
     try:
         return act(side)
     except CtapError as error:
-        return str(error.code)
-    except ConnectionError as error:
-        return str(error)
+        return Refused(str(error.code))
+    except (ConnectionError, TallyError) as error:
+        return Refused(str(error))
+
+
+def result_differences(ours: object, other: object) -> list[str]:
+    """Both refusing in the same way is no agreement: what comes after would show nothing."""
+    if ours != other:
+        return [f"result: {ours!r} and {other!r}"]
+    return [f"refused on both: {ours.why}"] if isinstance(ours, Refused) else []
 
 
 def differences(ours: Noted, other: Noted, *, exact: bool) -> list[str]:
@@ -184,7 +198,8 @@ def _enrol(side: Side) -> object:
     said: list[str] = []
     for _ in range(_MOST_SAMPLES):
         try:
-            template = enroller.capture(on_keepalive=_pressing(side))
+            with _Presses(side) as presses:
+                template = enroller.capture(on_keepalive=presses)
         except CaptureError as error:
             said.append(str(error.code))
             continue
@@ -194,46 +209,62 @@ def _enrol(side: Side) -> object:
     return said
 
 
-def _pressing(side: Side, finger: str = _THUMB) -> Callable[[int], None]:
-    """Presses when the reader asks for a finger, and again when it still does."""
-    next_us = 0
+class _Presses:
+    """A person who presses when the reader asks for a finger, and again while it does: not every
+    press is recognised. Called with a keep-alive's status, of which python-fido2 tells changes."""
 
-    def on_keepalive(status: int) -> None:
-        nonlocal next_us
-        if status == _WAITS_FOR_FINGER and side.clock.now >= next_us:
-            next_us = side.clock.now + _AGAIN_MS * 1000
-            side.hand.press(finger, after_ms=_LANDS_MS)
+    def __init__(self, side: Side, finger: str = _THUMB) -> None:
+        self._side = side
+        self._finger = finger
+        self._turn = 0  # odd while the reader waits
 
-    return on_keepalive
+    def __call__(self, status: int) -> None:
+        if (status == _WAITS_FOR_FINGER) != bool(self._turn & 1):
+            self._turn += 1
+            if self._turn & 1:
+                self._press(self._turn, _LANDS_MS)
+
+    def _press(self, turn: int, after_ms: int) -> None:
+        if turn == self._turn:
+            self._side.hand.press(self._finger, after_ms=after_ms)
+            again = partial(self._press, turn, 0)
+            self._side.clock.after((after_ms + _AGAIN_MS) * 1000, again)
+
+    def __enter__(self) -> _Presses:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._turn += 2 - self._turn % 2
 
 
 def _register(side: Side) -> object:
     ctap = side.bus.open()
     client, token = _finger_token(side, ctap, _PERMISSION.MAKE_CREDENTIAL)
-    made = ctap.make_credential(
-        _HASH, {"id": _PARTY, "name": "Example"}, {"id": b"user", "name": "user"}, _PARAMETERS,
-        options={"rk": True}, pin_uv_param=client.protocol.authenticate(token, _HASH),
-        pin_uv_protocol=client.protocol.VERSION, on_keepalive=_pressing(side),
-    )  # fmt: skip
+    with _Presses(side) as presses:
+        made = ctap.make_credential(
+            _HASH, {"id": _PARTY, "name": "Example"}, {"id": b"user", "name": "user"}, _PARAMETERS,
+            options={"rk": True}, pin_uv_param=client.protocol.authenticate(token, _HASH),
+            pin_uv_protocol=client.protocol.VERSION, on_keepalive=presses,
+        )  # fmt: skip
     return _flags(made.auth_data)
 
 
 def _log_in(side: Side) -> object:
     ctap = side.bus.open()
     client, token = _finger_token(side, ctap, _PERMISSION.GET_ASSERTION)
-    got = ctap.get_assertion(
-        _PARTY, _HASH, pin_uv_param=client.protocol.authenticate(token, _HASH),
-        pin_uv_protocol=client.protocol.VERSION, on_keepalive=_pressing(side),
-    )  # fmt: skip
+    with _Presses(side) as presses:
+        got = ctap.get_assertion(
+            _PARTY, _HASH, pin_uv_param=client.protocol.authenticate(token, _HASH),
+            pin_uv_protocol=client.protocol.VERSION, on_keepalive=presses,
+        )  # fmt: skip
     return _flags(got.auth_data), got.user
 
 
 def _strange_finger(side: Side) -> object:
     client = client_pin(side.bus.open())
     try:
-        client.get_uv_token(
-            _PERMISSION.GET_ASSERTION, _PARTY, on_keepalive=_pressing(side, _STRANGER)
-        )
+        with _Presses(side, _STRANGER) as presses:
+            client.get_uv_token(_PERMISSION.GET_ASSERTION, _PARTY, on_keepalive=presses)
     except CtapError as error:
         return str(error.code), client.get_uv_retries()
     return "taken"
@@ -243,7 +274,8 @@ def _finger_token(
     side: Side, ctap: Ctap2, permission: ClientPin.PERMISSION
 ) -> tuple[ClientPin, bytes]:
     client = client_pin(ctap)
-    token = client.get_uv_token(permission, _PARTY, on_keepalive=_pressing(side))
+    with _Presses(side) as presses:
+        token = client.get_uv_token(permission, _PARTY, on_keepalive=presses)
     return client, token
 
 
@@ -318,8 +350,7 @@ def _update() -> Update:
 def _new_image(side: Side) -> object:
     """Over USB, just plugged in, so without a PIN: touched, sent, started, confirmed."""
     _power_cycle(side)
-    presses = _pressing(side)
-    person = usb.UpdatePerson(lambda _why: presses(_WAITS_FOR_FINGER), lambda: "")
+    person = usb.UpdatePerson(lambda _why: side.hand.press(_THUMB, after_ms=_LANDS_MS), lambda: "")
     before, now = usb.install(_Bus(side), _update(), person)
     version = now.header.version if now.header is not None else "nothing"
     return before.slot, now.slot, now.floor, version, now.state.name

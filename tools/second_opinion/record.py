@@ -15,8 +15,8 @@ Wire = list[tuple[str, bytes]]
 @dataclass
 class StepRecord:
     """Of one step. `errors`: what a data sheet forbids. `wires`: what went over each, in order:
-    (what, bytes). `marks`: the firsts of rows of transfers to the display, of writes to flash, and of
-    what is sent over the line, with the CPU time (µs) from the one before; to END, what is left."""
+    (what, bytes). `marks`: the firsts of rows of transfers to the display, of writes to flash, and
+    of bytes sent over the line, with the CPU time (µs) from the one before; to END, the rest."""
 
     result: str
     frame: bytes

@@ -179,8 +179,8 @@ def test_a_host_that_sleeps_asks_nothing_and_goes_on_where_it_was(core):
     core.run(5000 * MS)
     assert not program.received and not reports
     host.wake()
-    assert usb.read(INTR) & RESUMED and usb.read(SIE_STATUS) & 1 << 9
-    usb.change(SIE_STATUS, CLEAR, 1 << 9)
+    assert usb.read(INTR) & RESUMED and usb.read(SIE_STATUS) & 1 << 11
+    usb.change(SIE_STATUS, CLEAR, 1 << 11)
     core.run(core.now_ns + 50 * MS)
     assert [report[:5] for report in program.received] == [b"asked"]
     assert [report[:4] for report in reports] == [b"told"]

@@ -24,6 +24,7 @@ from tallystick.tools.second_opinion.record import first_of_ours
 from tallystick.tools.second_opinion.rp2350.reader import ChipReader
 
 _SEED = 2350
+_PAGE = 256  # bytes of flash that are programmed at a time
 _SETTLE_MS = 2_000  # from power-on to a reader, a sensor and a host that wait
 _OTP_RANDOM = 0x40130008  # the chip's own random number, four words
 
@@ -95,7 +96,11 @@ class _Notes:
         self.cut_in: int | None = None  # operations on flash, then power goes in the middle of one
 
     def plan(self, operation: FlashOperation) -> Cut | None:
-        self._flash.append((operation.kind, operation.address))
+        # The chip is told page by page, ours what firmware hands over at a time.
+        step = _PAGE if operation.kind == "program" else len(operation.new)
+        self._flash += [
+            (operation.kind, operation.address + at) for at in range(0, len(operation.new), step)
+        ]
         if self.cut_in is None:
             return None
         self.cut_in -= 1

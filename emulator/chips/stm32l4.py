@@ -42,7 +42,7 @@ _VREFINT_CAL = 0x1FFF75AA  # VREFINT read at 3.0 V, 12 bits
 _FLASH_BASE = 0x08000000
 _KEYS = (0x45670123, 0xCDEF89AB)
 _CR_PG, _CR_PER, _CR_BKER, _CR_STRT, _CR_LOCK = 1, 2, 1 << 11, 1 << 16, 1 << 31
-_SR_EOP, _SR_PROGERR, _SR_WRPERR, _SR_PGSERR = 1, 1 << 3, 1 << 4, 1 << 7
+_SR_EOP, _SR_PROGERR, _SR_WRPERR, _SR_PGAERR, _SR_PGSERR = 1, 1 << 3, 1 << 4, 1 << 5, 1 << 7
 _CALIBRATION = 1655
 FACTORY_WORDS = {_VREFINT_CAL: _CALIBRATION}
 """Words of system memory, which never change."""
@@ -195,16 +195,16 @@ class Stm32L4:
 
     def _word(self, at: int, value: int) -> None:
         """A double word is programmed when its second half is written (RM0351, 3.3.7)."""
+        first, self._first_word = self._first_word, None
         if self._cr & _CR_LOCK or not self._cr & _CR_PG:
             self._sr |= _SR_PGSERR
-        elif self._first_word is None or at % 8 == 0:
+        elif at != first[0] + 4 if first else at % 8:
+            self._sr |= _SR_PGAERR
+        elif first is None:
             self._first_word = (at, value)
         else:
-            first_at, first = self._first_word
-            self._first_word = None
-            data = first.to_bytes(4, "little") + value.to_bytes(4, "little")
-            good = at == first_at + 4 and self._program(first_at, data)
-            self._sr |= _SR_EOP if good else _SR_PROGERR
+            data = first[1].to_bytes(4, "little") + value.to_bytes(4, "little")
+            self._sr |= _SR_EOP if self._program(first[0], data) else _SR_PROGERR
 
     # -- sleep and the supply --------------------------------------------------------------------
 

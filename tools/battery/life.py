@@ -17,6 +17,7 @@ MS_PER_DAY = 86_400_000
 MS_PER_YEAR = 365.25 * MS_PER_DAY
 _WAKING_MS = 16 * 3_600_000
 _SETTLED_MS = 45_000  # longer than any screen stays up
+_LONGER_MS = 600  # of a press; no card takes it for a hold
 _FULL_LOOK = 500  # presses between two readings of the whole code, while the cell is good
 _HALVINGS = 9
 
@@ -119,6 +120,8 @@ def _press(card: Card, ms: int, life: Life, press_uah: list[float]) -> None:
     before = card.supply.used_uah.values()
     began = card.clock.now
     card.press(ms)
+    if card.powered and card.frame().blank:
+        card.press(_LONGER_MS)  # a slow chip had not looked yet; a person tries again
     years = card.clock.now / 1000 / MS_PER_YEAR
     life.presses += 1
     frame = card.frame()

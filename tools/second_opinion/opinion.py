@@ -20,7 +20,14 @@ from tallystick.tools.second_opinion.record import (
     StepRecord,
     Wire,
 )
-from tallystick.tools.second_opinion.scenario import STEPS, HeldChip, act, entropy, station
+from tallystick.tools.second_opinion.scenario import (
+    FAILED,
+    STEPS,
+    HeldChip,
+    act,
+    entropy,
+    station,
+)
 
 CELL_MV = 3000
 _BAR_ROWS, _BAR_BYTES = 5, 130  # that are sent to redraw the bar, on any display
@@ -28,8 +35,9 @@ _BAR_ROWS, _BAR_BYTES = 5, 130  # that are sent to redraw the bar, on any displa
 
 @dataclass(frozen=True)
 class Part:
-    """CPU time (µs) from the mark before to the first of a row of transfers to the display, or of
-    writes to flash; to `END`, what is left of the step. None where that side did not get there."""
+    """CPU time (µs) from the mark before to the first of a row of transfers to the display, of
+    writes to flash, or of bytes sent over the line; to `END`, what is left of the step. None where
+    that side did not get there."""
 
     to: str
     cpu_us: float | None
@@ -104,6 +112,8 @@ def judge(name: str, ours: StepRecord, other: StepRecord) -> Step:
     differences = []
     if ours.result != other.result:
         differences.append(f"ours: {ours.result!r}, the other: {other.result!r}")
+    elif ours.result.startswith(FAILED):
+        differences.append(f"on both: {ours.result}")  # what comes after would show nothing
     if ours.frame != other.frame:
         count = sum(a != b for a, b in zip(ours.frame, other.frame, strict=True))
         differences.append(f"{count} pixels of the picture differ")
@@ -120,7 +130,7 @@ def judge(name: str, ours: StepRecord, other: StepRecord) -> Step:
         )
     parts, same_order = side_by_side(ours.marks, other.marks)
     if not same_order:
-        differences.append("display and flash took turns in another order")
+        differences.append("display, flash and line took turns in another order")
     return Step(name, ours, other, parts, differences)
 
 

@@ -1,12 +1,13 @@
 """The reader's image on our emulator and on an RP2350 that runs instruction by instruction: it
-enumerates, takes a PIN, enrols a finger, registers, logs in, keeps all of it without power, and
-comes through a power cut in the middle of a write."""
+enumerates, takes a PIN, enrols a finger, registers, logs in, keeps all of it without power, comes
+through a power cut in the middle of a write, and is updated."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ from fido2.ctap2.bio import CaptureError, FPBioEnrollment
 from fido2.ctap2.pin import ClientPin
 from fido2.webauthn import AuthenticatorData
 
+from tallystick.common.errors import TallyError
 from tallystick.emulator.boards import find
 from tallystick.emulator.fingerprints.fingers import FINGERS
+from tallystick.tools.flash import usb
+from tallystick.tools.flash.field import Update
+from tallystick.tools.image.build import build
 from tallystick.tools.second_opinion.firmware import load_firmware
 from tallystick.tools.second_opinion.reader_host import client_pin
 from tallystick.tools.second_opinion.reader_sides import Noted, OtherSide, OurSide, Side
@@ -32,6 +37,8 @@ _WAITS_FOR_FINGER = 2  # keep-alive status
 _MOST_SAMPLES = 20
 _PERMISSION = ClientPin.PERMISSION
 _LANDS_MS, _AGAIN_MS = 300, 4_000  # from being asked to the press, from one to the next
+_RESTART_MS, _HOST_SLEEPS_MS = 2_000, 5_000
+_NEW_VERSION = "9.9.9"
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,10 @@ def compare_readers(
     with _both(firmware) as (ours, other):
         steps: list[ReaderStep] = []
         for name, act in STEPS[:count]:
-            results = [_try(act, side) for side in (ours, other)]
+            results = [try_step(act, side) for side in (ours, other)]
             noted, other_noted = ours.take(), other.take()
             differs = differences(noted, other_noted, exact=other.same_random)
-            if results[0] != results[1]:
-                differs.append(f"result: {results[0]!r} and {results[1]!r}")
+            differs += result_differences(*results)
             steps.append(ReaderStep(name, differs, noted.cpu_us, other_noted.cpu_us))
             if on_step is not None:
                 on_step(steps[-1])
@@ -97,14 +103,28 @@ def _both(firmware: Any) -> Iterator[tuple[OurSide, OtherSide]]:
         other.close()
 
 
-def _try(act: Callable[[Side], object], side: Side) -> object:
-    """What the step found, or what it was refused with."""
+@dataclass(frozen=True)
+class Refused:
+    """A step that did not come to its end; those that are to be refused say so as their result."""
+
+    why: str
+
+
+def try_step(act: Callable[[Side], object], side: Side) -> object:
+    """What the step found, or that it was refused."""
     try:
         return act(side)
     except CtapError as error:
-        return str(error.code)
-    except ConnectionError as error:
-        return str(error)
+        return Refused(str(error.code))
+    except (ConnectionError, TallyError) as error:
+        return Refused(str(error))
+
+
+def result_differences(ours: object, other: object) -> list[str]:
+    """Both refusing in the same way is no agreement: what comes after would show nothing."""
+    if ours != other:
+        return [f"result: {ours!r} and {other!r}"]
+    return [f"refused on both: {ours.why}"] if isinstance(ours, Refused) else []
 
 
 def differences(ours: Noted, other: Noted, *, exact: bool) -> list[str]:
@@ -178,7 +198,8 @@ def _enrol(side: Side) -> object:
     said: list[str] = []
     for _ in range(_MOST_SAMPLES):
         try:
-            template = enroller.capture(on_keepalive=_pressing(side))
+            with _Presses(side) as presses:
+                template = enroller.capture(on_keepalive=presses)
         except CaptureError as error:
             said.append(str(error.code))
             continue
@@ -188,46 +209,62 @@ def _enrol(side: Side) -> object:
     return said
 
 
-def _pressing(side: Side, finger: str = _THUMB) -> Callable[[int], None]:
-    """Presses when the reader asks for a finger, and again when it still does."""
-    next_us = 0
+class _Presses:
+    """A person who presses when the reader asks for a finger, and again while it does: not every
+    press is recognised. Called with a keep-alive's status, of which python-fido2 tells changes."""
 
-    def on_keepalive(status: int) -> None:
-        nonlocal next_us
-        if status == _WAITS_FOR_FINGER and side.clock.now >= next_us:
-            next_us = side.clock.now + _AGAIN_MS * 1000
-            side.hand.press(finger, after_ms=_LANDS_MS)
+    def __init__(self, side: Side, finger: str = _THUMB) -> None:
+        self._side = side
+        self._finger = finger
+        self._turn = 0  # odd while the reader waits
 
-    return on_keepalive
+    def __call__(self, status: int) -> None:
+        if (status == _WAITS_FOR_FINGER) != bool(self._turn & 1):
+            self._turn += 1
+            if self._turn & 1:
+                self._press(self._turn, _LANDS_MS)
+
+    def _press(self, turn: int, after_ms: int) -> None:
+        if turn == self._turn:
+            self._side.hand.press(self._finger, after_ms=after_ms)
+            again = partial(self._press, turn, 0)
+            self._side.clock.after((after_ms + _AGAIN_MS) * 1000, again)
+
+    def __enter__(self) -> _Presses:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._turn += 2 - self._turn % 2
 
 
 def _register(side: Side) -> object:
     ctap = side.bus.open()
     client, token = _finger_token(side, ctap, _PERMISSION.MAKE_CREDENTIAL)
-    made = ctap.make_credential(
-        _HASH, {"id": _PARTY, "name": "Example"}, {"id": b"user", "name": "user"}, _PARAMETERS,
-        options={"rk": True}, pin_uv_param=client.protocol.authenticate(token, _HASH),
-        pin_uv_protocol=client.protocol.VERSION, on_keepalive=_pressing(side),
-    )  # fmt: skip
+    with _Presses(side) as presses:
+        made = ctap.make_credential(
+            _HASH, {"id": _PARTY, "name": "Example"}, {"id": b"user", "name": "user"}, _PARAMETERS,
+            options={"rk": True}, pin_uv_param=client.protocol.authenticate(token, _HASH),
+            pin_uv_protocol=client.protocol.VERSION, on_keepalive=presses,
+        )  # fmt: skip
     return _flags(made.auth_data)
 
 
 def _log_in(side: Side) -> object:
     ctap = side.bus.open()
     client, token = _finger_token(side, ctap, _PERMISSION.GET_ASSERTION)
-    got = ctap.get_assertion(
-        _PARTY, _HASH, pin_uv_param=client.protocol.authenticate(token, _HASH),
-        pin_uv_protocol=client.protocol.VERSION, on_keepalive=_pressing(side),
-    )  # fmt: skip
+    with _Presses(side) as presses:
+        got = ctap.get_assertion(
+            _PARTY, _HASH, pin_uv_param=client.protocol.authenticate(token, _HASH),
+            pin_uv_protocol=client.protocol.VERSION, on_keepalive=presses,
+        )  # fmt: skip
     return _flags(got.auth_data), got.user
 
 
 def _strange_finger(side: Side) -> object:
     client = client_pin(side.bus.open())
     try:
-        client.get_uv_token(
-            _PERMISSION.GET_ASSERTION, _PARTY, on_keepalive=_pressing(side, _STRANGER)
-        )
+        with _Presses(side, _STRANGER) as presses:
+            client.get_uv_token(_PERMISSION.GET_ASSERTION, _PARTY, on_keepalive=presses)
     except CtapError as error:
         return str(error.code), client.get_uv_retries()
     return "taken"
@@ -237,7 +274,8 @@ def _finger_token(
     side: Side, ctap: Ctap2, permission: ClientPin.PERMISSION
 ) -> tuple[ClientPin, bytes]:
     client = client_pin(ctap)
-    token = client.get_uv_token(permission, _PARTY, on_keepalive=_pressing(side))
+    with _Presses(side) as presses:
+        token = client.get_uv_token(permission, _PARTY, on_keepalive=presses)
     return client, token
 
 
@@ -275,6 +313,49 @@ def _pin_that_is(side: Side) -> object:
     return None
 
 
+def _host_sleeps(side: Side) -> object:
+    """The computer sleeps and wakes; the reader answers as before."""
+    side.host_sleeps()
+    _wait(side, _HOST_SLEEPS_MS)
+    side.host_wakes()
+    return side.bus.open().info.aaguid
+
+
+def _wait(side: Side, ms: int) -> None:
+    side.run_until(lambda: False, limit_ms=ms)
+
+
+class _Bus:
+    """usb.Readers of one side."""
+
+    def __init__(self, side: Side) -> None:
+        self._side = side
+
+    @contextmanager
+    def find(self) -> Iterator[Any]:
+        yield self._side.bus.open().device
+
+    @contextmanager
+    def find_again(self) -> Iterator[Any]:
+        _wait(self._side, _RESTART_MS)
+        yield self._side.bus.open().device
+
+
+@cache
+def _update() -> Update:
+    built = build("reader", BOARD, _NEW_VERSION, security=1)
+    return Update.parse(built.header + built.file_system)
+
+
+def _new_image(side: Side) -> object:
+    """Over USB, just plugged in, so without a PIN: touched, sent, started, confirmed."""
+    _power_cycle(side)
+    person = usb.UpdatePerson(lambda _why: side.hand.press(_THUMB, after_ms=_LANDS_MS), lambda: "")
+    before, now = usb.install(_Bus(side), _update(), person)
+    version = now.header.version if now.header is not None else "nothing"
+    return before.slot, now.slot, now.floor, version, now.state.name
+
+
 STEPS: tuple[tuple[str, Callable[[Side], object]], ...] = (
     ("start and enumeration", _start),
     ("INIT and getInfo", _info),
@@ -289,4 +370,7 @@ STEPS: tuple[tuple[str, Callable[[Side], object]], ...] = (
     ("power cut in a change of PIN", _cut_change),
     ("the PIN that holds", _pin_that_is),
     ("log-in after the cut", _log_in),
+    ("the host sleeps and wakes", _host_sleeps),
+    ("update over USB", _new_image),
+    ("log-in, updated", _log_in),
 )

@@ -20,9 +20,11 @@ from tallystick.emulator.parts.r503 import R503
 from tallystick.tools.fresh import image
 from tallystick.tools.second_opinion.firmware import Firmware
 from tallystick.tools.second_opinion.reader_host import TimedConnection
+from tallystick.tools.second_opinion.record import first_of_ours
 from tallystick.tools.second_opinion.rp2350.reader import ChipReader
 
 _SEED = 2350
+_PAGE = 256  # bytes of flash that are programmed at a time
 _SETTLE_MS = 2_000  # from power-on to a reader, a sensor and a host that wait
 _OTP_RANDOM = 0x40130008  # the chip's own random number, four words
 
@@ -46,7 +48,7 @@ class Noted:
     answers: list[bytes] = field(default_factory=list)  # HID packets to the host
     sensor: bytes = b""  # bytes to the sensor
     flash: list[tuple[str, int]] = field(default_factory=list)  # operation, address
-    content: bytes = b""  # of the sectors that the firmware writes, afterwards
+    content: bytes = b""  # of the flash that is not MicroPython's, afterwards
     cpu_us: float = 0.0
     burnt: dict[int, int] = field(default_factory=dict)  # the user's rows, afterwards
 
@@ -73,6 +75,10 @@ class Side(Protocol):
 
     def power_off(self) -> None: ...
 
+    def host_sleeps(self) -> None: ...
+
+    def host_wakes(self) -> None: ...
+
     def descriptors(self) -> list[bytes]:
         """What it told its host; behind them, what it refused of the host's requests."""
         ...
@@ -90,7 +96,11 @@ class _Notes:
         self.cut_in: int | None = None  # operations on flash, then power goes in the middle of one
 
     def plan(self, operation: FlashOperation) -> Cut | None:
-        self._flash.append((operation.kind, operation.address))
+        # The chip is told page by page, ours what firmware hands over at a time.
+        step = _PAGE if operation.kind == "program" else len(operation.new)
+        self._flash += [
+            (operation.kind, operation.address + at) for at in range(0, len(operation.new), step)
+        ]
         if self.cut_in is None:
             return None
         self.cut_in -= 1
@@ -108,11 +118,8 @@ class _Notes:
         board: Board,
         cpu_us: float,
     ) -> Noted:
-        region = board.journal
-        noted = Noted(
-            bus.answers, bytes(sensor.heard), self._flash,
-            flash.memory[region.address : region.end], cpu_us,
-        )  # fmt: skip
+        content = flash.memory[first_of_ours(board) : board.flash_size]
+        noted = Noted(bus.answers, bytes(sensor.heard), self._flash, bytes(content), cpu_us)
         bus.answers, self._flash = [], []
         sensor.heard.clear()
         return noted
@@ -138,6 +145,11 @@ class OurSide(Reader, _Notes):
     def power_on(self, settle_ms: int = _SETTLE_MS) -> None:
         self.mcu.reseed(random.Random(_SEED))
         super().power_on(settle_ms)
+
+    def host_sleeps(self) -> None:
+        """MicroPython hides that from the firmware, so there is nothing to it here."""
+
+    host_wakes = host_sleeps
 
     def chip_random(self) -> bytes:
         """What the factory burnt into its one-time programmable memory."""
@@ -188,6 +200,12 @@ class OtherSide(ChipReader, _Notes):
         self._given = random.Random(_SEED)
         super().power_on()
         self.run(_SETTLE_MS)
+
+    def host_sleeps(self) -> None:
+        self.host.sleep()
+
+    def host_wakes(self) -> None:
+        self.host.wake()
 
     def _random(self, size: int) -> bytes:
         return self._given.randbytes(size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tallystick.emulator.boards.board import CardBoard
+from tallystick.emulator.boards.board import Board, CardBoard
 from tallystick.emulator.chip.probe import Probe
 from tallystick.tools.second_opinion.chip import Chip
 
@@ -15,8 +15,8 @@ Wire = list[tuple[str, bytes]]
 @dataclass
 class StepRecord:
     """Of one step. `errors`: what a data sheet forbids. `wires`: what went over each, in order:
-    (what, bytes). `marks`: the firsts of rows of transfers to the display and of writes to flash,
-    with the CPU time (µs) from the one before; to END, what is left of the step."""
+    (what, bytes). `marks`: the firsts of rows of transfers to the display, of writes to flash, and
+    of bytes sent over the line, with the CPU time (µs) from the one before; to END, the rest."""
 
     result: str
     frame: bytes
@@ -66,6 +66,7 @@ class Recorder(Probe):
 
     def serial(self, now_us: int, data: bytes, *, to_card: bool) -> None:
         if not to_card:
+            self._mark(SERIAL)
             self._add(SERIAL, "sent", data, joined=True)
 
     def flash(self, now_us: int, kind: str, address: int, size: int, duration_us: int) -> None:
@@ -93,7 +94,7 @@ class Recorder(Probe):
         record = StepRecord(
             result=result,
             frame=chip.frame().pixels,
-            flash=chip.flash[_first(chip.board) :],
+            flash=chip.flash[first_of_ours(chip.board) :],
             cpu_us=ended - self._cpu_us,
             duration_us=chip.now_us - self._now_us,
             boots=chip.boots - self._boots,
@@ -106,7 +107,7 @@ class Recorder(Probe):
         return record
 
 
-def _first(board: CardBoard) -> int:
+def first_of_ours(board: Board) -> int:
     """Where the flash begins that is not MicroPython's."""
     regions = (board.storage, board.record, board.identity, board.journal)
     return min(region.address for region in regions if region is not None)

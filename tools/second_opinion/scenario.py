@@ -28,6 +28,8 @@ from tallystick.tools.second_opinion.chip import Chip
 from tallystick.tools.second_opinion.cortex_system import ChipError
 
 NEW_VERSION = "9.9.9"
+FAILED = "failed"
+"""How the result of a step begins that did not come to its end."""
 _START_MS, _SETTLE_MS, _CODE_MS, _DARK_MS, _HOLD_MS = 3_000, 1_000, 10_000, 60_000, 2_500
 _UNDOCKED_MS = 5_000  # until it sleeps again
 _BETWEEN_MS = 700  # not where the display is due to be refreshed, every second
@@ -118,7 +120,7 @@ class HeldChip:
     def press(self) -> str:
         self.chip.press(_PRESS_MS)
         self.chip.run(_CODE_MS, until=lambda: bool(self.code()))
-        return self.code()
+        return self.code() or f"{FAILED}: no code came"
 
     def press_while_shown(self) -> str:
         before = self.code()
@@ -182,7 +184,7 @@ class HeldChip:
         self.chip.press(_PRESS_MS)
         self.chip.run(_CODE_MS, until=lambda: not self.chip.powered)
         self.chip.fault_plan = None
-        return "cut" if done and not self.chip.powered else "no write came"
+        return "cut" if done and not self.chip.powered else f"{FAILED}: no write came"
 
     def _connection(self) -> CardConnection:
         return CardConnection(ChipLink(self.chip))
@@ -229,4 +231,4 @@ def act(step: Callable[[HeldChip], str], rig: HeldChip) -> str:
     except ChipError:
         raise
     except TallyError as error:
-        return f"failed: {error.what}"
+        return f"{FAILED}: {error.what}"

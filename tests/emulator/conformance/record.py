@@ -3,8 +3,8 @@ instruction.
 
     python -m tests.emulator.conformance.record FOLDER [BOARD …]
 
-writes `transcripts/`. FOLDER has a MicroPython for each board: `pico.uf2`, `pico2.uf2`,
-`nucleo_l476rg.hex` (docs/reference/boards.md says how they are built).
+writes `transcripts/`. FOLDER has a MicroPython for each board: `pico.uf2`, `pico2.elf`,
+`nucleo_l476rg.hex` and so on (docs/reference/boards.md says how they are built).
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from tallystick.tools.second_opinion.chips import make
 from tallystick.tools.second_opinion.firmware import read_firmware
 from tallystick.tools.second_opinion.rp2350.board import ChipBoard
 from tests.emulator.conformance.calls import SCRIPTS, run_until_end
+from tests.needs import FIRMWARE_SUFFIXES
 
 CHIPS = {
-    "pico": "pico.uf2",
-    "pico2": "pico2.uf2",
-    "pico2_card": "pico2.uf2",
-    "nucleo_l476rg": "nucleo_l476rg.hex",
+    "pico": "pico",
+    "pico2": "pico2",
+    "pico2_card": "pico2",
+    "nucleo_l476rg": "nucleo_l476rg",
 }
-"""Board → the name of its MicroPython, of those that a chip can run."""
+"""Board → the name of its MicroPython's file, without what it ends in."""
 
 
 def firmware_file(folder: Path, board: str) -> Path | None:
-    path = folder / CHIPS[board]
-    return path if path.is_file() else None
+    files = (folder / f"{CHIPS[board]}{suffix}" for suffix in FIRMWARE_SUFFIXES)
+    return next((path for path in files if path.is_file()), None)
 
 
 def on_the_chip(board: str, firmware: Path) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tallystick.common.errors import TallyError
 from tallystick.emulator.boards import find
 from tallystick.tools.image import board_builds
 from tests import needs
@@ -121,6 +122,20 @@ def test_the_emulated_port_has_the_same_pins_buses_and_clock():
     assert options["RTC_SYNCH_PREDIV"] == "249"  # steps of 4 ms, as port/machine.py counts them
 
 
+def test_sleep_and_voltage_are_those_that_the_energy_is_worked_out_from():
+    """docs/findings/battery.md: 26 MHz in range 2, Stop 2 while a code is up, Shutdown else."""
+    options = defines()
+    text = (STM32 / "mpconfigboard.h").read_text()
+    assert options["HAL_PWR_EnterSTOPMode"].startswith("HAL_PWREx_EnterSTOP2Mode(entry")
+    assert options["MICROPY_BOARD_ENTER_STANDBY"].startswith("HAL_PWREx_EnterSHUTDOWNMode(")
+    early = text.split("#define MICROPY_BOARD_EARLY_INIT()")[1].split("while (0)")[0]
+    assert "HAL_PWREx_ControlVoltageScaling(PWR_REGULATOR_VOLTAGE_SCALE2);" in early
+    assert "__HAL_RCC_RNG_CONFIG(RCC_RNGCLKSOURCE_MSI);" in early
+    assert "__HAL_RCC_PLLSAI1_DISABLE();" in early
+    assert options["MICROPY_BOARD_LEAVE_STOP"].startswith("__HAL_RCC_PLLSAI1_DISABLE()")
+    assert options["MICROPY_HW_FLASH_LATENCY"] == "FLASH_LATENCY_3"
+
+
 def test_micropython_ends_where_the_boards_own_areas_begin():
     text = (STM32 / "flash.ld").read_text()
     origin, length = re.search(r"FLASH \(rx\) : ORIGIN = (\w+), LENGTH = (\w+)", text).groups()
@@ -156,6 +171,24 @@ def test_sizes_are_told_beside_the_flash_map():
 
 def test_what_is_no_checkout_is_told(tmp_path):
     with pytest.raises(Exception, match="no checkout of MicroPython"):
+        board_builds.main([str(tmp_path), str(tmp_path / "out")])
+
+
+def test_a_micropython_that_reaches_into_the_areas_behind_it_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "mpy-cross").mkdir()
+    (tmp_path / "mpy-cross/Makefile").touch()
+    monkeypatch.setattr(board_builds, "_TOOLS", ())
+    monkeypatch.setattr(board_builds, "_run", lambda *command: None)
+    sizes = {"over": 0}
+
+    def built(sources, folder, board):
+        limit = board_builds.limit(board.name)
+        return board_builds.Build(board.name, limit + sizes["over"], limit)
+
+    monkeypatch.setattr(board_builds, "build", built)
+    board_builds.main([str(tmp_path), str(tmp_path / "out")])
+    sizes["over"] = 1
+    with pytest.raises(TallyError, match="reaches into the areas behind it"):
         board_builds.main([str(tmp_path), str(tmp_path / "out")])
 
 

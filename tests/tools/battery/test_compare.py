@@ -109,6 +109,26 @@ def test_what_the_profilers_export_is_read(prediction, tmp_path, name):
 
 
 @pytest.mark.parametrize(
+    ("header", "time_ms", "current_ua"),
+    [
+        ("Timestamp(ms),Current(uA)", 1.0, 1.0),
+        ("time,current", 1e3, 1e6),
+        ("Time (s),Current (mA)", 1e3, 1e3),
+        ("Time [us],Current [nA]", 1e-3, 1e-3),
+        ("Timestamp (µs),Main current (µA)", 1e-3, 1.0),
+        ("Seconds time (sec),Current (amps)", 1e3, 1e6),
+        ("time(ns),current(A)", 1e-6, 1e6),
+    ],
+)
+def test_a_unit_in_the_header_counts(tmp_path, header, time_ms, current_ua):
+    path = tmp_path / "trace.csv"
+    path.write_text(f"{header}\n1,2\n3,4\n")
+    trace = read_trace(path)
+    assert list(trace.ms) == pytest.approx([1 * time_ms, 3 * time_ms])
+    assert list(trace.ua) == pytest.approx([2 * current_ua, 4 * current_ua])
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "no header"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 
 import pytest
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import find
+from tallystick.emulator.boards.board import Region
 from tallystick.tools.second_opinion.firmware import load_firmware
 from tests.tools.second_opinion.thumb import uf2
 
@@ -53,6 +55,22 @@ def test_what_is_no_micropython_for_the_board_is_refused(tmp_path, board, name, 
     assert says in refused.value.what
     assert name in refused.value.what
     assert refused.value.todo
+
+
+@pytest.mark.parametrize("area", ["storage", "record", "identity", "journal"])
+def test_one_that_reaches_into_an_area_of_the_boards_own_is_refused(tmp_path, area):
+    board = find("nucleo_l476rg")
+    # The first of its areas is the one in the way: of others, whatever their order.
+    away = {"boot": Region(0xF0000, 0x800)} | dict.fromkeys(
+        ("storage", "record", "identity", "journal"), Region(0xF0000, 0x800)
+    )
+    board = replace(board, **(away | {area: Region(0x1000, 0x800)}))
+    path = tmp_path / "a.bin"
+    path.write_bytes(OF_STM32.ljust(0x1001, b"\0"))
+    with pytest.raises(BadInputError, match=f"inside the (boot )?{area} that begins at 0x1000"):
+        load_firmware(path, board)
+    path.write_bytes(OF_STM32.ljust(0x1000, b"\0"))
+    assert load_firmware(path, board).segments
 
 
 @pytest.mark.parametrize(

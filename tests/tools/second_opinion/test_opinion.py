@@ -54,6 +54,11 @@ def test_the_same_agrees_whatever_it_took():
     assert [(part.to, part.cpu_us) for part in step.parts] == SAME.marks
 
 
+def test_a_step_that_fails_on_both_is_no_agreement():
+    failed = replace(SAME, result="failed: no code came")
+    assert judge("press", failed, failed).differences == ["on both: failed: no code came"]
+
+
 @pytest.mark.parametrize(
     ("other", "words"),
     [
@@ -68,6 +73,7 @@ def test_the_same_agrees_whatever_it_took():
         (with_wire(DISPLAY, [*SAME.wires[DISPLAY][:2], ("spi", b"\1" + bytes(2305))]), "display"),
         (with_wire(DISPLAY, [("select", b"\0"), *SAME.wires[DISPLAY][1:]]), "transfer 0 is select"),
         (replace(SAME, marks=[(DISPLAY, 5.0), (FLASH, 10.0), (END, 1.0)]), "another order"),
+        (replace(SAME, marks=[(FLASH, 10.0), (SERIAL, 5.0), (END, 1.0)]), "another order"),
     ],
 )
 def test_whatever_is_not_the_same_is_said(other, words):

@@ -311,6 +311,13 @@ def test_a_byte_at_another_baud_rate_is_another_byte(make):
     assert chip.uarts[0].read(0) != 0x55
 
 
+@pytest.mark.parametrize(("off", "heard"), [(0.03, True), (-0.03, True), (0.06, False)])
+def test_a_line_may_be_a_twenty_fifth_off(make, off, heard):
+    chip = run(make(stores(*LINE)))
+    chip.uarts[0].receive(0x55, chip.uarts[0].baud * (1 + off))
+    assert (chip.uarts[0].read(0) == 0x55) == heard
+
+
 class Slave:
     def __init__(self):
         self.written = []

@@ -20,7 +20,7 @@ from tallystick.tools.second_opinion.cli import second_opinion
 from tallystick.tools.second_opinion.firmware import load_firmware
 from tallystick.tools.second_opinion.reader_host import TimedConnection
 from tallystick.tools.second_opinion.reader_opinion import differences
-from tallystick.tools.second_opinion.reader_sides import Noted
+from tallystick.tools.second_opinion.reader_sides import Noted, OurSide
 from tallystick.tools.second_opinion.rp2350.card import ChipCard
 from tallystick.tools.second_opinion.rp2350.reader import ChipReader
 
@@ -166,6 +166,7 @@ NOTED = Noted([b"\0\0\0\1\x90\0\2\0ab", b"\0\0\0\1\0cd"], b"sensor", [("program"
         ({"sensor": b"sensoR"}, "bytes to the sensor, from byte 5"),
         ({"flash": [("program", 0x2000)]}, "program at 0x1000 and program at 0x2000"),
         ({"content": b"gone"}, "content of the flash"),
+        ({"burnt": {0x900: 1}}, "burnt rows"),
     ],
 )
 def test_a_difference_of_two_readers_is_told(change, word):
@@ -178,7 +179,40 @@ def test_where_chance_differs_only_its_shape_is_compared():
     chance = [b"\0\0\0\1\x90\0\3\0xyz", b"\0\0\0\1\0ef"]
     assert differences(NOTED, replace(NOTED, answers=chance, content=b"x"), exact=False) == []
     refused = [b"\0\0\0\1\x90\0\1\x2e", b"\0\0\0\1\0ef"]
-    assert differences(NOTED, replace(NOTED, answers=refused), exact=False) != []
+    for change in (
+        {"answers": refused}, {"sensor": b"sensoR"}, {"flash": []}, {"burnt": {0x900: 1}},
+    ):  # fmt: skip
+        assert differences(NOTED, replace(NOTED, **change), exact=False) != [], change
+
+
+def test_a_step_that_both_refuse_is_no_agreement():
+    refused = reader_opinion.Refused("0x2F - USER_ACTION_TIMEOUT")
+    assert reader_opinion.result_differences(1, 1) == []
+    assert "refused on both: 0x2F" in reader_opinion.result_differences(refused, refused)[0]
+    assert "1 and 2" in reader_opinion.result_differences(1, 2)[0]
+
+
+@pytest.mark.slow
+def test_our_own_reader_gives_a_second_opinion_on_itself():
+    """Two of ours, run by the same steps as a chip: nothing may differ."""
+    sides = [OurSide("pico2"), OurSide("pico2")]
+    try:
+        found = {}
+        for name, act in reader_opinion.STEPS:
+            results = [reader_opinion.try_step(act, side) for side in sides]
+            one, two = (side.take() for side in sides)
+            assert differences(one, two, exact=True) == [], name
+            assert reader_opinion.result_differences(*results) == [], name
+            found[name] = results[0]
+    finally:
+        for side in sides:
+            side.close()
+    assert found["another finger"][0] != "taken"
+    for step in ("log-in", "log-in after it", "log-in after the cut", "log-in, updated"):
+        assert found[step][0][0] & 5 == 5, step  # UP, UV
+    assert found["the PIN that holds"] in ("2468", "97531")
+    assert found["update over USB"] == (0, 1, 1, "9.9.9", "CONFIRMED")
+    assert found["the host sleeps and wakes"] == found["INIT and getInfo"]
 
 
 class Bus:

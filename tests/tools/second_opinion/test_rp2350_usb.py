@@ -17,7 +17,8 @@ CONFIGURATION = bytes.fromhex(
     "0902290001010080320904000002030000000921110100012208000705010340000507058103400005"
 )
 STRINGS = [b"\x04\x03\x09\x04", b"\x06\x03M\0e\0", b"\x06\x03i\0t\0"]
-SIE_CTRL, SIE_STATUS, BUFF_STATUS, INTE = 0x4C, 0x50, 0x58, 0x90
+SIE_CTRL, SIE_STATUS, BUFF_STATUS, INTR, INTE = 0x4C, 0x50, 0x58, 0x8C, 0x90
+SUSPENDED, RESUMED = 1 << 14, 1 << 15
 CLEAR = 3
 FULL, DATA, AVAILABLE, STALL = 1 << 15, 1 << 13, 1 << 10, 1 << 11
 IN, OUT = 0, 1
@@ -163,6 +164,27 @@ def test_unplugged_and_plugged_in_it_is_enumerated_again(core):
     core.run(core.now_ns + 400 * MS)
     assert host.ready
     assert len(host.seen) == 2
+
+
+def test_a_host_that_sleeps_asks_nothing_and_goes_on_where_it_was(core):
+    usb, host, program = plug(core)
+    reports = []
+    host.on_report = reports.append
+    host.sleep()
+    assert usb.read(INTR) & SUSPENDED and usb.read(SIE_STATUS) & 1 << 4
+    usb.change(SIE_STATUS, CLEAR, 1 << 4)
+    assert not usb.read(INTR) & SUSPENDED
+    host.write(b"asked")
+    program.to_send.append(b"told".ljust(64, b"\0"))
+    core.run(5000 * MS)
+    assert not program.received and not reports
+    host.wake()
+    assert usb.read(INTR) & RESUMED and usb.read(SIE_STATUS) & 1 << 11
+    usb.change(SIE_STATUS, CLEAR, 1 << 11)
+    core.run(core.now_ns + 50 * MS)
+    assert [report[:5] for report in program.received] == [b"asked"]
+    assert [report[:4] for report in reports] == [b"told"]
+    assert len(host.seen) == 1  # it was not enumerated again
 
 
 def test_nothing_is_taken_from_or_given_to_a_buffer_that_is_not_there(core):

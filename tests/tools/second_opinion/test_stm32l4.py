@@ -133,6 +133,7 @@ def test_without_its_clock_a_peripheral_takes_nothing():
         (stores((RCC + 0x100, 1)), "wrote 0x40021100"),
         (keep(USART1 + 0x2C, 0), "read 0x4001382c, an unknown register of Usart"),
         (keep(0x40015000, 0), "read 0x40015000, which this chip does not have"),
+        (stores((SPI1 + 4, 0xF00), (SPI1, 1 << 6)), "set SPI frames that are not eight bits"),
     ],
 )
 def test_what_it_does_not_have_ends_the_run_with_the_address(main, words):

@@ -17,10 +17,10 @@ _FULL, _AVAILABLE, _STALL, _LENGTH = 1 << 15, 1 << 10, 1 << 11, 0x3FF
 _DOUBLE, _RESET_SELECT = 1 << 30, 1 << 12
 _BUFFER_CONTROL, _BUFFERS_END, _EP0_BUFFER = 0x80, 0x100, 0x100
 _PULL_UP = 1 << 16
-_STATUS_RESET, _STATUS_SETUP, _STATUS_SUSPENDED = 1 << 19, 1 << 17, 1 << 4
+_STATUS_RESET, _STATUS_SETUP, _STATUS_SUSPENDED, _STATUS_RESUME = 1 << 19, 1 << 17, 1 << 4, 1 << 11
 _VBUS, _CONNECTED, _J_STATE = 1, 1 << 16, 1 << 2
-_INT_BUFFERS, _INT_RESET, _INT_SETUP, _INT_SOF, _INT_SUSPEND, _INT_ABORTED = (
-    1 << 4, 1 << 12, 1 << 16, 1 << 17, 1 << 14, 1 << 18,
+_INT_BUFFERS, _INT_RESET, _INT_SETUP, _INT_SOF, _INT_SUSPEND, _INT_RESUME, _INT_ABORTED = (
+    1 << 4, 1 << 12, 1 << 16, 1 << 17, 1 << 14, 1 << 15, 1 << 18,
 )  # fmt: skip
 STALLED = b"stalled"
 
@@ -99,6 +99,16 @@ class Usb(RegisterBlock):
     def bus_reset(self) -> None:
         self.kept[0x00] = 0
         self._status |= _STATUS_RESET
+        self._line()
+
+    def suspend(self) -> None:
+        """No frame began for three milliseconds."""
+        self._status |= _STATUS_SUSPENDED
+        self._line()
+
+    def resume(self) -> None:
+        """The host drives the bus again."""
+        self._status |= _STATUS_RESUME
         self._line()
 
     @property
@@ -208,6 +218,7 @@ class Usb(RegisterBlock):
         raw |= _INT_RESET if self._status & _STATUS_RESET else 0
         raw |= _INT_SETUP if self._status & _STATUS_SETUP else 0
         raw |= _INT_SUSPEND if self._status & _STATUS_SUSPENDED else 0
+        raw |= _INT_RESUME if self._status & _STATUS_RESUME else 0
         raw |= _INT_ABORTED if self.kept[0x60] else 0
         return raw | (_INT_SOF if self._sof else 0)
 

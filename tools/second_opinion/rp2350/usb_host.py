@@ -53,6 +53,7 @@ class UsbHost:
         self.seen: list[Enumeration] = []
         self.debounce_ns = _DEBOUNCE_NS  # less is no host that anybody means well with
         self._outgoing: deque[bytes] = deque()
+        self._asleep = False
         self._task: Task | None = None
         self._wake: Scheduled | None = None
         self._frame: Scheduled | None = None
@@ -74,6 +75,18 @@ class UsbHost:
         """The device lost its power."""
         self._plugged(False)
 
+    def sleep(self) -> None:
+        """The computer sleeps: no frames, and nobody asks anything (USB 2.0, 7.1.7.6)."""
+        self._asleep = True
+        self._forget()
+        self._device.suspend()
+
+    def wake(self) -> None:
+        """It goes on where it was."""
+        self._asleep = False
+        self._device.resume()
+        self._armed(0)
+
     def write(self, report: bytes) -> None:
         """A report to the device, when it takes it."""
         self._outgoing.append(report.ljust(_PACKET, b"\0"))
@@ -82,10 +95,9 @@ class UsbHost:
     # -- running -------------------------------------------------------------------------------
 
     def _plugged(self, on: bool) -> None:
-        for event in (self._wake, self._frame):
-            if event is not None:
-                event.cancel()
-        self._wake = self._frame = self._task = None
+        self._forget()
+        self._task = None
+        self._asleep = False
         self._outgoing.clear()
         if on:
             self.seen.append(Enumeration())
@@ -93,8 +105,14 @@ class UsbHost:
             self._step()
         self.on_change()
 
+    def _forget(self) -> None:
+        for event in (self._wake, self._frame):
+            if event is not None:
+                event.cancel()
+        self._wake = self._frame = None
+
     def _armed(self, _direction: int) -> None:
-        if self._task is not None and self._wake is None:
+        if self._task is not None and self._wake is None and not self._asleep:
             self._wake = self._core.after(0, self._step)
 
     def _step(self) -> None:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tallystick.common.errors import BadInputError
 from tallystick.common.reader_identity import AAGUID, ReaderIdentity, development_root
@@ -24,7 +24,7 @@ from tallystick.server.accounts import factors, key_metadata
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.serving.running import running_in_thread
 from tallystick.server.settings import settings_from
-from tallystick.server.store.models_login import SessionRow
+from tallystick.server.store.models_login import Factor, SessionRow
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 from tests.server.soft_key import OTHER_MODEL, Maker, SoftKey
@@ -142,6 +142,32 @@ def test_a_key_of_before_the_rule_does_not_sign_in_any_more(portal: Portal, ann:
     assert sign_in(portal, key, number).heading == "You are signed in"
 
 
+def test_a_key_of_a_root_that_is_not_the_firms_any_more(portal: Portal, ann: Browser) -> None:
+    portal.policy(**OF_THE_BATCH)
+    key = MAKER.key_of(AAGUID)
+    enrol(ann, key)
+    number = number_of(portal)
+    portal.policy(key_trust=["roots"], key_roots=STRANGER.pem)
+    browser = sign_in(portal, key, number)
+    assert browser.page.status_code == 403 and "nobody did for this one" in browser.problem
+    # Beside another, and issued anew by the same key.
+    portal.policy(key_trust=["roots"], key_roots=STRANGER.pem + MAKER.pem)
+    assert sign_in(portal, key, number).heading == "You are signed in"
+
+
+def test_a_key_whose_root_was_not_kept_goes_on(portal: Portal, ann: Browser) -> None:
+    """Of an earlier version."""
+    portal.policy(**OF_THE_BATCH)
+    key = MAKER.key_of(AAGUID)
+    enrol(ann, key)
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        (factor,) = factors.of_person(connection, 1)
+        facts = {name: fact for name, fact in factor.facts.items() if name != "root"}
+        assert facts != factor.facts
+        connection.execute(update(Factor).values(facts=json.dumps(facts)))
+    assert sign_in(portal, key, number_of(portal)).heading == "You are signed in"
+
+
 # -- the policy --------------------------------------------------------------------------------
 
 
@@ -205,13 +231,13 @@ class Alliance(Maker):
         signer: str = key_metadata.SIGNER,
         days: int = 4000,
         spoil: bool = False,
-        update: str = "2027-02-01",
+        until: str = "2027-02-01",
     ) -> bytes:
         names = x509.SubjectAlternativeName([x509.DNSName(signer)])
         subject = self.root.subject
         leaf = self.issue(subject, _SIGNING, names, days=days).public_bytes(Encoding.DER)
         head = {"alg": "RS256", "typ": "JWT", "x5c": [base64.b64encode(leaf).decode()]}
-        payload = {"legalHeader": "", "no": 1, "nextUpdate": update, "entries": list(entries)}
+        payload = {"legalHeader": "", "no": 1, "nextUpdate": until, "entries": list(entries)}
         parts = [_url(json.dumps(part).encode()) for part in (head, payload)]
         signature = _SIGNING.sign(b".".join(parts), PKCS1v15(), hashes.SHA256())
         if spoil:
@@ -292,14 +318,15 @@ def listed(settings, clock, tmp_path, files):
     """A server with metadata. → a function of its entries"""
     running = []
 
-    def start(*entries: dict, update: str = "2027-02-01") -> Portal:
-        mine = replace(settings, key_metadata=files(ALLIANCE.blob(*entries, update=update)))
+    def start(*entries: dict, until: str = "2027-02-01", again: bool = False) -> Portal:
+        mine = replace(settings, key_metadata=files(ALLIANCE.blob(*entries, until=until)))
         server = running_in_thread(mine)
         running.append(server)
         url = server.__enter__()
         portal = Portal(url.replace("127.0.0.1", "localhost"), mine, clock, tmp_path)
-        portal.policy(key_trust=["metadata"])
-        portal.person("ann")
+        if not again:
+            portal.policy(key_trust=["metadata"])
+            portal.person("ann")
         return portal
 
     yield start
@@ -332,9 +359,18 @@ def test_a_key_that_the_list_does_not_vouch_for(listed, one: dict, key: SoftKey,
     assert ann.page.status_code == 403 and why in ann.problem
 
 
+def test_a_key_whose_model_was_broken_since(listed) -> None:
+    key = MAKER.key_of(AAGUID)
+    before = listed(entry(MAKER))
+    assert "is enrolled" in enrol(Browser(before.url).sign_in("ann"), key).page.text
+    portal = listed(entry(MAKER, status="USER_KEY_REMOTE_COMPROMISE"), again=True)
+    browser = sign_in(portal, key, number_of(portal))
+    assert browser.page.status_code == 403 and "can be broken" in browser.problem
+
+
 def test_an_old_list_vouches_for_nobody(listed, clock) -> None:
     today = datetime.fromtimestamp(clock(), UTC).date()
-    portal = listed(entry(MAKER), update=str(today - timedelta(days=1)))
+    portal = listed(entry(MAKER), until=str(today - timedelta(days=1)))
     ann = enrol(Browser(portal.url).sign_in("ann"), MAKER.key_of(AAGUID))
     assert "out of date" in ann.problem
 

@@ -1,0 +1,159 @@
+"""What a command, or its end, must not leave behind. Sections are of CTAP 2.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from fido2 import cbor
+from fido2.ctap2 import ClientPin
+from fido2.ctap2.pin import PinProtocolV1, PinProtocolV2
+
+from tests.emulator.reader.conftest import Life
+from tests.emulator.reader.raw import (
+    ASSERT,
+    BIO,
+    BLOBS,
+    CONFIG,
+    CREDENTIALS,
+    ES256,
+    HASH,
+    MAKE,
+    PARTY,
+    RESET,
+    USER,
+    Host,
+    permitted,
+    refused,
+)
+from tests.emulator.reader.raw import PIN as PIN_COMMAND
+from tests.emulator.reader.rig import PIN, Rig
+
+PERMISSION = ClientPin.PERMISSION
+EVERY = 0x3F
+
+
+def _key(host: Host) -> Any:
+    return host.ask(PIN_COMMAND, {1: 2, 2: 2})[1][1]
+
+
+def test_a_reset_makes_another_key_agreement(new_rig: Callable[..., Rig], in_service: Life) -> None:
+    """6.6: as after power-up, 6.5.5.1."""
+    host = Host(new_rig(in_service))
+    before = _key(host)
+    assert _key(host) == before
+    assert host.status(RESET, press="thumb") == 0
+    assert _key(host) != before
+
+
+def test_a_wrong_pin_makes_another_key_agreement(rig: Rig) -> None:
+    """6.5.5.7.2 step 8."""
+    host, client = Host(rig), ClientPin(rig.ctap())
+    before = _key(host)
+    assert client.get_pin_token(PIN) and _key(host) == before
+    assert refused(lambda: client.get_pin_token("0000")) == 0x31
+    assert _key(host) != before
+
+
+def _manage(client: ClientPin, token: bytes) -> dict[int, Any]:
+    param = client.protocol.authenticate(token, b"\x01")
+    return {1: 1, 3: client.protocol.VERSION, 4: param}
+
+
+@pytest.mark.parametrize("command", [ASSERT, MAKE])
+def test_after_a_log_in_a_token_only_writes_blobs(rig: Rig, command: int) -> None:
+    """6.1.2 step 14 and 6.2.2 step 9: clearPinUvAuthTokenPermissionsExceptLbw."""
+    rig.register()
+    client, token = permitted(rig, EVERY, "example.com")
+    host = Host(rig)
+    param, version = client.protocol.authenticate(token, HASH), client.protocol.VERSION
+    request: dict[int, Any] = {1: "example.com", 2: HASH, 6: param, 7: version}
+    if command == MAKE:
+        request = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 8: param, 9: version}
+    assert host.status(command, request, press="thumb") == 0
+    assert host.status(command, request, press="thumb") == 0x33
+    assert host.status(CREDENTIALS, _manage(client, token)) == 0x33
+    fingers = {1: 1, 2: 4, 4: version, 5: client.protocol.authenticate(token, b"\x01\x04")}
+    assert host.status(BIO, fingers) == 0x33
+    always = client.protocol.authenticate(token, b"\xff" * 32 + b"\x0d\x02")
+    assert host.status(CONFIG, {1: 2, 3: version, 4: always}) == 0x33
+
+
+@pytest.mark.parametrize(("issued", "used"), [(1, 2), (2, 1)])
+def test_a_token_is_for_the_protocol_that_it_came_by(rig: Rig, issued: int, used: int) -> None:
+    """6.5.5.7: each protocol has a token of its own."""
+    protocols: dict[int, Any] = {1: PinProtocolV1(), 2: PinProtocolV2()}
+    client = ClientPin(rig.ctap(), protocols[issued])
+    token = client.get_pin_token(PIN, PERMISSION.CREDENTIAL_MGMT)
+    other = ClientPin(rig.ctap(), protocols[used])
+    assert Host(rig).status(CREDENTIALS, _manage(other, token)) == 0x33
+    assert Host(rig).status(CREDENTIALS, _manage(client, token)) == 0
+
+
+class _Enrolment:
+    """Begun, with one sample of the index finger."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.host = Host(rig)
+        self._client = ClientPin(rig.ctap())
+        self._token = self._client.get_pin_token(PIN, PERMISSION.BIO_ENROLL)
+        status, answer = self.host.ask(BIO, self.request(1), press="index")
+        assert (status, answer[6]) == (0, 5)
+        self.name: bytes = answer[4]
+
+    def request(self, command: int, parameters: Any = None) -> dict[int, Any]:
+        message, request = bytes((1, command)), {1: 1, 2: command}
+        if parameters is not None:
+            request[3] = parameters
+            message += cbor.encode(parameters)
+        request[4] = self._client.protocol.VERSION
+        request[5] = self._client.protocol.authenticate(self._token, message)
+        return request
+
+    def go_on(self, name: bytes) -> tuple[int, Any]:
+        return self.host.ask(BIO, self.request(2, {1: name}), press="index")
+
+
+def test_an_enrolment_goes_on_under_its_own_name_only(rig: Rig) -> None:
+    """6.7.4: the templateId that enrollBegin gave."""
+    begun = _Enrolment(rig)
+    assert begun.go_on(b"\x54\x07")[0] == 0x02
+    assert begun.go_on(begun.name[:1])[0] == 0x02
+    assert begun.go_on(begun.name) == (0, {5: 0, 6: 4})
+
+
+def test_a_cancelled_sample_ends_an_enrolment(rig: Rig) -> None:
+    """6.7.4: what it has kept is not gone on with."""
+    begun = _Enrolment(rig)
+    device = begun.host.device
+    channel = device._channel_id.to_bytes(4, "big")
+    body = bytes((BIO,)) + cbor.encode(begun.request(2, {1: begun.name}))
+    cancel = channel + b"\x91" + bytes(59)
+    answer = device.call(0x10, body, on_keepalive=lambda _: rig.reader.write_report(cancel))
+    assert answer[0] == 0x2D
+    assert begun.go_on(begun.name)[0] == 0x02
+
+
+def test_a_malformed_beginning_ends_an_enrolment_and_leaves_none(rig: Rig) -> None:
+    begun = _Enrolment(rig)
+    assert begun.host.status(BIO, begun.request(1, {3: "soon"})) == 0x11
+    for page in range(200):  # whatever its name might be
+        assert begun.go_on(bytes((0x54, page)))[0] == 0x02
+
+
+def test_a_fragment_does_not_exceed_what_was_announced(rig: Rig) -> None:
+    """6.10.2."""
+    host = Host(rig)
+    client, token = permitted(rig, PERMISSION.LARGE_BLOB_WRITE)
+
+    def fragment(offset: int, size: int) -> dict[int, Any]:
+        part = bytes(size)
+        message = b"\xff" * 32 + b"\x0c\x00" + offset.to_bytes(4, "little") + sha256(part).digest()
+        param = client.protocol.authenticate(token, message)
+        return {2: part, 3: offset, 5: param, 6: client.protocol.VERSION}
+
+    assert host.status(BLOBS, fragment(0, 20) | {4: 19}) == 0x02
+    assert host.status(BLOBS, fragment(0, 20) | {4: 40}) == 0
+    assert host.status(BLOBS, fragment(20, 21)) == 0x02

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fido2 import cbor
-from fido2.ctap2 import ClientPin
+from fido2.ctap2 import ClientPin, Config
 from fido2.ctap2.pin import PinProtocolV1, PinProtocolV2
 
 from tests.emulator.reader.conftest import Life
@@ -90,6 +90,24 @@ def test_a_token_is_for_the_protocol_that_it_came_by(rig: Rig, issued: int, used
     other = ClientPin(rig.ctap(), protocols[used])
     assert Host(rig).status(CREDENTIALS, _manage(other, token)) == 0x33
     assert Host(rig).status(CREDENTIALS, _manage(client, token)) == 0
+
+
+def test_another_pin_ends_a_token(rig: Rig) -> None:
+    """6.5.5.6: resetPinUvAuthToken."""
+    client, token = permitted(rig, PERMISSION.CREDENTIAL_MGMT)
+    ClientPin(rig.ctap()).change_pin(PIN, "97531")
+    assert Host(rig).status(CREDENTIALS, _manage(client, token)) == 0x33
+
+
+def test_a_forced_change_takes_another_pin(rig: Rig) -> None:
+    """6.5.5.6: PIN_POLICY_VIOLATION for the same one; it is not counted as wrong."""
+    client, token = permitted(rig, PERMISSION.AUTHENTICATOR_CFG)
+    Config(client.ctap, client.protocol, token).set_min_pin_length(force_change_pin=True)
+    changing = ClientPin(rig.ctap())
+    assert refused(lambda: changing.change_pin(PIN, PIN)) == 0x37
+    assert changing.get_pin_retries() == (8, False) and rig.ctap().info.force_pin_change
+    changing.change_pin(PIN, "97531")
+    assert not rig.ctap().info.force_pin_change
 
 
 class _Enrolment:

@@ -573,11 +573,15 @@ def test_configuration_without_parameters(rig: Rig) -> None:
 
 
 def test_without_a_pin_only_the_switch_itself_is_open(fresh: Rig) -> None:
-    """6.11: with alwaysUv on, nothing else is configured without a token."""
+    """6.11: with alwaysUv on, nothing else is configured or written without a token."""
     host, longer = Host(fresh), {1: 3, 2: {1: 5}}
     assert host.status(CONFIG, {1: 2}) == 0
     assert host.status(CONFIG, longer) == 0x36
+    whole = bytes(1) + sha256(bytes(1)).digest()[:16]
+    blob = {2: whole, 3: 0, 4: len(whole)}
+    assert host.status(BLOBS, blob) == 0x36  # 6.10.2
     assert host.status(CONFIG, {1: 2}) == 0
+    assert host.status(BLOBS, blob) == 0
     assert host.status(CONFIG, longer) == 0
 
 

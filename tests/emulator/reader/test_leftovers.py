@@ -92,6 +92,38 @@ def test_a_token_is_for_the_protocol_that_it_came_by(rig: Rig, issued: int, used
     assert Host(rig).status(CREDENTIALS, _manage(client, token)) == 0
 
 
+def test_a_token_for_one_relying_party_manages_no_other(rig: Rig) -> None:
+    """6.8.2 to 6.8.6: neither all of them, nor what is another's."""
+    host, identifiers = Host(rig), {}
+    for party in ("example.com", "other.example"):
+        new = {1: HASH, 2: {"id": party}, 3: USER, 4: ES256, 7: {"rk": True, "uv": True}}
+        data = host.ask(MAKE, new, press="thumb")[1][2]
+        identifiers[party] = data[55 : 55 + int.from_bytes(data[53:55], "big")]
+    client, token = permitted(rig, PERMISSION.CREDENTIAL_MGMT, "example.com")
+
+    def ask(command: int, parameters: Any = None) -> int:
+        message, request = bytes((command,)), {1: command, 3: client.protocol.VERSION}
+        if parameters is not None:
+            request[2] = parameters
+            message += cbor.encode(parameters)
+        request[4] = client.protocol.authenticate(token, message)
+        return host.status(CREDENTIALS, request)
+
+    def named(party: str) -> dict[int, Any]:
+        return {2: {"id": identifiers[party], "type": "public-key"}}
+
+    assert ask(1) == ask(2) == 0x33
+    user = {3: USER | {"name": "another"}}
+    for party, status in (("other.example", 0x33), ("example.com", 0)):
+        assert ask(4, {1: sha256(party.encode()).digest()}) == status
+        assert ask(7, named(party) | user) == status
+        assert ask(6, named(party)) == status
+    manager = rig.management()
+    assert manager.get_metadata()[1] == 1
+    spoiled = identifiers["other.example"][:-1] + bytes((identifiers["other.example"][-1] ^ 1,))
+    assert refused(lambda: manager.delete_cred({"id": spoiled, "type": "public-key"})) == 0x2E
+
+
 def test_another_pin_ends_a_token(rig: Rig) -> None:
     """6.5.5.6: resetPinUvAuthToken."""
     client, token = permitted(rig, PERMISSION.CREDENTIAL_MGMT)

@@ -232,11 +232,20 @@ class Alliance(Maker):
         days: int = 4000,
         spoil: bool = False,
         until: str = "2027-02-01",
+        between: bool | None = None,
     ) -> bytes:
+        """between: a certificate stands between signer and root, which may sign others or not."""
         names = x509.SubjectAlternativeName([x509.DNSName(signer)])
         subject = self.root.subject
-        leaf = self.issue(subject, _SIGNING, names, days=days).public_bytes(Encoding.DER)
-        head = {"alg": "RS256", "typ": "JWT", "x5c": [base64.b64encode(leaf).decode()]}
+        chain = [self.issue(subject, _SIGNING, names, days=days)]
+        if between is not None:
+            other = Maker("Between")
+            chain = [
+                other.issue(subject, _SIGNING, names, days=days),
+                self.issue(other.root.subject, other.key, ca=between),
+            ]
+        x5c = [base64.b64encode(one.public_bytes(Encoding.DER)).decode() for one in chain]
+        head = {"alg": "RS256", "typ": "JWT", "x5c": x5c}
         payload = {"legalHeader": "", "no": 1, "nextUpdate": until, "entries": list(entries)}
         parts = [_url(json.dumps(part).encode()) for part in (head, payload)]
         signature = _SIGNING.sign(b".".join(parts), PKCS1v15(), hashes.SHA256())
@@ -292,6 +301,7 @@ def files(tmp_path):
         (STRANGER and Alliance("Other").blob(entry(MAKER)), "signature"),
         (ALLIANCE.blob(entry(MAKER), signer="shop.example"), "not signed by"),
         (ALLIANCE.blob(entry(MAKER), days=1), "not valid today"),
+        (ALLIANCE.blob(entry(MAKER), between=False), "may sign no others"),
         (b"", ""),
         (b"a.b.c", ""),
         (b"\xff\xfe.\x00", ""),
@@ -303,6 +313,34 @@ def test_metadata_that_cannot_be_believed(files, clock, blob: bytes, why: str) -
     with pytest.raises(BadInputError) as refused:
         key_metadata.load(*files(blob), clock())
     assert "cannot be believed" in str(refused.value) and why in str(refused.value)
+
+
+def test_metadata_whose_signer_has_another_above_it(files, clock) -> None:
+    blob = ALLIANCE.blob(entry(MAKER), between=True)
+    assert set(key_metadata.load(*files(blob), clock()).models) == {MODEL}
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "REVOKED", "USER_VERIFICATION_BYPASS", "ATTESTATION_KEY_COMPROMISE",
+        "USER_KEY_REMOTE_COMPROMISE", "USER_KEY_PHYSICAL_COMPROMISE",
+    ],
+)  # fmt: skip
+def test_a_status_that_speaks_against_a_model(files, clock, status: str) -> None:
+    """MDS 3.1.4: whatever came after it."""
+    one = entry(MAKER, status=status)
+    one["statusReports"].append({"status": "UPDATE_AVAILABLE", "effectiveDate": "2026-02-01"})
+    blob = ALLIANCE.blob(one, entry(STRANGER, str(OTHER_MODEL)))
+    models = key_metadata.load(*files(blob), clock()).models
+    assert models[MODEL].trouble == status and not models[str(OTHER_MODEL)].trouble
+
+
+@pytest.mark.parametrize(("days", "old"), [(0, False), (1, True)])
+def test_the_day_of_the_next_update_is_the_last(files, clock, days: int, old: bool) -> None:
+    today = datetime.fromtimestamp(clock(), UTC).date()
+    blob = ALLIANCE.blob(entry(MAKER), until=str(today - timedelta(days=days)))
+    assert key_metadata.load(*files(blob), clock()).old(clock()) is old
 
 
 def test_the_variables_belong_together(monkeypatch, tmp_path) -> None:

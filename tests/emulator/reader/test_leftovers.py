@@ -23,6 +23,7 @@ from tests.emulator.reader.raw import (
     MAKE,
     PARTY,
     RESET,
+    SELECTION,
     USER,
     Host,
     permitted,
@@ -142,6 +143,42 @@ def test_a_forced_change_takes_another_pin(rig: Rig) -> None:
     assert not rig.ctap().info.force_pin_change
 
 
+@pytest.mark.parametrize("command", [ASSERT, MAKE])
+@pytest.mark.parametrize("with_pin", [True, False])
+def test_an_empty_proof_asks_for_a_touch(new_rig: Any, command: int, with_pin: bool) -> None:
+    """6.1.2 and 6.2.2, step 1: which reader is meant, and whether it has a PIN."""
+    rig: Rig = new_rig()
+    host = Host(rig)
+    if with_pin:
+        ClientPin(rig.ctap()).set_pin(PIN)
+    request: dict[int, Any] = {1: "example.com", 2: HASH, 6: b"", 7: 2}
+    if command == MAKE:
+        request = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 8: b"", 9: 2}
+    assert host.status(command, request) == 0x2F
+    assert host.status(command, request, press="index") == (0x31 if with_pin else 0x35)
+
+
+def test_secrets_are_others_without_verification(rig: Rig) -> None:
+    """12.5: CredRandomWithUV and CredRandomWithoutUV."""
+    host, client = Host(rig), ClientPin(rig.ctap())
+    assert (
+        host.status(
+            MAKE, {1: HASH, 2: PARTY, 3: USER, 4: ES256, 7: {"rk": True, "uv": True}}, press="thumb"
+        )
+        == 0
+    )
+
+    def secret(*, uv: bool) -> bytes:
+        key, shared = client._get_shared_secret()
+        salt = client.protocol.encrypt(shared, b"\x01" * 32)
+        asked = {1: key, 2: salt, 3: client.protocol.authenticate(shared, salt), 4: 2}
+        request = {1: "example.com", 2: HASH, 4: {"hmac-secret": asked}, 5: {"uv": uv}}
+        data = host.ask(ASSERT, request, press="thumb")[1][2]
+        return client.protocol.decrypt(shared, cbor.decode(data[37:])["hmac-secret"])
+
+    assert secret(uv=True) == secret(uv=True) != secret(uv=False) == secret(uv=False)
+
+
 class _Enrolment:
     """Begun, with one sample of the index finger."""
 
@@ -207,3 +244,33 @@ def test_a_fragment_does_not_exceed_what_was_announced(rig: Rig) -> None:
     assert host.status(BLOBS, fragment(0, 20) | {4: 19}) == 0x02
     assert host.status(BLOBS, fragment(0, 20) | {4: 40}) == 0
     assert host.status(BLOBS, fragment(20, 21)) == 0x02
+
+
+def _channel(host: Host) -> bytes:
+    return host.device._channel_id.to_bytes(4, "big")
+
+
+def test_only_its_own_channel_cancels_a_command(rig: Rig) -> None:
+    """11.2.9.1.5."""
+    host, other = Host(rig), Host(rig)
+
+    def meddle(_status: int) -> None:
+        rig.reader.write_report(_channel(other) + b"\x91" + bytes(59))
+        rig.sensor.press("index", after_ms=500)
+
+    assert host.device.call(0x10, bytes((SELECTION,)), on_keepalive=meddle) == b"\0"
+    rig.reader.run_for(1000)
+    assert not rig.reader.reports  # and nothing is said to the other one
+
+
+def test_a_channel_that_begins_anew_gets_no_answer_of_before(rig: Rig) -> None:
+    """11.2.9.1.3: INIT ends what its channel was at."""
+    channel = _channel(Host(rig))
+    rig.reader.write_report(channel + b"\x90\x00\x01" + bytes((SELECTION,)) + bytes(56))
+    rig.reader.run_for(500)
+    rig.reader.reports.clear()
+    rig.reader.write_report(channel + b"\x86\x00\x08" + b"12345678" + bytes(49))
+    rig.sensor.press("index")
+    rig.reader.run_for(35_000)
+    (answer,) = rig.reader.reports
+    assert answer[:15] == channel + b"\x86\x00\x11" + b"12345678"

@@ -155,6 +155,15 @@ def test_a_key_of_a_root_that_is_not_the_firms_any_more(portal: Portal, ann: Bro
     assert sign_in(portal, key, number).heading == "You are signed in"
 
 
+def test_a_key_of_a_model_that_is_not_the_firms_any_more(portal: Portal, ann: Browser) -> None:
+    portal.policy(**OF_THE_BATCH)
+    key = MAKER.key_of(AAGUID)
+    enrol(ann, key)
+    portal.policy(**OF_THE_BATCH, key_models=[str(OTHER_MODEL)])
+    browser = sign_in(portal, key, number_of(portal))
+    assert browser.page.status_code == 403 and "of a model that" in browser.problem
+
+
 def test_a_key_whose_root_was_not_kept_goes_on(portal: Portal, ann: Browser) -> None:
     """Of an earlier version."""
     portal.policy(**OF_THE_BATCH)

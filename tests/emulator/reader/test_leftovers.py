@@ -179,6 +179,33 @@ def test_secrets_are_others_without_verification(rig: Rig) -> None:
     assert secret(uv=True) == secret(uv=True) != secret(uv=False) == secret(uv=False)
 
 
+def test_what_a_new_reader_does_not_take(fresh: Rig) -> None:
+    """6.11.4: no PIN to change; 6.5.5.5: characters count, not bytes."""
+    assert Host(fresh).status(CONFIG, {1: 3, 2: {3: True}}) == 0x35
+    assert refused(lambda: ClientPin(fresh.ctap()).set_pin("2468")) == 0
+    change = ClientPin(fresh.ctap()).change_pin
+    key, shared = ClientPin(fresh.ctap())._get_shared_secret()
+    protocol = PinProtocolV2()
+    new = protocol.encrypt(shared, "üüü".encode().ljust(64, b"\0"))
+    old = protocol.encrypt(shared, sha256(PIN.encode()).digest()[:16])
+    param = protocol.authenticate(shared, new + old)
+    request = {1: 2, 2: 4, 3: key, 4: param, 5: new, 6: old}
+    assert Host(fresh).status(PIN_COMMAND, request) == 0x37
+    change(PIN, "üüüü")
+
+
+@pytest.mark.parametrize("size", [16, 48, 80])
+def test_salts_are_one_or_two(rig: Rig, size: int) -> None:
+    """12.5."""
+    host, client = Host(rig), ClientPin(rig.ctap())
+    rig.register()
+    key, shared = client._get_shared_secret()
+    salt = client.protocol.encrypt(shared, bytes(size))
+    asked = {1: key, 2: salt, 3: client.protocol.authenticate(shared, salt), 4: 2}
+    request = {1: "example.com", 2: HASH, 4: {"hmac-secret": asked}, 5: {"uv": True}}
+    assert host.status(ASSERT, request, press="thumb") == 0x03
+
+
 class _Enrolment:
     """Begun, with one sample of the index finger."""
 

@@ -204,3 +204,9 @@ def test_the_sensor_says_where_its_line_is_missing() -> None:
     result = CliRunner().invoke(tally, ["emulate", "sensor"])
     assert result.exit_code == 2
     assert "--pty" in result.output
+
+
+def test_the_sensor_says_at_once_what_it_cannot_keep(tmp_path: Path) -> None:
+    command = ["emulate", "sensor", "--pty", "--flash", str(tmp_path / "nowhere" / "sensor")]
+    result = CliRunner().invoke(tally, command)
+    assert result.exit_code != 0 and "cannot be written" in str(result.exception)

@@ -12,6 +12,8 @@ from tallystick.common.errors import BadInputError
 from tallystick.emulator.chips.chip import OneTimeRows
 from tallystick.emulator.parts.r503_flash import SensorFlash
 
+_ROWS, _BITS = 4096, 24  # of one-time memory, and of each of them
+
 
 class KeptFiles:
     """`path` is the flash chip, and beside it `path.sensor` the sensor's memory, which holds
@@ -25,11 +27,11 @@ class KeptFiles:
         self._rows = path.with_name(path.name + ".rows")
 
     def keep_rows(self, chip: OneTimeRows) -> None:
-        """Of this chip. Raises BadInputError when they cannot be read."""
+        """Of this chip. Raises BadInputError when they cannot be read, or not be kept."""
         try:
-            text = self._rows.read_text(encoding="utf-8") if self._rows.is_file() else "{}"
-            chip.rows = {int(row): int(bits) for row, bits in json.loads(text).items()}
-        except (OSError, ValueError, AttributeError) as error:
+            text = self._rows.read_text(encoding="utf-8") if self._rows.exists() else "{}"
+            chip.rows = dict(_row(*pair) for pair in json.loads(text).items())
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise BadInputError(
                 f"{self._rows} cannot be read: {error}.",
                 kept="The file was not touched, and no reader was started.",
@@ -38,10 +40,19 @@ class KeptFiles:
 
         def keep() -> None:
             part = self._rows.with_name(self._rows.name + ".part")
+            part.touch(mode=0o600)  # a locked reader's attestation key is among them
             part.write_text(json.dumps(chip.rows), encoding="utf-8")
             part.replace(self._rows)
 
         chip.on_change = keep
+
+
+def _row(name: str, bits: object) -> tuple[int, int]:
+    """Of the file: row → its bits. Raises ValueError, TypeError."""
+    row = int(name)
+    if row not in range(_ROWS) or not isinstance(bits, int) or not 0 <= bits < 1 << _BITS:
+        raise ValueError(f"there is no row {name} with {bits}")
+    return row, bits
 
 
 def keep_flash(path: Path, size: int) -> int:

@@ -69,7 +69,7 @@ def handle(reader: "Reader", request: "Map") -> "Map":
         reader.user.ensure_sensor()
         if reader.enrolment is None:  # the module has started anew, without its samples
             raise Refused(ctap.INVALID_PARAMETER)
-        answer = _sample(reader, parameters)
+        answer = _sample(reader, _wait_ms(parameters))
         if not answer[6]:
             reader.store.put_finger(finger, "")
         return answer
@@ -111,23 +111,29 @@ def _list(store: "Store") -> "Map":
 
 def _begin(reader: "Reader", parameters: "Map | None") -> "Map":
     reader.enrolment = None
+    wait = _wait_ms(parameters)
     reader.user.ensure_sensor()
     finger = reader.store.free_page(reader.user.capacity())
     if finger < 0:
         raise Refused(ctap.FP_DATABASE_FULL)
     reader.enrolment = Enrolment(finger, reader.channel)
-    answer = _sample(reader, parameters)
+    answer = _sample(reader, wait)
     answer[4] = _identifier(finger)
     return answer
 
 
-def _sample(reader: "Reader", parameters: "Map | None") -> "Map":
-    """Waits for the finger and takes one sample; after the last one the sensor stores."""
+def _wait_ms(parameters: "Map | None") -> int:
+    """How long the platform wants a finger to be waited for. Raises Refused."""
     wait = _TIMEOUT_MS if parameters is None else consent.optional(parameters, 3, int, _TIMEOUT_MS)
+    return max(1000, min(wait, ctap.TOUCH_MS))
+
+
+def _sample(reader: "Reader", wait_ms: int) -> "Map":
+    """Waits for the finger and takes one sample; after the last one the sensor stores."""
     enrolment, user = reader.enrolment, reader.user
     assert enrolment is not None
     try:
-        status = user.take_sample(enrolment.samples, max(1000, min(wait, ctap.TOUCH_MS)))
+        status = user.take_sample(enrolment.samples, wait_ms)
     except Refused:
         reader.enrolment = None
         raise

@@ -23,7 +23,9 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     if command not in (_ALWAYS_UV, _MIN_PIN):
         raise Refused(ctap.INVALID_PARAMETER)
     store = reader.store
-    if 4 in request or store.pin_length or store.fingers():
+    # With alwaysUv only its own switch needs no token, where there is no PIN to give one.
+    always = store.flags & ALWAYS_UV and command != _ALWAYS_UV
+    if 4 in request or store.pin_length or store.fingers() or always:
         signature, version = consent.token_parameters(request, 4, 3)
         message = b"\xff" * 32 + bytes((ctap.CONFIG, command))
         if parameters is not None:

@@ -6,13 +6,14 @@ that leads to nobody says what the key says of itself, and proves nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fido2.attestation.base import Attestation, InvalidData, UnsupportedType
 from fido2.attestation.base import InvalidSignature as BadAttestation
 from fido2.webauthn import AttestationObject
@@ -30,11 +31,13 @@ _FORMATS = ("packed", "fido-u2f")
 @dataclass(frozen=True)
 class Vouched:
     """by: who vouches for the key. hardware: its private keys are kept in hardware, says one of
-    them. why: the first thing that speaks against it, a word of `signing_in.words`."""
+    them. why: the first thing that speaks against it, a word of `signing_in.words`. root: which of
+    the firm's roots vouches for it (`_named`), or ""."""
 
     by: frozenset[KeyTrust] = frozenset()
     hardware: bool = False
     why: str = ""
+    root: str = ""
 
 
 def judge(
@@ -47,7 +50,8 @@ def judge(
     if not chain:
         return Vouched(why="no-attestation")
     by, hardware, why = set(), False, "unknown-root"
-    if policy.key_roots and _leads_to(chain, _pem(policy.key_roots)):
+    root = next((one for one in _roots(policy) if _leads_to(chain, [_to_pem(one)])), None)
+    if root is not None:
         by.add(KeyTrust.ROOTS)
         hardware = not _leads_to(chain, [_development()])
     if metadata is not None:
@@ -65,7 +69,8 @@ def judge(
             hardware = hardware or model.hardware
     elif KeyTrust.METADATA in policy.key_trust:
         why = "no-metadata"
-    return Vouched(frozenset(by), hardware, "" if by else why)
+    named = "" if root is None else _named(root)
+    return Vouched(frozenset(by), hardware, "" if by else why, named)
 
 
 def refused(vouched: Vouched, policy: FirmPolicy, aaguid: str) -> str:
@@ -77,6 +82,23 @@ def refused(vouched: Vouched, policy: FirmPolicy, aaguid: str) -> str:
     if policy.key_models and aaguid not in policy.key_models:
         return "other-model"
     return ""
+
+
+def no_more(facts: Mapping[str, Any], policy: FirmPolicy, metadata: KeyMetadata | None) -> str:
+    """Why a key that is enrolled is not taken under the rules of today, a word of
+    `signing_in.words`; "" when it is. facts: what was found out when it was enrolled. An earlier
+    version did not keep which root it was: then any is believed."""
+    if not policy.key_trust:
+        return ""
+    by, aaguid = set(facts.get("vouched", ())), str(facts["aaguid"])
+    if facts.get("root") and facts["root"] not in {_named(one) for one in _roots(policy)}:
+        by.discard(KeyTrust.ROOTS.value)
+    if not by & {one.value for one in policy.key_trust}:
+        return "not-vouched"
+    model = None if metadata is None else metadata.models.get(aaguid)
+    if model is not None and model.trouble:
+        return "model-broken"
+    return "other-model" if policy.key_models and aaguid not in policy.key_models else ""
 
 
 def _chain(attestation: AttestationObject, client_data_hash: bytes) -> list[bytes]:
@@ -103,9 +125,18 @@ def _leads_to(chain: list[bytes], roots: list[bytes]) -> bool:
         return False
 
 
-def _pem(text: str) -> list[bytes]:
-    certificates = x509.load_pem_x509_certificates(text.encode())
-    return [one.public_bytes(Encoding.PEM) for one in certificates]
+def _roots(policy: FirmPolicy) -> list[bytes]:
+    """DER."""
+    if not policy.key_roots:
+        return []
+    certificates = x509.load_pem_x509_certificates(policy.key_roots.encode())
+    return [one.public_bytes(Encoding.DER) for one in certificates]
+
+
+def _named(root: bytes) -> str:
+    """SHA-256 of a root's public key, hex: a certificate that is issued anew is the same root."""
+    key = x509.load_der_x509_certificate(root).public_key()
+    return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def _to_pem(der: bytes) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 
 from tallystick.server.accounts import factors
-from tallystick.server.accounts.policy import FirmPolicy, MethodKind
+from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods.base import Context, Form, Owner, Started, Thing
 from tallystick.server.methods.stored import StoredMethod
@@ -22,8 +22,8 @@ NEW = "new"  # the key of an enrolment: nothing is stored before the authenticat
 
 class WebAuthnMethod(StoredMethod):
     """external_id: the credential id. position: the signature counter. facts: {"public_key" (COSE,
-    hex), "aaguid", "attestation" (its format), "backed_up", "vouched" (by whom), "hardware"}. Of a
-    key that was enrolled by an earlier version nobody vouched."""
+    hex), "aaguid", "attestation" (its format), "backed_up", "vouched" (by whom), "hardware", "root"
+    (which of the firm's)}. Of a key that was enrolled by an earlier version nobody vouched."""
 
     kind = MethodKind.WEBAUTHN
     thing = Thing.KEY
@@ -79,6 +79,7 @@ class WebAuthnMethod(StoredMethod):
                         "backed_up": made.backed_up,
                         "vouched": sorted(vouched.by),
                         "hardware": vouched.hardware,
+                        "root": vouched.root,
                     },
                     secret=None,
                     position=made.sign_count,
@@ -101,7 +102,7 @@ class WebAuthnMethod(StoredMethod):
         return {"options": options}
 
     def verify(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
-        from tallystick.server.methods import fido  # noqa: PLC0415
+        from tallystick.server.methods import attestation, fido  # noqa: PLC0415
 
         factor = self.factor(context, person, key, lock=True)
         if wait_s := factor.throttle.wait_s(int(context.now)):
@@ -118,8 +119,7 @@ class WebAuthnMethod(StoredMethod):
         )
         if count is None or not context.challenge:
             return self.refuse(context, factor)
-        vouched = frozenset(factor.facts.get("vouched", ()))
-        if why := _no_more(vouched, str(factor.facts["aaguid"]), context.policy):
+        if why := attestation.no_more(factor.facts, context.policy, context.metadata):
             return Verdict(Reason.NOT_ACCEPTED, why=why)
         accepted = self.accept(context, factor, count)
         return replace(accepted, amr=_amr(hardware=bool(factor.facts.get("hardware"))))
@@ -144,15 +144,6 @@ def credential_of(form: Form) -> bytes | None:
 def _amr(*, hardware: bool) -> tuple[str, ...]:
     """RFC 8176: a key is only said to be in hardware when somebody vouches for that."""
     return ("hwk" if hardware else "pop", "user")
-
-
-def _no_more(vouched: frozenset[str], aaguid: str, policy: FirmPolicy) -> str:
-    """Why a key that is enrolled is not taken under the policy of today; "" when it is."""
-    if not policy.key_trust:
-        return ""
-    if not vouched & {one.value for one in policy.key_trust}:
-        return "not-vouched"
-    return "other-model" if policy.key_models and aaguid not in policy.key_models else ""
 
 
 def _user_id(context: Context, person: Owner) -> bytes:

@@ -1,16 +1,20 @@
 """What the operating system does for a process that holds secrets: no core dump, no other process
-of the same user that reads its memory, no secret in swap."""
+of the same user that reads its memory, no secret in swap. And for one that works for another: it
+ends with it."""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+import signal
 import sys
 from contextlib import suppress
 from functools import cache
+from multiprocessing import parent_process
 from typing import Any
 
-_PR_SET_DUMPABLE = 4  # prctl(2)
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4  # prctl(2)
 _MADV_DONTDUMP = 16  # madvise(2)
 
 
@@ -34,6 +38,17 @@ def shut_in() -> None:
     libc = _libc()
     if libc is not None:
         libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def end_with_parent() -> None:
+    """This process is killed when the one that started it ends, in whatever way. For the workers of
+    a pool, which wait for work that nobody sends any more."""
+    libc, parent = _libc(), parent_process()
+    if libc is None or parent is None:
+        return
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent.pid:  # it has ended before
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def keep_in_memory(buffer: bytearray) -> bool:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tallystick.common.errors import BadInputError
 from tallystick.common.reader_identity import AAGUID, ReaderIdentity, development_root
@@ -24,7 +24,7 @@ from tallystick.server.accounts import factors, key_metadata
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.serving.running import running_in_thread
 from tallystick.server.settings import settings_from
-from tallystick.server.store.models_login import SessionRow
+from tallystick.server.store.models_login import Factor, SessionRow
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 from tests.server.soft_key import OTHER_MODEL, Maker, SoftKey
@@ -142,6 +142,41 @@ def test_a_key_of_before_the_rule_does_not_sign_in_any_more(portal: Portal, ann:
     assert sign_in(portal, key, number).heading == "You are signed in"
 
 
+def test_a_key_of_a_root_that_is_not_the_firms_any_more(portal: Portal, ann: Browser) -> None:
+    portal.policy(**OF_THE_BATCH)
+    key = MAKER.key_of(AAGUID)
+    enrol(ann, key)
+    number = number_of(portal)
+    portal.policy(key_trust=["roots"], key_roots=STRANGER.pem)
+    browser = sign_in(portal, key, number)
+    assert browser.page.status_code == 403 and "nobody did for this one" in browser.problem
+    # Beside another, and issued anew by the same key.
+    portal.policy(key_trust=["roots"], key_roots=STRANGER.pem + MAKER.pem)
+    assert sign_in(portal, key, number).heading == "You are signed in"
+
+
+def test_a_key_of_a_model_that_is_not_the_firms_any_more(portal: Portal, ann: Browser) -> None:
+    portal.policy(**OF_THE_BATCH)
+    key = MAKER.key_of(AAGUID)
+    enrol(ann, key)
+    portal.policy(**OF_THE_BATCH, key_models=[str(OTHER_MODEL)])
+    browser = sign_in(portal, key, number_of(portal))
+    assert browser.page.status_code == 403 and "of a model that" in browser.problem
+
+
+def test_a_key_whose_root_was_not_kept_goes_on(portal: Portal, ann: Browser) -> None:
+    """Of an earlier version."""
+    portal.policy(**OF_THE_BATCH)
+    key = MAKER.key_of(AAGUID)
+    enrol(ann, key)
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        (factor,) = factors.of_person(connection, 1)
+        facts = {name: fact for name, fact in factor.facts.items() if name != "root"}
+        assert facts != factor.facts
+        connection.execute(update(Factor).values(facts=json.dumps(facts)))
+    assert sign_in(portal, key, number_of(portal)).heading == "You are signed in"
+
+
 # -- the policy --------------------------------------------------------------------------------
 
 
@@ -205,13 +240,22 @@ class Alliance(Maker):
         signer: str = key_metadata.SIGNER,
         days: int = 4000,
         spoil: bool = False,
-        update: str = "2027-02-01",
+        until: str = "2027-02-01",
+        between: bool | None = None,
     ) -> bytes:
+        """between: a certificate stands between signer and root, which may sign others or not."""
         names = x509.SubjectAlternativeName([x509.DNSName(signer)])
         subject = self.root.subject
-        leaf = self.issue(subject, _SIGNING, names, days=days).public_bytes(Encoding.DER)
-        head = {"alg": "RS256", "typ": "JWT", "x5c": [base64.b64encode(leaf).decode()]}
-        payload = {"legalHeader": "", "no": 1, "nextUpdate": update, "entries": list(entries)}
+        chain = [self.issue(subject, _SIGNING, names, days=days)]
+        if between is not None:
+            other = Maker("Between")
+            chain = [
+                other.issue(subject, _SIGNING, names, days=days),
+                self.issue(other.root.subject, other.key, ca=between),
+            ]
+        x5c = [base64.b64encode(one.public_bytes(Encoding.DER)).decode() for one in chain]
+        head = {"alg": "RS256", "typ": "JWT", "x5c": x5c}
+        payload = {"legalHeader": "", "no": 1, "nextUpdate": until, "entries": list(entries)}
         parts = [_url(json.dumps(part).encode()) for part in (head, payload)]
         signature = _SIGNING.sign(b".".join(parts), PKCS1v15(), hashes.SHA256())
         if spoil:
@@ -266,6 +310,7 @@ def files(tmp_path):
         (STRANGER and Alliance("Other").blob(entry(MAKER)), "signature"),
         (ALLIANCE.blob(entry(MAKER), signer="shop.example"), "not signed by"),
         (ALLIANCE.blob(entry(MAKER), days=1), "not valid today"),
+        (ALLIANCE.blob(entry(MAKER), between=False), "may sign no others"),
         (b"", ""),
         (b"a.b.c", ""),
         (b"\xff\xfe.\x00", ""),
@@ -277,6 +322,34 @@ def test_metadata_that_cannot_be_believed(files, clock, blob: bytes, why: str) -
     with pytest.raises(BadInputError) as refused:
         key_metadata.load(*files(blob), clock())
     assert "cannot be believed" in str(refused.value) and why in str(refused.value)
+
+
+def test_metadata_whose_signer_has_another_above_it(files, clock) -> None:
+    blob = ALLIANCE.blob(entry(MAKER), between=True)
+    assert set(key_metadata.load(*files(blob), clock()).models) == {MODEL}
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "REVOKED", "USER_VERIFICATION_BYPASS", "ATTESTATION_KEY_COMPROMISE",
+        "USER_KEY_REMOTE_COMPROMISE", "USER_KEY_PHYSICAL_COMPROMISE",
+    ],
+)  # fmt: skip
+def test_a_status_that_speaks_against_a_model(files, clock, status: str) -> None:
+    """MDS 3.1.4: whatever came after it."""
+    one = entry(MAKER, status=status)
+    one["statusReports"].append({"status": "UPDATE_AVAILABLE", "effectiveDate": "2026-02-01"})
+    blob = ALLIANCE.blob(one, entry(STRANGER, str(OTHER_MODEL)))
+    models = key_metadata.load(*files(blob), clock()).models
+    assert models[MODEL].trouble == status and not models[str(OTHER_MODEL)].trouble
+
+
+@pytest.mark.parametrize(("days", "old"), [(0, False), (1, True)])
+def test_the_day_of_the_next_update_is_the_last(files, clock, days: int, old: bool) -> None:
+    today = datetime.fromtimestamp(clock(), UTC).date()
+    blob = ALLIANCE.blob(entry(MAKER), until=str(today - timedelta(days=days)))
+    assert key_metadata.load(*files(blob), clock()).old(clock()) is old
 
 
 def test_the_variables_belong_together(monkeypatch, tmp_path) -> None:
@@ -292,14 +365,15 @@ def listed(settings, clock, tmp_path, files):
     """A server with metadata. → a function of its entries"""
     running = []
 
-    def start(*entries: dict, update: str = "2027-02-01") -> Portal:
-        mine = replace(settings, key_metadata=files(ALLIANCE.blob(*entries, update=update)))
+    def start(*entries: dict, until: str = "2027-02-01", again: bool = False) -> Portal:
+        mine = replace(settings, key_metadata=files(ALLIANCE.blob(*entries, until=until)))
         server = running_in_thread(mine)
         running.append(server)
         url = server.__enter__()
         portal = Portal(url.replace("127.0.0.1", "localhost"), mine, clock, tmp_path)
-        portal.policy(key_trust=["metadata"])
-        portal.person("ann")
+        if not again:
+            portal.policy(key_trust=["metadata"])
+            portal.person("ann")
         return portal
 
     yield start
@@ -332,9 +406,18 @@ def test_a_key_that_the_list_does_not_vouch_for(listed, one: dict, key: SoftKey,
     assert ann.page.status_code == 403 and why in ann.problem
 
 
+def test_a_key_whose_model_was_broken_since(listed) -> None:
+    key = MAKER.key_of(AAGUID)
+    before = listed(entry(MAKER))
+    assert "is enrolled" in enrol(Browser(before.url).sign_in("ann"), key).page.text
+    portal = listed(entry(MAKER, status="USER_KEY_REMOTE_COMPROMISE"), again=True)
+    browser = sign_in(portal, key, number_of(portal))
+    assert browser.page.status_code == 403 and "can be broken" in browser.problem
+
+
 def test_an_old_list_vouches_for_nobody(listed, clock) -> None:
     today = datetime.fromtimestamp(clock(), UTC).date()
-    portal = listed(entry(MAKER), update=str(today - timedelta(days=1)))
+    portal = listed(entry(MAKER), until=str(today - timedelta(days=1)))
     ann = enrol(Browser(portal.url).sign_in("ann"), MAKER.key_of(AAGUID))
     assert "out of date" in ann.problem
 

@@ -572,6 +572,19 @@ def test_configuration_without_parameters(rig: Rig) -> None:
     assert Host(rig).status(CONFIG, {1: 3, 3: client.protocol.VERSION, 4: param}) == 0x14
 
 
+def test_without_a_pin_only_the_switch_itself_is_open(fresh: Rig) -> None:
+    """6.11: with alwaysUv on, nothing else is configured or written without a token."""
+    host, longer = Host(fresh), {1: 3, 2: {1: 5}}
+    assert host.status(CONFIG, {1: 2}) == 0
+    assert host.status(CONFIG, longer) == 0x36
+    whole = bytes(1) + sha256(bytes(1)).digest()[:16]
+    blob = {2: whole, 3: 0, 4: len(whole)}
+    assert host.status(BLOBS, blob) == 0x36  # 6.10.2
+    assert host.status(CONFIG, {1: 2}) == 0
+    assert host.status(BLOBS, blob) == 0
+    assert host.status(CONFIG, longer) == 0
+
+
 def test_unknown_options_are_ignored(two: Rig) -> None:
     request = {1: "example.com", 2: HASH, 5: {"up": True, "new": "x", "plat": 7}}
     assert Host(two).status(ASSERT, request, press="thumb") == 0

@@ -148,6 +148,22 @@ def test_rows_are_kept_in_a_file(tmp_path: Path, chip: Rp2350) -> None:
     other = Rp2350(random.Random(1))
     kept.keep_rows(other)
     assert other.rows == {0xC0: 5}
-    (tmp_path / "flash.rows").write_text("[1]")
+    assert (tmp_path / "flash.rows").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", "7", '{"192": "5"}', '{"4096": 1}', '{"-1": 1}', '{"1": 16777216}', '{"1": -1}']
+)
+def test_rows_that_no_chip_has_are_refused(tmp_path: Path, chip: Rp2350, text: str) -> None:
+    kept = KeptFiles(tmp_path / "flash", 4096)
+    (tmp_path / "flash.rows").write_text(text)
     with pytest.raises(BadInputError, match=r"flash\.rows cannot be read"):
-        kept.keep_rows(other)
+        kept.keep_rows(chip)
+    assert (tmp_path / "flash.rows").read_text() == text
+
+
+def test_rows_that_cannot_be_kept_are_refused_at_the_start(tmp_path: Path, chip: Rp2350) -> None:
+    kept = KeptFiles(tmp_path / "flash", 4096)
+    (tmp_path / "flash.rows").mkdir()
+    with pytest.raises(BadInputError, match=r"flash\.rows cannot be read"):
+        kept.keep_rows(chip)

@@ -13,6 +13,7 @@ from tallystick.tools.campaign.ctap.channels import Answer
 from tallystick.tools.campaign.ctap.consent import (
     PIN_AUTH_INVALID,
     PIN_POLICY,
+    PUAT_REQUIRED,
     use,
 )
 from tallystick.tools.campaign.ctap.known import (
@@ -21,6 +22,8 @@ from tallystick.tools.campaign.ctap.known import (
 )
 from tallystick.tools.campaign.ctap.world import CtapWorld
 from tallystick.tools.campaign.engine.subject import ViolationError
+
+ALWAYS = 2  # the sub-command that switches alwaysUv
 
 
 def read_blob(world: CtapWorld, channel: str) -> None:
@@ -83,12 +86,14 @@ def _configured(
         if held is not None:
             world.known, token = use(world.known, held, ACFG, world.now)
         status = 0 if token else PIN_AUTH_INVALID
+    elif world.known.always and command != ALWAYS:
+        status = PUAT_REQUIRED
     return world.ask(channel, CONFIG, request)[0], status
 
 
 def toggle_always(world: CtapWorld, channel: str) -> None:
     """6.11.2."""
-    answer, status = _configured(world, channel, 2, None)
+    answer, status = _configured(world, channel, ALWAYS, None)
     if world.expect("6.11.2", answer, status, asked=False):
         world.known = replace(world.known, always=not world.known.always)
 

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from itertools import islice
 from multiprocessing.sharedctypes import Synchronized
 
+from tallystick.common.process import end_with_parent
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.ctap.alphabet import CHANCE, LETTERS, into_service, probe
@@ -194,6 +195,7 @@ _life = ExitStack()  # of a worker
 
 def _begin(image: Image, turn: Synchronized[int]) -> None:
     """In a worker, before its first task."""
+    end_with_parent()
     with turn.get_lock():
         mine, turn.value = turn.value, turn.value + 1
     processors = sorted(os.sched_getaffinity(0))

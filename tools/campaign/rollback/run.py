@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 
+from tallystick.common.process import end_with_parent
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.ctap.basics import PIN, WRONG_PIN
@@ -116,7 +117,7 @@ def run(image: Image, write_backs: int, seed: int, jobs: int) -> Iterator[Rollba
     jobs = jobs or os.cpu_count() or 1
     tally, next_seed = RollbackTally(), seed
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool:
         while tally.write_backs < write_backs:
             parts = []
             for _ in range(jobs):

@@ -1,0 +1,66 @@
+"""Which identifiers of credentials the reader knows, and to whom it says so. Sections are of CTAP
+2.1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.emulator.reader.raw import ASSERT, ES256, HASH, MAKE, PARTY, USER, Host
+from tests.emulator.reader.rig import Rig
+
+_NEW: dict[int, Any] = {1: HASH, 2: PARTY, 3: USER, 4: ES256}
+
+
+def _made(host: Host, *, rk: bool = False, protect: int = 1, uv: bool = True) -> bytes:
+    request = _NEW | {6: {"credProtect": protect}, 7: {"rk": rk, "uv": uv}}
+    data = host.ask(MAKE, request, press="thumb")[1][2]
+    return data[55 : 55 + int.from_bytes(data[53:55], "big")]
+
+
+def _listed(identifier: bytes) -> list[dict[str, Any]]:
+    return [{"id": identifier, "type": "public-key"}]
+
+
+def _asked(host: Host, identifier: bytes, party: str = "example.com") -> int:
+    request = {1: party, 2: HASH, 3: _listed(identifier), 5: {"up": False}}
+    return host.status(ASSERT, request)
+
+
+@pytest.mark.parametrize("rk", [True, False])
+def test_only_what_it_made_is_known(rig: Rig, rk: bool) -> None:
+    """6.2.2 step 7: one changed bit, wherever, and it is nobody's; nor is it another party's."""
+    host = Host(rig)
+    identifier = _made(host, rk=rk)
+    assert _asked(host, identifier) == 0
+    for at in range(len(identifier)):
+        spoiled = bytearray(identifier)
+        spoiled[at] ^= 1 << at % 8
+        assert _asked(host, bytes(spoiled)) == 0x2E, at
+    for other in (b"", identifier[:-1], identifier + b"\0", bytes(50)):
+        assert _asked(host, other) == 0x2E
+    assert _asked(host, identifier, "other.example") == 0x2E
+
+
+@pytest.mark.parametrize("rk", [True, False])
+def test_a_protected_credential_excludes_nothing_for_strangers(rig: Rig, rk: bool) -> None:
+    """12.1: userVerificationRequired is not found without verification, in no list."""
+    host = Host(rig)
+    identifier = _made(host, rk=rk, protect=3)
+    request = _NEW | {5: _listed(identifier)}
+    assert host.status(MAKE, request, press="index") == 0
+    assert host.status(MAKE, request | {7: {"uv": True}}, press="thumb") == 0x19
+    assert _asked(host, identifier) == 0x2E
+
+
+def test_an_excluded_credential_is_told_after_a_touch_only(rig: Rig) -> None:
+    """6.1.2 step 12: a site learns nothing of who is not there."""
+    host = Host(rig)
+    request = _NEW | {5: _listed(_made(host))}
+    rig.sensor.lift()
+    rig.reader.run_for(1000)
+    began = rig.reader.clock.now
+    assert host.status(MAKE, request) == 0x2F
+    assert rig.reader.clock.now - began > 29_000_000  # µs
+    assert host.status(MAKE, request, press="index") == 0x19

@@ -1,0 +1,303 @@
+"""What a command, or its end, must not leave behind. Sections are of CTAP 2.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from fido2 import cbor
+from fido2.ctap2 import ClientPin, Config
+from fido2.ctap2.pin import PinProtocolV1, PinProtocolV2
+
+from tests.emulator.reader.conftest import Life
+from tests.emulator.reader.raw import (
+    ASSERT,
+    BIO,
+    BLOBS,
+    CONFIG,
+    CREDENTIALS,
+    ES256,
+    HASH,
+    MAKE,
+    PARTY,
+    RESET,
+    SELECTION,
+    USER,
+    Host,
+    permitted,
+    refused,
+)
+from tests.emulator.reader.raw import PIN as PIN_COMMAND
+from tests.emulator.reader.rig import PIN, Rig
+
+PERMISSION = ClientPin.PERMISSION
+EVERY = 0x3F
+
+
+def _key(host: Host) -> Any:
+    return host.ask(PIN_COMMAND, {1: 2, 2: 2})[1][1]
+
+
+def test_a_reset_makes_another_key_agreement(new_rig: Callable[..., Rig], in_service: Life) -> None:
+    """6.6: as after power-up, 6.5.5.1."""
+    host = Host(new_rig(in_service))
+    before = _key(host)
+    assert _key(host) == before
+    assert host.status(RESET, press="thumb") == 0
+    assert _key(host) != before
+
+
+def test_a_wrong_pin_makes_another_key_agreement(rig: Rig) -> None:
+    """6.5.5.7.2 step 8."""
+    host, client = Host(rig), ClientPin(rig.ctap())
+    before = _key(host)
+    assert client.get_pin_token(PIN) and _key(host) == before
+    assert refused(lambda: client.get_pin_token("0000")) == 0x31
+    assert _key(host) != before
+
+
+def _manage(client: ClientPin, token: bytes) -> dict[int, Any]:
+    param = client.protocol.authenticate(token, b"\x01")
+    return {1: 1, 3: client.protocol.VERSION, 4: param}
+
+
+@pytest.mark.parametrize("command", [ASSERT, MAKE])
+def test_after_a_log_in_a_token_only_writes_blobs(rig: Rig, command: int) -> None:
+    """6.1.2 step 14 and 6.2.2 step 9: clearPinUvAuthTokenPermissionsExceptLbw."""
+    rig.register()
+    client, token = permitted(rig, EVERY, "example.com")
+    host = Host(rig)
+    param, version = client.protocol.authenticate(token, HASH), client.protocol.VERSION
+    request: dict[int, Any] = {1: "example.com", 2: HASH, 6: param, 7: version}
+    if command == MAKE:
+        request = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 8: param, 9: version}
+    assert host.status(command, request, press="thumb") == 0
+    assert host.status(command, request, press="thumb") == 0x33
+    assert host.status(CREDENTIALS, _manage(client, token)) == 0x33
+    fingers = {1: 1, 2: 4, 4: version, 5: client.protocol.authenticate(token, b"\x01\x04")}
+    assert host.status(BIO, fingers) == 0x33
+    always = client.protocol.authenticate(token, b"\xff" * 32 + b"\x0d\x02")
+    assert host.status(CONFIG, {1: 2, 3: version, 4: always}) == 0x33
+
+
+@pytest.mark.parametrize(("issued", "used"), [(1, 2), (2, 1)])
+def test_a_token_is_for_the_protocol_that_it_came_by(rig: Rig, issued: int, used: int) -> None:
+    """6.5.5.7: each protocol has a token of its own."""
+    protocols: dict[int, Any] = {1: PinProtocolV1(), 2: PinProtocolV2()}
+    client = ClientPin(rig.ctap(), protocols[issued])
+    token = client.get_pin_token(PIN, PERMISSION.CREDENTIAL_MGMT)
+    other = ClientPin(rig.ctap(), protocols[used])
+    assert Host(rig).status(CREDENTIALS, _manage(other, token)) == 0x33
+    assert Host(rig).status(CREDENTIALS, _manage(client, token)) == 0
+
+
+def test_a_token_for_one_relying_party_manages_no_other(rig: Rig) -> None:
+    """6.8.2 to 6.8.6: neither all of them, nor what is another's."""
+    host, identifiers = Host(rig), {}
+    for party in ("example.com", "other.example"):
+        new = {1: HASH, 2: {"id": party}, 3: USER, 4: ES256, 7: {"rk": True, "uv": True}}
+        data = host.ask(MAKE, new, press="thumb")[1][2]
+        identifiers[party] = data[55 : 55 + int.from_bytes(data[53:55], "big")]
+    client, token = permitted(rig, PERMISSION.CREDENTIAL_MGMT, "example.com")
+
+    def ask(command: int, parameters: Any = None) -> int:
+        message, request = bytes((command,)), {1: command, 3: client.protocol.VERSION}
+        if parameters is not None:
+            request[2] = parameters
+            message += cbor.encode(parameters)
+        request[4] = client.protocol.authenticate(token, message)
+        return host.status(CREDENTIALS, request)
+
+    def named(party: str) -> dict[int, Any]:
+        return {2: {"id": identifiers[party], "type": "public-key"}}
+
+    assert ask(1) == ask(2) == 0x33
+    user = {3: USER | {"name": "another"}}
+    for party, status in (("other.example", 0x33), ("example.com", 0)):
+        assert ask(4, {1: sha256(party.encode()).digest()}) == status
+        assert ask(7, named(party) | user) == status
+        assert ask(6, named(party)) == status
+    manager = rig.management()
+    assert manager.get_metadata()[1] == 1
+    spoiled = identifiers["other.example"][:-1] + bytes((identifiers["other.example"][-1] ^ 1,))
+    assert refused(lambda: manager.delete_cred({"id": spoiled, "type": "public-key"})) == 0x2E
+
+
+def test_another_pin_ends_a_token(rig: Rig) -> None:
+    """6.5.5.6: resetPinUvAuthToken."""
+    client, token = permitted(rig, PERMISSION.CREDENTIAL_MGMT)
+    ClientPin(rig.ctap()).change_pin(PIN, "97531")
+    assert Host(rig).status(CREDENTIALS, _manage(client, token)) == 0x33
+
+
+def test_a_forced_change_takes_another_pin(rig: Rig) -> None:
+    """6.5.5.6: PIN_POLICY_VIOLATION for the same one; it is not counted as wrong."""
+    client, token = permitted(rig, PERMISSION.AUTHENTICATOR_CFG)
+    Config(client.ctap, client.protocol, token).set_min_pin_length(force_change_pin=True)
+    changing = ClientPin(rig.ctap())
+    assert refused(lambda: changing.change_pin(PIN, PIN)) == 0x37
+    assert changing.get_pin_retries() == (8, False) and rig.ctap().info.force_pin_change
+    changing.change_pin(PIN, "97531")
+    assert not rig.ctap().info.force_pin_change
+
+
+@pytest.mark.parametrize("command", [ASSERT, MAKE])
+@pytest.mark.parametrize("with_pin", [True, False])
+def test_an_empty_proof_asks_for_a_touch(new_rig: Any, command: int, with_pin: bool) -> None:
+    """6.1.2 and 6.2.2, step 1: which reader is meant, and whether it has a PIN."""
+    rig: Rig = new_rig()
+    host = Host(rig)
+    if with_pin:
+        ClientPin(rig.ctap()).set_pin(PIN)
+    request: dict[int, Any] = {1: "example.com", 2: HASH, 6: b"", 7: 2}
+    if command == MAKE:
+        request = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 8: b"", 9: 2}
+    assert host.status(command, request) == 0x2F
+    assert host.status(command, request, press="index") == (0x31 if with_pin else 0x35)
+
+
+def test_secrets_are_others_without_verification(rig: Rig) -> None:
+    """12.5: CredRandomWithUV and CredRandomWithoutUV."""
+    host, client = Host(rig), ClientPin(rig.ctap())
+    assert (
+        host.status(
+            MAKE, {1: HASH, 2: PARTY, 3: USER, 4: ES256, 7: {"rk": True, "uv": True}}, press="thumb"
+        )
+        == 0
+    )
+
+    def secret(*, uv: bool) -> bytes:
+        key, shared = client._get_shared_secret()
+        salt = client.protocol.encrypt(shared, b"\x01" * 32)
+        asked = {1: key, 2: salt, 3: client.protocol.authenticate(shared, salt), 4: 2}
+        request = {1: "example.com", 2: HASH, 4: {"hmac-secret": asked}, 5: {"uv": uv}}
+        data = host.ask(ASSERT, request, press="thumb")[1][2]
+        return client.protocol.decrypt(shared, cbor.decode(data[37:])["hmac-secret"])
+
+    assert secret(uv=True) == secret(uv=True) != secret(uv=False) == secret(uv=False)
+
+
+def test_what_a_new_reader_does_not_take(fresh: Rig) -> None:
+    """6.11.4: no PIN to change; 6.5.5.5: characters count, not bytes."""
+    assert Host(fresh).status(CONFIG, {1: 3, 2: {3: True}}) == 0x35
+    assert refused(lambda: ClientPin(fresh.ctap()).set_pin("2468")) == 0
+    change = ClientPin(fresh.ctap()).change_pin
+    key, shared = ClientPin(fresh.ctap())._get_shared_secret()
+    protocol = PinProtocolV2()
+    new = protocol.encrypt(shared, "üüü".encode().ljust(64, b"\0"))
+    old = protocol.encrypt(shared, sha256(PIN.encode()).digest()[:16])
+    param = protocol.authenticate(shared, new + old)
+    request = {1: 2, 2: 4, 3: key, 4: param, 5: new, 6: old}
+    assert Host(fresh).status(PIN_COMMAND, request) == 0x37
+    change(PIN, "üüüü")
+
+
+@pytest.mark.parametrize("size", [16, 48, 80])
+def test_salts_are_one_or_two(rig: Rig, size: int) -> None:
+    """12.5."""
+    host, client = Host(rig), ClientPin(rig.ctap())
+    rig.register()
+    key, shared = client._get_shared_secret()
+    salt = client.protocol.encrypt(shared, bytes(size))
+    asked = {1: key, 2: salt, 3: client.protocol.authenticate(shared, salt), 4: 2}
+    request = {1: "example.com", 2: HASH, 4: {"hmac-secret": asked}, 5: {"uv": True}}
+    assert host.status(ASSERT, request, press="thumb") == 0x03
+
+
+class _Enrolment:
+    """Begun, with one sample of the index finger."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.host = Host(rig)
+        self._client = ClientPin(rig.ctap())
+        self._token = self._client.get_pin_token(PIN, PERMISSION.BIO_ENROLL)
+        status, answer = self.host.ask(BIO, self.request(1), press="index")
+        assert (status, answer[6]) == (0, 5)
+        self.name: bytes = answer[4]
+
+    def request(self, command: int, parameters: Any = None) -> dict[int, Any]:
+        message, request = bytes((1, command)), {1: 1, 2: command}
+        if parameters is not None:
+            request[3] = parameters
+            message += cbor.encode(parameters)
+        request[4] = self._client.protocol.VERSION
+        request[5] = self._client.protocol.authenticate(self._token, message)
+        return request
+
+    def go_on(self, name: bytes) -> tuple[int, Any]:
+        return self.host.ask(BIO, self.request(2, {1: name}), press="index")
+
+
+def test_an_enrolment_goes_on_under_its_own_name_only(rig: Rig) -> None:
+    """6.7.4: the templateId that enrollBegin gave."""
+    begun = _Enrolment(rig)
+    assert begun.go_on(b"\x54\x07")[0] == 0x02
+    assert begun.go_on(begun.name[:1])[0] == 0x02
+    assert begun.go_on(begun.name) == (0, {5: 0, 6: 4})
+
+
+def test_a_cancelled_sample_ends_an_enrolment(rig: Rig) -> None:
+    """6.7.4: what it has kept is not gone on with."""
+    begun = _Enrolment(rig)
+    device = begun.host.device
+    channel = device._channel_id.to_bytes(4, "big")
+    body = bytes((BIO,)) + cbor.encode(begun.request(2, {1: begun.name}))
+    cancel = channel + b"\x91" + bytes(59)
+    answer = device.call(0x10, body, on_keepalive=lambda _: rig.reader.write_report(cancel))
+    assert answer[0] == 0x2D
+    assert begun.go_on(begun.name)[0] == 0x02
+
+
+def test_a_malformed_beginning_ends_an_enrolment_and_leaves_none(rig: Rig) -> None:
+    begun = _Enrolment(rig)
+    assert begun.host.status(BIO, begun.request(1, {3: "soon"})) == 0x11
+    for page in range(200):  # whatever its name might be
+        assert begun.go_on(bytes((0x54, page)))[0] == 0x02
+
+
+def test_a_fragment_does_not_exceed_what_was_announced(rig: Rig) -> None:
+    """6.10.2."""
+    host = Host(rig)
+    client, token = permitted(rig, PERMISSION.LARGE_BLOB_WRITE)
+
+    def fragment(offset: int, size: int) -> dict[int, Any]:
+        part = bytes(size)
+        message = b"\xff" * 32 + b"\x0c\x00" + offset.to_bytes(4, "little") + sha256(part).digest()
+        param = client.protocol.authenticate(token, message)
+        return {2: part, 3: offset, 5: param, 6: client.protocol.VERSION}
+
+    assert host.status(BLOBS, fragment(0, 20) | {4: 19}) == 0x02
+    assert host.status(BLOBS, fragment(0, 20) | {4: 40}) == 0
+    assert host.status(BLOBS, fragment(20, 21)) == 0x02
+
+
+def _channel(host: Host) -> bytes:
+    return host.device._channel_id.to_bytes(4, "big")
+
+
+def test_only_its_own_channel_cancels_a_command(rig: Rig) -> None:
+    """11.2.9.1.5."""
+    host, other = Host(rig), Host(rig)
+
+    def meddle(_status: int) -> None:
+        rig.reader.write_report(_channel(other) + b"\x91" + bytes(59))
+        rig.sensor.press("index", after_ms=500)
+
+    assert host.device.call(0x10, bytes((SELECTION,)), on_keepalive=meddle) == b"\0"
+    rig.reader.run_for(1000)
+    assert not rig.reader.reports  # and nothing is said to the other one
+
+
+def test_a_channel_that_begins_anew_gets_no_answer_of_before(rig: Rig) -> None:
+    """11.2.9.1.3: INIT ends what its channel was at."""
+    channel = _channel(Host(rig))
+    rig.reader.write_report(channel + b"\x90\x00\x01" + bytes((SELECTION,)) + bytes(56))
+    rig.reader.run_for(500)
+    rig.reader.reports.clear()
+    rig.reader.write_report(channel + b"\x86\x00\x08" + b"12345678" + bytes(49))
+    rig.sensor.press("index")
+    rig.reader.run_for(35_000)
+    (answer,) = rig.reader.reports
+    assert answer[:15] == channel + b"\x86\x00\x11" + b"12345678"

@@ -38,6 +38,7 @@ from tallystick.provisioning.custody.interface import (
     ServerCredential,
     UnknownKeyError,
 )
+from tallystick.provisioning.custody.pkcs11_bounds import serves_any_mechanism
 from tallystick.provisioning.custody.pkcs11_token import (
     AES_BITS,
     PRE_SHARED_KEY,
@@ -108,6 +109,11 @@ class Pkcs11Custody:
         with self.locked():
             self._constants = self._find_constants()
             self._tried = read_tried(self._login)
+            self._unbounded = {
+                version
+                for version in self._constants
+                if serves_any_mechanism(find_key(self._login, _master_label(version)))
+            }
             server = read_data(self._login, SERVER)
             self._server = None if server is None else json.loads(server)
 
@@ -167,6 +173,7 @@ class Pkcs11Custody:
                 constants.check_value.hex(),
                 version in (TRANSPORT_KEYS, self.firm_version),
                 self._tried is None or version == TRANSPORT_KEYS or version in self._tried,
+                version in self._unbounded,
             )
             for version, constants in self._constants.items()
         ]

@@ -58,7 +58,7 @@ def ticket(job, cards=2, digits=6, second=True):
         job, "job", "ticket", str(path), "--cards", str(cards), "--digits", str(digits),
         "--key", str(job.folder / "ann.key"),
     )  # fmt: skip
-    assert made.exit_code == 0, made.output
+    assert made.exit_code == 0 and "1 of 2 signatures" in made.stdout.replace("\n", " ")
     if second:
         key = str(job.folder / "bob.key")
         done = with_phrase(job, "job", "sign", str(path), "--yes", "--key", key)
@@ -99,6 +99,9 @@ def test_a_job_from_its_ticket_to_its_account(job):
     }  # fmt: skip
     again = job.ok("job", "verify", str(job.folder / "account.jws"), "--key", key)
     assert again[0]["kind"] == "tally-account"
+    words = job.run("job", "verify", str(job.folder / "account.jws"), "--key", key).stdout
+    for part in ("2 of 2 cards made", "failed: TS00000003", "wiped: TS00000003"):
+        assert part in " ".join(words.split())
     assert "ended" in refused(job, MemoryCard(serial="TS00000004"), path).what
 
 
@@ -154,6 +157,26 @@ def test_a_certificate_that_the_server_could_not_sign_comes_later(job, memory_ca
         job.folder / key_file(job, path)
     ))  # fmt: skip
     assert kind == job_papers.CERTIFICATE and said["sn"] == memory_card.serial
+
+
+def test_a_certificate_in_words(job, memory_card):
+    path = ticket(job)
+    text = provisioned(job, memory_card, path)["certificate"]
+    with opened(job.settings) as parts:
+        private = counted.certificate_key(parts.ring, 1)
+    said = signed.read_compact(
+        job_papers.CERTIFICATE, text, certificate.read_key(job.folder / key_file(job, path))
+    )
+    text = signed.compact(job_papers.CERTIFICATE, said | {"img": "ab" * 32}, private)
+    words = job.run("job", "verify", text, "--key", key_file(job, path)).stdout
+    for part in (
+        memory_card.serial,
+        f"image {'ab' * 32}",
+        "key version 01",
+        "2 codes",
+        said["sta"],
+    ):
+        assert part in " ".join(words.split()), part
 
 
 @pytest.mark.parametrize("stock", ["57x32", "a4-3x8"])

@@ -38,7 +38,7 @@ from tallystick.provisioning.custody.interface import (
     ServerCredential,
     UnknownKeyError,
 )
-from tallystick.provisioning.custody.pkcs11_bounds import serves_any_mechanism
+from tallystick.provisioning.custody.pkcs11_bounds import NO_RIGHTS, serves_any_mechanism
 from tallystick.provisioning.custody.pkcs11_token import (
     AES_BITS,
     PRE_SHARED_KEY,
@@ -60,6 +60,7 @@ _SEED_BITS = 8 * SEED_SIZE
 _STATIC = {"enc": 1, "mac": 2, "dek": 3}
 _PADDING = bytes((BLOCK,)) * BLOCK  # PKCS #7 after whole blocks
 _SESSION_ONLY = {
+    **NO_RIGHTS,
     Attribute.TOKEN: False,
     Attribute.PRIVATE: True,
     Attribute.SENSITIVE: True,
@@ -221,8 +222,8 @@ class Pkcs11Custody:
         self, card_version: int, diversification_data: bytes
     ) -> tuple[WrappedKey, WrappedKey, WrappedKey]:
         with self._session() as session:
-            template = _STATIC_KEY | _CIPHER_KEY
-            dek = self._static(session, card_version, "dek", diversification_data, template)
+            wraps = _SESSION_ONLY | {Attribute.WRAP: True}
+            dek = self._static(session, card_version, "dek", diversification_data, wraps)
             enc, mac, new_dek = (
                 self._wrapped(session, dek, name, diversification_data) for name in _STATIC
             )

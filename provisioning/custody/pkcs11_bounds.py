@@ -1,5 +1,6 @@
-"""What bounds a key of a token beyond its rights: the mechanisms that it serves, and what it may
-wrap. python-pkcs11 leaves the form of such attributes, which are arrays, to its user."""
+"""What a key in a module may do: its rights, the mechanisms that it serves, and what it may wrap.
+python-pkcs11 gives every right that is not named, and leaves the form of attributes that are arrays
+to its user."""
 
 from __future__ import annotations
 
@@ -15,6 +16,21 @@ from pkcs11.attributes import AttributeMapper
 _LONG = struct.Struct("@L")  # CK_ULONG
 _ITEM = struct.Struct("@LPL")  # CK_ATTRIBUTE: type, address of the value, its size
 
+# What every template begins with: a right that it does not name again is not held, and not by a
+# copy either.
+NO_RIGHTS: Mapping[Attribute, Any] = dict.fromkeys(
+    (
+        Attribute.COPYABLE,
+        Attribute.ENCRYPT,
+        Attribute.DECRYPT,
+        Attribute.SIGN,
+        Attribute.VERIFY,
+        Attribute.WRAP,
+        Attribute.UNWRAP,
+        Attribute.DERIVE,
+    ),
+    False,
+)
 # With another mechanism a module may give a key away: EXTRACT_KEY_FROM_KEY gives a byte of it as a
 # key that is soon guessed. Of the server's key: it wraps seeds, and no card's key.
 MASTER_BOUNDS: Mapping[Attribute, Any] = {

@@ -16,6 +16,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.provisioning.custody.keyfile import MAX_VERSION, ServerSecrets
 from tallystick.provisioning.custody.pkcs11_bounds import (
     MASTER_BOUNDS,
+    NO_RIGHTS,
     SERVER_BOUNDS,
     make_bounded,
     mapper,
@@ -31,22 +32,13 @@ _OURS = "tally "  # what every label of a station's objects begins with
 _BLOCK = 16
 _PROBES = bytes(_BLOCK), b"\x01" * _BLOCK  # what constants of a master are encryptions of
 
-# A right that is not named here is not held, and cannot be given later: neither by changing the
-# object nor by a copy of it.
 _TOKEN_KEY = {
+    **NO_RIGHTS,
     Attribute.TOKEN: True,
     Attribute.PRIVATE: True,
     Attribute.SENSITIVE: True,
     Attribute.EXTRACTABLE: False,
-    Attribute.MODIFIABLE: False,
-    Attribute.COPYABLE: False,
-    Attribute.ENCRYPT: False,
-    Attribute.DECRYPT: False,
-    Attribute.SIGN: False,
-    Attribute.VERIFY: False,
-    Attribute.WRAP: False,
-    Attribute.UNWRAP: False,
-    Attribute.DERIVE: False,
+    Attribute.MODIFIABLE: False,  # which SoftHSM does not take for a key that is derived
 }
 _MASTER = _TOKEN_KEY | {Attribute.DERIVE: True}
 _READABLE = {

@@ -23,6 +23,7 @@ from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import InitializeUpdate
 from tallystick.provisioning.cli import station as station_command
+from tallystick.provisioning.custody import pkcs11 as pkcs11_custody
 from tallystick.provisioning.custody import pkcs11_token
 from tallystick.provisioning.custody.interface import UnknownKeyError
 from tallystick.provisioning.custody.pkcs11 import Pkcs11Custody
@@ -197,6 +198,50 @@ def test_no_value_can_be_read(hsm):
         with pytest.raises(pkcs11.AttributeSensitive):
             key[Attribute.VALUE]
         assert key[Attribute.EXTRACTABLE] == (key is seed.handle)
+
+
+HOLDS = (
+    Attribute.ENCRYPT, Attribute.DECRYPT, Attribute.SIGN, Attribute.VERIFY, Attribute.WRAP,
+    Attribute.UNWRAP, Attribute.DERIVE, Attribute.EXTRACTABLE, Attribute.SENSITIVE,
+    Attribute.TOKEN, Attribute.COPYABLE,
+)  # fmt: skip
+STATIC, SIGNS = {"ENCRYPT", "DERIVE", "SENSITIVE"}, {"SIGN", "SENSITIVE"}
+
+
+def test_what_is_derived_has_the_rights_that_it_needs(hsm, monkeypatch):
+    """python-pkcs11 gives all those that are not named: also UNWRAP, to a card's session keys."""
+    made, genuine = [], pkcs11_custody._ecb_derive
+
+    def held(key):
+        return {right.name for right in HOLDS if key[right]}
+
+    def derive(key, *rest):
+        derived = genuine(key, *rest)
+        if key.key_length == 256:
+            made.append(held(key))
+        made.append(held(derived))
+        return derived
+
+    monkeypatch.setattr(pkcs11_custody, "_ecb_derive", derive)
+
+    def of(act):
+        made.clear()
+        act()
+        return list(made)
+
+    update = InitializeUpdate(b"TS00000001", 0xFF, 0x60, bytes(8), bytes(8))
+    assert of(lambda: hsm.channel_keys(update, bytes(16))) == [
+        STATIC, STATIC, {"ENCRYPT", "DECRYPT", "WRAP", "SENSITIVE"}, SIGNS, SIGNS
+    ]  # fmt: skip
+    card_key = {"ENCRYPT", "EXTRACTABLE", "SENSITIVE"}
+    assert of(lambda: hsm.firm_keys(0xFF, b"TS00000001")) == [
+        {"WRAP", "SENSITIVE"},
+        *[card_key] * 3,
+    ]
+    assert of(lambda: hsm.new_seed("TS00000001", bytes(31))) == [
+        {"DERIVE", "SENSITIVE"}, {"SIGN", "EXTRACTABLE", "SENSITIVE"}
+    ]  # fmt: skip
+    assert of(lambda: hsm.transport_keys("TS00000001")) == [{"EXTRACTABLE"}] * 3
 
 
 def test_what_is_a_cards_ends_with_it(hsm, memory_card, provision):

@@ -219,6 +219,18 @@ def test_a_guessable_passphrase_of_a_signer(own_station):
     assert not (own_station.folder / "x.key").exists()
 
 
+def test_whoever_signs_is_shut_in_and_the_text_is_zeroed(tmp_path, cheap_passphrases, monkeypatch):
+    signer.create(tmp_path / "ann.key", "Ann", PHRASE)
+    seen, opened_texts, genuine = [], [], signer.unseal
+    monkeypatch.setattr(signer, "shut_in", lambda: seen.append("shut in"))
+    monkeypatch.setattr(
+        signer, "unseal", lambda *a, **n: opened_texts.append(genuine(*a, **n)) or opened_texts[-1]
+    )
+    key = signer.load(tmp_path / "ann.key", PHRASE)
+    assert seen == ["shut in"] and len(key) == 32 and any(key.reveal())
+    assert not any(opened_texts[0])
+
+
 def test_a_key_signs_once(tmp_path):
     made = tickets.sign(tickets.make(1, 6, 2_000_000_000, None), bytes(range(32)))
     with pytest.raises(BadInputError, match="has signed it already"):

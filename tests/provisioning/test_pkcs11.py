@@ -264,6 +264,26 @@ def test_what_is_a_cards_ends_with_it(hsm, memory_card, provision):
     assert _secret_keys(hsm) == before
 
 
+@pytest.mark.parametrize(("act", "at"), [("channel", 4), ("seed", 1)])
+def test_nothing_is_left_where_the_module_fails_half_way(hsm, monkeypatch, act, at):
+    update = InitializeUpdate(b"TS00000001", 0xFF, 0x60, bytes(8), bytes(8))
+    before, genuine, calls = _secret_keys(hsm), pkcs11_custody._ecb_derive, []
+
+    def fail(*arguments):
+        calls.append(arguments)
+        if len(calls) == at:
+            raise pkcs11.DeviceError
+        return genuine(*arguments)
+
+    monkeypatch.setattr(pkcs11_custody, "_ecb_derive", fail)
+    with pytest.raises(BadInputError, match="DeviceError"):
+        if act == "seed":
+            hsm.new_seed("TS00000001", bytes(31))
+        else:
+            hsm.channel_keys(update, bytes(16))
+    assert _secret_keys(hsm) == before
+
+
 def _secret_keys(hsm) -> list[str]:
     kind = {Attribute.CLASS: ObjectClass.SECRET_KEY}
     return sorted(key[Attribute.LABEL] for key in hsm._login.get_objects(kind))

@@ -67,6 +67,26 @@ def test_no_key_in_backup_or_repr():
     assert made.shares[0] not in repr(made)
 
 
+def test_keys_are_zeroed_where_they_were_read_and_when_custody_ends(monkeypatch):
+    buffers = []
+
+    class Noted(Secret):
+        def __init__(self, value):
+            buffers.append(value)
+            super().__init__(value)
+
+    ring = make_ring()
+    plain = bytearray(json.dumps(keyfile.ring_to_json(ring)).encode())
+    monkeypatch.setattr(keyfile, "Secret", Noted)
+    read = keyfile.ring_from_plain(plain)
+    assert keyfile.same_masters(read, ring) and len(buffers) >= 4
+    assert not any(plain)
+    assert not any(any(one) for one in buffers if isinstance(one, bytearray))
+    assert all(any(key.reveal()) for key in read.secrets())
+    SoftwareCustody(read).close()
+    assert not any(any(key.reveal()) for key in read.secrets())
+
+
 @given(st.binary(min_size=32, max_size=32), st.sampled_from([1, 2]))
 def test_share_round_trip(value, number):
     text = write_share(number, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import time
@@ -15,6 +16,8 @@ from click.testing import CliRunner
 from tallystick.common import job_papers, signed
 from tallystick.common.errors import BadInputError
 from tallystick.common.moments import in_words
+from tallystick.emulator import boards
+from tallystick.provisioning.card.connection import Response, StatusWord
 from tallystick.provisioning.cli import station
 from tallystick.provisioning.jobs import certificate, signer
 from tallystick.provisioning.jobs import ticket as tickets
@@ -24,6 +27,7 @@ from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 from tallystick.server.stock import tickets as counted
 from tallystick.server.store.opened import opened
+from tallystick.tools.image.build import build
 from tests.provisioning.memory_card import MemoryCard
 from tests.provisioning.pty_card import PtyCard
 
@@ -157,6 +161,25 @@ def test_a_certificate_that_the_server_could_not_sign_comes_later(job, memory_ca
         job.folder / key_file(job, path)
     ))  # fmt: skip
     assert kind == job_papers.CERTIFICATE and said["sn"] == memory_card.serial
+
+
+def test_the_image_that_is_certified_is_the_one_that_runs():
+    image = build("card", boards.DEFAULT, "0.1.0")
+
+    class Card:
+        answer = Response(bytes(6) + image.header, StatusWord.OK)
+
+        def transmit(self, command):
+            assert (command.p1, command.p2) == (0xDF, 0x25)
+            return self.answer
+
+    card = Card()
+    digest = hashlib.sha256(image.file_system).hexdigest()
+    assert certificate.image_digest(card) == digest
+    card.answer = Response(bytes(6) + b"\xff" * len(image.header), StatusWord.OK)
+    assert certificate.image_digest(card) == ""
+    card.answer = Response(b"", 0x6581)
+    assert certificate.image_digest(card) == ""
 
 
 def test_a_certificate_in_words(job, memory_card):

@@ -15,6 +15,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 from tallystick.server.accounts import firms
 from tallystick.server.accounts.credentials import Caller, Role
+from tallystick.server.serving.running import add_credential
 from tallystick.server.stock import cards, tickets
 from tallystick.server.store.models import TicketRow
 from tallystick.server.store.opened import opened
@@ -251,6 +252,31 @@ def test_no_certificate_for_a_card_that_is_not_on_the_ticket(job):
     job.register(ticket, "1")
     assert code(job.certify(ticket, "2")) == (404, "no-such-card")
     assert code(job.certify(other, "1")) == (404, "no-such-card")
+
+
+def test_another_station_certifies_and_ends_nothing_of_this_one(job):
+    other = add_credential(job.server.settings, "station", "another bench")
+    ticket = job.taken(station=job.server.station.id)
+    job.register(ticket, "1")
+    asked = job.server.client.put(
+        f"/v1/tickets/{ticket}/cards/1/certificate", json=FACTS, headers=bearer(other)
+    )
+    assert code(asked) == (404, "no-such-card")
+    ended = job.server.client.post(f"/v1/tickets/{ticket}/account", json={}, headers=bearer(other))
+    assert code(ended) == (404, "no-such-ticket")
+    assert job.register(ticket, "2").is_success
+
+
+def test_what_the_server_knows_is_not_taken_from_the_station(job):
+    ticket = job.taken()
+    job.register(ticket, "1")
+    said = FACTS | {"sn": "2", "sta": "me", "tkt": "0" * 32, "iat": 1}
+    with opened(job.server.settings) as parts, parts.database.write() as connection:
+        caller = Caller(job.server.station.id, 1, Role.STATION, "", "")
+        text = tickets.certify(connection, parts.ring, caller, ticket, "1", said, NOON)
+    read = signed.read_compact(job_papers.CERTIFICATE, text, job.publics())
+    assert (read["sn"], read["sta"]) == ("1", caller.id)
+    assert (read["tkt"], read["iat"]) == (ticket, int(NOON))
 
 
 def test_a_job_ends_with_its_account(job):

@@ -18,6 +18,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.moments import in_words
 from tallystick.emulator import boards
 from tallystick.provisioning.card.connection import Response, StatusWord
+from tallystick.provisioning.card.issuer import FirmwareVersion
 from tallystick.provisioning.cli import station
 from tallystick.provisioning.jobs import certificate, signer
 from tallystick.provisioning.jobs import ticket as tickets
@@ -176,6 +177,10 @@ def test_the_image_that_is_certified_is_the_one_that_runs():
     card = Card()
     digest = hashlib.sha256(image.file_system).hexdigest()
     assert certificate.image_digest(card) == digest
+    version = FirmwareVersion(1, 2, 3, "pico")
+    assert certificate.facts(card, version, 2, 3, confirmed=True) == {
+        "img": digest, "fw": "1.2.3 pico", "kv": 2, "st": "3 codes, display"
+    }  # fmt: skip
     card.answer = Response(bytes(6) + b"\xff" * len(image.header), StatusWord.OK)
     assert certificate.image_digest(card) == ""
     card.answer = Response(b"", 0x6581)

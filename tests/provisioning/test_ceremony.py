@@ -67,6 +67,16 @@ def test_no_key_in_backup_or_repr():
     assert made.shares[0] not in repr(made)
 
 
+def test_which_master_is_the_current_one_belongs_to_a_copy():
+    ring, copy = make_ring(), make_ring()
+    for one in (ring, copy):
+        one.firm = {1: Secret(bytes(16)), 2: Secret(bytes(range(16)))}
+        one.firm_version = 2
+    assert keyfile.same_masters(ring, copy)
+    copy.firm_version = 1
+    assert not keyfile.same_masters(ring, copy)
+
+
 def test_keys_are_zeroed_where_they_were_read_and_when_custody_ends(monkeypatch):
     buffers = []
 

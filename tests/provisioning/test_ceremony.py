@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pypdfium2
@@ -493,5 +494,8 @@ def test_how_far_a_rotation_is(held, make_card, monkeypatch):
         journal.note(act, "TS00000003")
         assert len(journal.rotation().left) == left
     journal.close()
-    monkeypatch.setattr(rotation.moments, "now", lambda: 40_000_000_000.0)
+    noon = datetime(2999, 3, 31, 12, tzinfo=UTC).timestamp()  # its last day is not over
+    monkeypatch.setattr(rotation.moments, "now", lambda: noon)
+    assert "OVERDUE" not in held.ok("keys", "rotation").stdout
+    monkeypatch.setattr(rotation.moments, "now", lambda: noon + 86400)
     assert "OVERDUE" in held.ok("keys", "rotation").stdout

@@ -31,6 +31,14 @@ def wire() -> Iterator[Wire]:
         made.close()
 
 
+def test_a_card_that_is_taken_away_when_it_is_done(wire: Wire) -> None:
+    """Nothing is left to finish, and no violation."""
+    blocks = wire.scenarios["resume"].blocks
+    ends = range(blocks - 6, blocks + 1)
+    for at in ends:
+        assert wire.run("resume", (Deed.parse(f"<{at}.switch.0"),), WireTally()) == [], at
+
+
 @pytest.mark.parametrize("name", ["provision", "resume", "reseed", "rekey", "refused", "wipe"])
 def test_an_honest_relay_changes_nothing(wire: Wire, name: str) -> None:
     result = WireTally()

@@ -46,7 +46,6 @@ class Registers(Protocol):
     def kept_pulls(self) -> list[int]: ...
 
 
-@runtime_checkable
 class FlashController(Protocol):
     """Registers of a chip whose firmware programs its flash through them."""
 

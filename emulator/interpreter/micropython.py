@@ -72,6 +72,7 @@ def compiled_port() -> Path:
     return target
 
 
+@cache  # of a campaign's many starts, each reads the port again
 def _with_numbers(source: str) -> str:
     """Operations by their numbers: as names they would take room in the firmware's heap. (When the
     610th string or so is interned, MicroPython wants 7 KB in one piece for the table.)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.markup import escape
@@ -82,8 +83,9 @@ def ticket(
     """Write a ticket for so many cards, with the first of its two signatures."""
     if output.exists():
         raise BadInputError(f"{output} exists already.", kept="It was not touched.")
-    made = tickets.make(cards, digits, int(moments.now()) + days * _DAY_S, station)
-    tickets.write(output, _signed(made, key_file, passphrase_file))
+    begun = tickets.make(cards, digits, int(moments.now()) + days * _DAY_S, station)
+    made = _signed(begun, key_file, passphrase_file)
+    tickets.write(output, made)
     out().print(f"{output}: {_words(made, journal)}", markup=False)
     err().print("[dim]A second person signs it with `tally station job sign`.[/]")
 
@@ -187,17 +189,28 @@ def verify(*, texts: tuple[str, ...], key_file: Path, journal: Path, as_json: bo
     zone = firm_zone(journal)
     for kind, said in rows:
         when = in_words(said["iat"], zone)
-        if kind == job_papers.CERTIFICATE:
-            line = (
-                f"card {said['sn']}: made {when} by {said['sta']} on ticket {said['tkt'][:8]}; "
-                f"firmware {said['fw']}, key version {said['kv']:02X}, tested: {said['st']}"
-            )
-        else:
-            line = (
-                f"job {said['tkt'][:8]}: ended {when} by {said['sta']}; {len(said['made'])} of "
-                f"{said['cards']} cards made: {', '.join(said['made'])}"
-            )
+        line = _of_card(said, when) if kind == job_papers.CERTIFICATE else _of_job(said, when)
         out().print(f"[green]✓[/] {escape(line)}")
+
+
+def _of_card(said: dict[str, Any], when: str) -> str:
+    """A certificate in words."""
+    image = f" (image {said['img']})" if said["img"] else ""
+    return (
+        f"card {said['sn']}: made {when} by {said['sta']} on ticket {said['tkt'][:8]}; "
+        f"firmware {said['fw']}{image}, key version {said['kv']:02X}, tested: {said['st']}"
+    )
+
+
+def _of_job(said: dict[str, Any], when: str) -> str:
+    """An account in words."""
+    rest = [
+        f"the station says {what}: {', '.join(serials)}"
+        for what, serials in said["station_says"].items()
+        if serials
+    ]
+    made = f"{len(said['made'])} of {said['cards']} cards made: {', '.join(said['made'])}"
+    return "; ".join([f"job {said['tkt'][:8]}: ended {when} by {said['sta']}", made, *rest])
 
 
 def _text(text: str) -> str:

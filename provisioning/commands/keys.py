@@ -126,6 +126,11 @@ def _show(store: KeyStore, secret: str, as_json: bool) -> None:
         tried = "tried" if row.tried else "NOT TRIED"
         table.add_row(row.name, f"{row.version:02X}", row.check_value.upper(), use, tried)
     out().print(table)
+    if any(row.any_mechanism for row in rows):
+        err().print(
+            "[yellow]The module lets its masters serve any mechanism: they are older, or it does "
+            "not know CKA_ALLOWED_MECHANISMS. Whoever has the PIN may get at them.[/]"
+        )
     enrolled = f"{server['url']} as {server['id']}" if server else "none yet"
     out().print(f"server: {enrolled}", markup=False)
 
@@ -145,4 +150,5 @@ def _row(row: KeyDescription) -> dict[str, Any]:
         "check_value": row.check_value.upper(),
         "current": row.current,
         "tried": row.tried,
+        "any_mechanism": row.any_mechanism,
     }

@@ -38,13 +38,15 @@ def journal_was_changed() -> BadInputError:
 @dataclass(frozen=True)
 class KeyDescription:
     """A master key as it may be shown: its use, version and check value (3 bytes, hex). tried:
-    a restore of it was, or it is from before that was noted."""
+    a restore of it was, or it is from before that was noted. any_mechanism: it is in a module that
+    does not hold it to the one mechanism that derivation needs."""
 
     name: str
     version: int
     check_value: str
     current: bool
     tried: bool = True
+    any_mechanism: bool = False
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from tallystick.provisioning.custody.interface import (
     ServerCredential,
     UnknownKeyError,
 )
+from tallystick.provisioning.custody.pkcs11_bounds import NO_RIGHTS, serves_any_mechanism
 from tallystick.provisioning.custody.pkcs11_token import (
     AES_BITS,
     PRE_SHARED_KEY,
@@ -59,6 +60,7 @@ _SEED_BITS = 8 * SEED_SIZE
 _STATIC = {"enc": 1, "mac": 2, "dek": 3}
 _PADDING = bytes((BLOCK,)) * BLOCK  # PKCS #7 after whole blocks
 _SESSION_ONLY = {
+    **NO_RIGHTS,
     Attribute.TOKEN: False,
     Attribute.PRIVATE: True,
     Attribute.SENSITIVE: True,
@@ -108,6 +110,11 @@ class Pkcs11Custody:
         with self.locked():
             self._constants = self._find_constants()
             self._tried = read_tried(self._login)
+            self._unbounded = {
+                version
+                for version in self._constants
+                if serves_any_mechanism(find_key(self._login, _master_label(version)))
+            }
             server = read_data(self._login, SERVER)
             self._server = None if server is None else json.loads(server)
 
@@ -167,6 +174,7 @@ class Pkcs11Custody:
                 constants.check_value.hex(),
                 version in (TRANSPORT_KEYS, self.firm_version),
                 self._tried is None or version == TRANSPORT_KEYS or version in self._tried,
+                version in self._unbounded,
             )
             for version, constants in self._constants.items()
         ]
@@ -214,8 +222,8 @@ class Pkcs11Custody:
         self, card_version: int, diversification_data: bytes
     ) -> tuple[WrappedKey, WrappedKey, WrappedKey]:
         with self._session() as session:
-            template = _STATIC_KEY | _CIPHER_KEY
-            dek = self._static(session, card_version, "dek", diversification_data, template)
+            wraps = _SESSION_ONLY | {Attribute.WRAP: True}
+            dek = self._static(session, card_version, "dek", diversification_data, wraps)
             enc, mac, new_dek = (
                 self._wrapped(session, dek, name, diversification_data) for name in _STATIC
             )

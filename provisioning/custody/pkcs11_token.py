@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,13 @@ from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.custody.keyfile import MAX_VERSION, ServerSecrets
+from tallystick.provisioning.custody.pkcs11_bounds import (
+    MASTER_BOUNDS,
+    NO_RIGHTS,
+    SERVER_BOUNDS,
+    make_bounded,
+    mapper,
+)
 
 PKCS11_SCHEME = "pkcs11:"
 AES_BITS = 128
@@ -25,22 +32,13 @@ _OURS = "tally "  # what every label of a station's objects begins with
 _BLOCK = 16
 _PROBES = bytes(_BLOCK), b"\x01" * _BLOCK  # what constants of a master are encryptions of
 
-# A right that is not named here is not held, and cannot be given later: neither by changing the
-# object nor by a copy of it.
 _TOKEN_KEY = {
+    **NO_RIGHTS,
     Attribute.TOKEN: True,
     Attribute.PRIVATE: True,
     Attribute.SENSITIVE: True,
     Attribute.EXTRACTABLE: False,
-    Attribute.MODIFIABLE: False,
-    Attribute.COPYABLE: False,
-    Attribute.ENCRYPT: False,
-    Attribute.DECRYPT: False,
-    Attribute.SIGN: False,
-    Attribute.VERIFY: False,
-    Attribute.WRAP: False,
-    Attribute.UNWRAP: False,
-    Attribute.DERIVE: False,
+    Attribute.MODIFIABLE: False,  # which SoftHSM does not take for a key that is derived
 }
 _MASTER = _TOKEN_KEY | {Attribute.DERIVE: True}
 _READABLE = {
@@ -99,7 +97,7 @@ def open_session(uri: Uri, pin: str) -> Any:
     """A read-write session on the token, logged in. Raises BadInputError."""
     token = find_token(uri)
     with _spoken(uri):
-        return token.open(user_pin=pin, rw=True)
+        return token.open(user_pin=pin, rw=True, attribute_mapper=mapper())
 
 
 @contextmanager
@@ -136,8 +134,8 @@ def create_keys(uri: Uri, pin: str, factory_master: bytes) -> None:
                 kept="They were not touched.",
             )
         _write_data(session, TRIED, b"[]")  # first: whoever is killed after it has tried nothing
-        _import(session, TRANSPORT, factory_master, _MASTER)
-        _generate(session, firm_label(1), _MASTER)
+        _import(session, TRANSPORT, factory_master, _MASTER, MASTER_BOUNDS)
+        _generate_master(session, firm_label(1))
         for label in (TRANSPORT, firm_label(1)):
             _note_constants(session, label)
 
@@ -152,7 +150,7 @@ def rotate(uri: Uri, pin: str) -> int:
         if read_tried(session) is None:
             _write_tried(session, versions)
         label = firm_label(versions[-1] + 1)
-        _generate(session, label, _MASTER)
+        _generate_master(session, label)
         _note_constants(session, label)
         return versions[-1] + 1
 
@@ -226,9 +224,10 @@ def enroll(uri: Uri, pin: str, server: ServerSecrets) -> None:
             for found in list(session.get_objects(old)):
                 found.destroy()
         template = _TOKEN_KEY | {Attribute.ENCRYPT: True, Attribute.WRAP: True}
-        _import(session, PRE_SHARED_KEY, server.pre_shared_key.reveal(), template)
-        value = {"url": server.url, "id": server.id, "token": server.token.reveal().decode()}
-        _write_data(session, SERVER, json.dumps(value).encode())
+        value = server.pre_shared_key.reveal()
+        _import(session, PRE_SHARED_KEY, value, template, SERVER_BOUNDS)
+        told = {"url": server.url, "id": server.id, "token": server.token.reveal().decode()}
+        _write_data(session, SERVER, json.dumps(told).encode())
 
 
 def find_key(session: Any, label: str) -> Any | None:
@@ -288,17 +287,24 @@ def _data(label: str) -> dict[Attribute, Any]:
     return {Attribute.CLASS: ObjectClass.DATA, Attribute.LABEL: label}
 
 
-def _import(session: Any, label: str, value: bytes, template: dict[Attribute, Any]) -> None:
-    session.create_object(
-        template
-        | {
-            Attribute.CLASS: ObjectClass.SECRET_KEY,
-            Attribute.KEY_TYPE: KeyType.AES,
-            Attribute.LABEL: label,
-            Attribute.VALUE: value,
-        }
-    )
+def _import(
+    session: Any,
+    label: str,
+    value: bytes,
+    rights: dict[Attribute, Any],
+    bounds: Mapping[Attribute, Any],
+) -> None:
+    key = {
+        Attribute.CLASS: ObjectClass.SECRET_KEY,
+        Attribute.KEY_TYPE: KeyType.AES,
+        Attribute.LABEL: label,
+        Attribute.VALUE: value,
+    }
+    make_bounded(session.create_object, rights | key, bounds)
 
 
-def _generate(session: Any, label: str, template: dict[Attribute, Any]) -> None:
-    session.generate_key(KeyType.AES, AES_BITS, label=label, store=True, template=template)
+def _generate_master(session: Any, label: str) -> None:
+    def generate(template: dict[Attribute, Any]) -> None:
+        session.generate_key(KeyType.AES, AES_BITS, label=label, store=True, template=template)
+
+    make_bounded(generate, _MASTER, MASTER_BOUNDS)

@@ -55,7 +55,8 @@ def add_signer(
 def revoke_signer(
     connection: Connection, ring: ServerKeyRing, firm_id: int, name: str, *, now: float, actor: str
 ) -> None:
-    """His signature counts no more, on tickets of before either. Raises ApiError (404)."""
+    """His signature counts no more, on tickets of before either: open tickets rest until they are
+    shown again, with two signatures that still count. Raises ApiError (404)."""
     done = connection.execute(
         update(Signer)
         .where(Signer.firm_id == firm_id, Signer.name == name, Signer.revoked_at.is_(None))
@@ -65,6 +66,11 @@ def revoke_signer(
         raise ApiError(
             404, "no-such-signer", f"Nobody named {name!r} signs tickets.", kept=NOTHING_CHANGED
         )
+    connection.execute(
+        update(TicketRow)
+        .where(TicketRow.firm_id == firm_id, TicketRow.expires_at > int(now))
+        .values(expires_at=int(now))
+    )
     record(connection, ring, [Act(int(now * 1000), firm_id, actor, "signer-revoked", name)])
 
 
@@ -90,19 +96,30 @@ def present(
     if len(kids) < SIGNATURES:
         raise _bad(f"The ticket has {len(kids)} of {SIGNATURES} signatures.")
     values = _values(statement, caller, now)
-    known = _find(connection, caller, values["id"])
-    if known is None:
-        connection.execute(insert(TicketRow), values | {"used": 0, "presented_at": int(now)})
+    if _is_new(connection, values, now):
         names = {signed.key_id(row.public_key): row.name for row in rows}
         detail: dict[str, str | int] = {
             "cards": values["cards"], "signed": ", ".join(sorted(names[kid] for kid in kids))
         }  # fmt: skip
         act = Act(int(now * 1000), caller.firm_id, caller.id, "ticket-taken", values["id"], detail)
         record(connection, ring, [act])
-        known = _find(connection, caller, values["id"])
-    assert known is not None
+    mine = (TicketRow.id == values["id"], TicketRow.firm_id == caller.firm_id)
+    connection.execute(update(TicketRow).where(*mine).values(expires_at=values["expires_at"]))
+    known = _find(connection, caller, values["id"])
+    if known is None:
+        raise _bad("The ticket has the number of another firm's.")
     _refuse_over(known, caller, now)
     return view(known)
+
+
+def _is_new(connection: Connection, values: dict[str, Any], now: float) -> bool:
+    """Whether nobody has shown the ticket before; two may show it at the same moment."""
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(TicketRow), values | {"used": 0, "presented_at": int(now)})
+    except IntegrityError:
+        return False
+    return True
 
 
 def view(row: AnyRow) -> dict[str, Any]:

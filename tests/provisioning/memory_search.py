@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -21,6 +23,13 @@ from tallystick.provisioning.registry import Registered
 from tallystick.provisioning.steps import Plan, Provisioner
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 from tests.provisioning.memory_registry import MemoryRegistry
+
+_PR_GET_DUMPABLE = 3  # prctl(2)
+
+
+def _with_room_for_a_dump() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
 
 
 class _AnyRegistry(MemoryRegistry):
@@ -52,7 +61,8 @@ class _Line:
 
 
 def main(handle: str, keys: str, secret: Path, journal: Path) -> None:
-    """The station's side: a card for each message that is no `end`."""
+    """The station's side: a card for each message, or what the kernel holds of its dumps."""
+    _with_room_for_a_dump()
     line = socket.socket(fileno=int(handle))
     with (
         closing(key_store(keys).open(secret.read_text())) as custody,
@@ -60,7 +70,10 @@ def main(handle: str, keys: str, secret: Path, journal: Path) -> None:
     ):
         provisioner = Provisioner(custody, _AnyRegistry(), kept, Plan(), "")
         line.sendall(b"waits")
-        while line.recv(16) == b"card":
+        while (asked := line.recv(16)) in (b"card", b"dumpable"):
+            if asked == b"dumpable":
+                line.sendall(b"%d" % ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0))
+                continue
             provisioner.provision(CardConnection(_Line(line)), lambda s, n: None)
             line.sendall(b"waits")
 
@@ -73,6 +86,16 @@ class Station:
         self.cards: list[MemoryCard] = []
         self.pid = process.pid
         assert self._line.recv(16) == b"waits"
+
+    def is_dumpable(self) -> bool:
+        """Whether it may dump, and others of its user may read its memory."""
+        self._line.sendall(b"dumpable")
+        return self._line.recv(16) != b"0"
+
+    def ends(self, number: int) -> None:
+        """By a signal."""
+        os.kill(self.pid, number)
+        self._process.wait(60)
 
     def provision(self, pause: Callable[[MemoryCard], bool] | None = None) -> None:
         """One card; at most up to the moment for which `pause` holds, and its answer is due."""
@@ -93,9 +116,15 @@ class Station:
         found = Counter(dict.fromkeys(secrets, 0))
         needles = {secret[:16]: secret for secret in found}
         assert len(needles) == len(found) and all(len(needle) == 16 for needle in needles)
-        for piece in _memory(self.pid):
+        for _, piece in _memory(self.pid):
             found.update(needles[needle] for needle in _found(piece, needles))
         return dict(found)
+
+    def flags(self, secret: bytes) -> list[set[str]]:
+        """What the kernel does with each region that the secret stands in, as smaps calls it: `lo`
+        is locked, `dd` is left out of dumps."""
+        regions = _flags(self.pid)
+        return [regions[start] for start, piece in _memory(self.pid) if secret in piece]
 
 
 @contextmanager
@@ -125,8 +154,8 @@ def station(keys: str, secret: str, folder: Path) -> Iterator[Station]:
         ours.close()
 
 
-def _memory(pid: int) -> Iterator[bytes]:
-    """The writable memory of a process, region by region."""
+def _memory(pid: int) -> Iterator[tuple[int, bytes]]:
+    """The writable memory of a process, region by region: (address, content)."""
     process = Path(f"/proc/{pid}")
     with (process / "maps").open(encoding="utf-8") as maps, (process / "mem").open("rb") as memory:
         for line in maps:
@@ -135,7 +164,19 @@ def _memory(pid: int) -> Iterator[bytes]:
                 start, end = (int(part, 16) for part in region.split("-"))
                 memory.seek(start)
                 with suppress(OSError):
-                    yield memory.read(end - start)
+                    yield start, memory.read(end - start)
+
+
+def _flags(pid: int) -> dict[int, set[str]]:
+    """VmFlags of each region, by its address."""
+    found, start = {}, 0
+    for line in Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
+        name, _, rest = line.partition(" ")
+        if "-" in name and not name.endswith(":"):
+            start = int(name.split("-")[0], 16)
+        elif name == "VmFlags:":
+            found[start] = set(rest.split())
+    return found
 
 
 def _found(piece: bytes, needles: Collection[bytes]) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pypdfium2
@@ -65,6 +66,36 @@ def test_no_key_in_backup_or_repr():
     assert ring.firm[1].reveal() not in made.content
     assert ring.firm[1].reveal().hex().encode() not in made.content
     assert made.shares[0] not in repr(made)
+
+
+def test_which_master_is_the_current_one_belongs_to_a_copy():
+    ring, copy = make_ring(), make_ring()
+    for one in (ring, copy):
+        one.firm = {1: Secret(bytes(16)), 2: Secret(bytes(range(16)))}
+        one.firm_version = 2
+    assert keyfile.same_masters(ring, copy)
+    copy.firm_version = 1
+    assert not keyfile.same_masters(ring, copy)
+
+
+def test_keys_are_zeroed_where_they_were_read_and_when_custody_ends(monkeypatch):
+    buffers = []
+
+    class Noted(Secret):
+        def __init__(self, value):
+            buffers.append(value)
+            super().__init__(value)
+
+    ring = make_ring()
+    plain = bytearray(json.dumps(keyfile.ring_to_json(ring)).encode())
+    monkeypatch.setattr(keyfile, "Secret", Noted)
+    read = keyfile.ring_from_plain(plain)
+    assert keyfile.same_masters(read, ring) and len(buffers) >= 4
+    assert not any(plain)
+    assert not any(any(one) for one in buffers if isinstance(one, bytearray))
+    assert all(any(key.reveal()) for key in read.secrets())
+    SoftwareCustody(read).close()
+    assert not any(any(key.reveal()) for key in read.secrets())
 
 
 @given(st.binary(min_size=32, max_size=32), st.sampled_from([1, 2]))
@@ -463,5 +494,8 @@ def test_how_far_a_rotation_is(held, make_card, monkeypatch):
         journal.note(act, "TS00000003")
         assert len(journal.rotation().left) == left
     journal.close()
-    monkeypatch.setattr(rotation.moments, "now", lambda: 40_000_000_000.0)
+    noon = datetime(2999, 3, 31, 12, tzinfo=UTC).timestamp()  # its last day is not over
+    monkeypatch.setattr(rotation.moments, "now", lambda: noon)
+    assert "OVERDUE" not in held.ok("keys", "rotation").stdout
+    monkeypatch.setattr(rotation.moments, "now", lambda: noon + 86400)
     assert "OVERDUE" in held.ok("keys", "rotation").stdout

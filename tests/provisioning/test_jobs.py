@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import time
@@ -15,6 +16,9 @@ from click.testing import CliRunner
 from tallystick.common import job_papers, signed
 from tallystick.common.errors import BadInputError
 from tallystick.common.moments import in_words
+from tallystick.emulator import boards
+from tallystick.provisioning.card.connection import Response, StatusWord
+from tallystick.provisioning.card.issuer import FirmwareVersion
 from tallystick.provisioning.cli import station
 from tallystick.provisioning.jobs import certificate, signer
 from tallystick.provisioning.jobs import ticket as tickets
@@ -24,6 +28,7 @@ from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 from tallystick.server.stock import tickets as counted
 from tallystick.server.store.opened import opened
+from tallystick.tools.image.build import build
 from tests.provisioning.memory_card import MemoryCard
 from tests.provisioning.pty_card import PtyCard
 
@@ -58,7 +63,7 @@ def ticket(job, cards=2, digits=6, second=True):
         job, "job", "ticket", str(path), "--cards", str(cards), "--digits", str(digits),
         "--key", str(job.folder / "ann.key"),
     )  # fmt: skip
-    assert made.exit_code == 0, made.output
+    assert made.exit_code == 0 and "1 of 2 signatures" in made.stdout.replace("\n", " ")
     if second:
         key = str(job.folder / "bob.key")
         done = with_phrase(job, "job", "sign", str(path), "--yes", "--key", key)
@@ -99,6 +104,9 @@ def test_a_job_from_its_ticket_to_its_account(job):
     }  # fmt: skip
     again = job.ok("job", "verify", str(job.folder / "account.jws"), "--key", key)
     assert again[0]["kind"] == "tally-account"
+    words = job.run("job", "verify", str(job.folder / "account.jws"), "--key", key).stdout
+    for part in ("2 of 2 cards made", "failed: TS00000003", "wiped: TS00000003"):
+        assert part in " ".join(words.split())
     assert "ended" in refused(job, MemoryCard(serial="TS00000004"), path).what
 
 
@@ -156,6 +164,49 @@ def test_a_certificate_that_the_server_could_not_sign_comes_later(job, memory_ca
     assert kind == job_papers.CERTIFICATE and said["sn"] == memory_card.serial
 
 
+def test_the_image_that_is_certified_is_the_one_that_runs():
+    image = build("card", boards.DEFAULT, "0.1.0")
+
+    class Card:
+        answer = Response(bytes(6) + image.header, StatusWord.OK)
+
+        def transmit(self, command):
+            assert (command.p1, command.p2) == (0xDF, 0x25)
+            return self.answer
+
+    card = Card()
+    digest = hashlib.sha256(image.file_system).hexdigest()
+    assert certificate.image_digest(card) == digest
+    version = FirmwareVersion(1, 2, 3, "pico")
+    assert certificate.facts(card, version, 2, 3, confirmed=True) == {
+        "img": digest, "fw": "1.2.3 pico", "kv": 2, "st": "3 codes, display"
+    }  # fmt: skip
+    card.answer = Response(bytes(6) + b"\xff" * len(image.header), StatusWord.OK)
+    assert certificate.image_digest(card) == ""
+    card.answer = Response(b"", 0x6581)
+    assert certificate.image_digest(card) == ""
+
+
+def test_a_certificate_in_words(job, memory_card):
+    path = ticket(job)
+    text = provisioned(job, memory_card, path)["certificate"]
+    with opened(job.settings) as parts:
+        private = counted.certificate_key(parts.ring, 1)
+    said = signed.read_compact(
+        job_papers.CERTIFICATE, text, certificate.read_key(job.folder / key_file(job, path))
+    )
+    text = signed.compact(job_papers.CERTIFICATE, said | {"img": "ab" * 32}, private)
+    words = job.run("job", "verify", text, "--key", key_file(job, path)).stdout
+    for part in (
+        memory_card.serial,
+        f"image {'ab' * 32}",
+        "key version 01",
+        "2 codes",
+        said["sta"],
+    ):
+        assert part in " ".join(words.split()), part
+
+
 @pytest.mark.parametrize("stock", ["57x32", "a4-3x8"])
 def test_a_certificate_is_read_off_a_label(job, memory_card, stock):
     path = ticket(job)
@@ -194,6 +245,18 @@ def test_a_guessable_passphrase_of_a_signer(own_station):
     )  # fmt: skip
     assert isinstance(short.exception, BadInputError)
     assert not (own_station.folder / "x.key").exists()
+
+
+def test_whoever_signs_is_shut_in_and_the_text_is_zeroed(tmp_path, cheap_passphrases, monkeypatch):
+    signer.create(tmp_path / "ann.key", "Ann", PHRASE)
+    seen, opened_texts, genuine = [], [], signer.unseal
+    monkeypatch.setattr(signer, "shut_in", lambda: seen.append("shut in"))
+    monkeypatch.setattr(
+        signer, "unseal", lambda *a, **n: opened_texts.append(genuine(*a, **n)) or opened_texts[-1]
+    )
+    key = signer.load(tmp_path / "ann.key", PHRASE)
+    assert seen == ["shut in"] and len(key) == 32 and any(key.reveal())
+    assert not any(opened_texts[0])
 
 
 def test_a_key_signs_once(tmp_path):

@@ -3,6 +3,9 @@ another process of the administrator's would."""
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
+
 import pytest
 
 from tallystick.common.secret import Secret
@@ -43,6 +46,21 @@ def test_a_waiting_station(running, ring):
     keys = masters(ring)
     assert running.copies(keys) == dict.fromkeys(keys, 1)
     assert not any(running.copies(in_hex(keys)).values())
+
+
+def test_masters_are_kept_out_of_swap_and_dumps(running, ring):
+    """Also of one that the administrator forces, who could read the memory as well."""
+    for key in masters(ring):
+        (flags,) = running.flags(key)
+        assert {"lo", "dd"} <= flags
+
+
+def test_a_station_that_is_made_to_dump(running):
+    limits = Path(f"/proc/{running.pid}/limits").read_text(encoding="utf-8").splitlines()
+    assert next(one for one in limits if one.startswith("Max core file")).split()[4:6] == ["0", "0"]
+    assert not running.is_dumpable()
+    running.ends(signal.SIGABRT)
+    assert not list(Path(__file__).parents[2].glob("core*"))
 
 
 def test_a_working_station(running, ring):

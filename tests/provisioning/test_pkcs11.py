@@ -16,14 +16,18 @@ import pkcs11
 import pytest
 from click.testing import CliRunner
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, _pkcs11
+from pkcs11.attributes import AttributeMapper
 
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import InitializeUpdate
 from tallystick.provisioning.cli import station as station_command
+from tallystick.provisioning.custody import pkcs11 as pkcs11_custody
+from tallystick.provisioning.custody import pkcs11_token
 from tallystick.provisioning.custody.interface import UnknownKeyError
 from tallystick.provisioning.custody.pkcs11 import Pkcs11Custody
+from tallystick.provisioning.custody.pkcs11_bounds import MASTER_BOUNDS, make_bounded
 from tallystick.provisioning.custody.pkcs11_token import (
     PRE_SHARED_KEY,
     TRANSPORT,
@@ -33,9 +37,11 @@ from tallystick.provisioning.custody.pkcs11_token import (
     create_keys,
     enroll,
     find_key,
+    find_token,
     firm_label,
     open_session,
     read_tried,
+    rotate,
 )
 from tallystick.provisioning.server_link import OutcomeUnknownError
 from tallystick.provisioning.steps import Plan, Provisioner
@@ -194,6 +200,50 @@ def test_no_value_can_be_read(hsm):
         assert key[Attribute.EXTRACTABLE] == (key is seed.handle)
 
 
+HOLDS = (
+    Attribute.ENCRYPT, Attribute.DECRYPT, Attribute.SIGN, Attribute.VERIFY, Attribute.WRAP,
+    Attribute.UNWRAP, Attribute.DERIVE, Attribute.EXTRACTABLE, Attribute.SENSITIVE,
+    Attribute.TOKEN, Attribute.COPYABLE,
+)  # fmt: skip
+STATIC, SIGNS = {"ENCRYPT", "DERIVE", "SENSITIVE"}, {"SIGN", "SENSITIVE"}
+
+
+def test_what_is_derived_has_the_rights_that_it_needs(hsm, monkeypatch):
+    """python-pkcs11 gives all those that are not named: also UNWRAP, to a card's session keys."""
+    made, genuine = [], pkcs11_custody._ecb_derive
+
+    def held(key):
+        return {right.name for right in HOLDS if key[right]}
+
+    def derive(key, *rest):
+        derived = genuine(key, *rest)
+        if key.key_length == 256:
+            made.append(held(key))
+        made.append(held(derived))
+        return derived
+
+    monkeypatch.setattr(pkcs11_custody, "_ecb_derive", derive)
+
+    def of(act):
+        made.clear()
+        act()
+        return list(made)
+
+    update = InitializeUpdate(b"TS00000001", 0xFF, 0x60, bytes(8), bytes(8))
+    assert of(lambda: hsm.channel_keys(update, bytes(16))) == [
+        STATIC, STATIC, {"ENCRYPT", "DECRYPT", "WRAP", "SENSITIVE"}, SIGNS, SIGNS
+    ]  # fmt: skip
+    card_key = {"ENCRYPT", "EXTRACTABLE", "SENSITIVE"}
+    assert of(lambda: hsm.firm_keys(0xFF, b"TS00000001")) == [
+        {"WRAP", "SENSITIVE"},
+        *[card_key] * 3,
+    ]
+    assert of(lambda: hsm.new_seed("TS00000001", bytes(31))) == [
+        {"DERIVE", "SENSITIVE"}, {"SIGN", "EXTRACTABLE", "SENSITIVE"}
+    ]  # fmt: skip
+    assert of(lambda: hsm.transport_keys("TS00000001")) == [{"EXTRACTABLE"}] * 3
+
+
 def test_what_is_a_cards_ends_with_it(hsm, memory_card, provision):
     """Also where a step fails: nothing is left in the module but the token's own objects."""
     before = _secret_keys(hsm)
@@ -211,6 +261,26 @@ def test_what_is_a_cards_ends_with_it(hsm, memory_card, provision):
     other.before = pulled
     with pytest.raises(NoDeviceError):
         provision(other)
+    assert _secret_keys(hsm) == before
+
+
+@pytest.mark.parametrize(("act", "at"), [("channel", 4), ("seed", 1)])
+def test_nothing_is_left_where_the_module_fails_half_way(hsm, monkeypatch, act, at):
+    update = InitializeUpdate(b"TS00000001", 0xFF, 0x60, bytes(8), bytes(8))
+    before, genuine, calls = _secret_keys(hsm), pkcs11_custody._ecb_derive, []
+
+    def fail(*arguments):
+        calls.append(arguments)
+        if len(calls) == at:
+            raise pkcs11.DeviceError
+        return genuine(*arguments)
+
+    monkeypatch.setattr(pkcs11_custody, "_ecb_derive", fail)
+    with pytest.raises(BadInputError, match="DeviceError"):
+        if act == "seed":
+            hsm.new_seed("TS00000001", bytes(31))
+        else:
+            hsm.channel_keys(update, bytes(16))
     assert _secret_keys(hsm) == before
 
 
@@ -292,6 +362,67 @@ def test_a_master_derives_and_the_servers_key_encrypts_and_nothing_else(intruder
     assert done == {TRANSPORT: set(), firm_label(1): set(), PRE_SHARED_KEY: {"encrypt"}}
 
 
+def test_a_master_serves_one_mechanism(tokens):
+    """With another one a module may give it away piece by piece. Of a rotated one, too."""
+    uri = Uri.parse(tokens())
+    create_keys(uri, PIN, DEVELOPMENT_MASTER)
+    rotate(uri, PIN)
+    readable = {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True, Attribute.TOKEN: False}
+    with open_session(uri, PIN) as session:
+        masters = _token_keys(session)
+        assert len(masters) == 3
+        for master in masters:
+            with pytest.raises(pkcs11.MechanismInvalid):
+                master.derive_key(
+                    KeyType.GENERIC_SECRET, 128, mechanism=Mechanism.AES_CBC_ENCRYPT_DATA,
+                    mechanism_param=(bytes(16), bytes(16)), template=readable,
+                )  # fmt: skip
+            with pytest.raises(pkcs11.PKCS11Error):
+                master[Attribute.ALLOWED_MECHANISMS] = (Mechanism.AES_CBC_ENCRYPT_DATA,)
+
+
+def test_the_servers_key_wraps_seeds_and_no_cards_key(hsm):
+    session = hsm._login
+    key = next(key for key in _token_keys(session) if key[Attribute.LABEL] == PRE_SHARED_KEY)
+    made = {Attribute.TOKEN: False, Attribute.EXTRACTABLE: True}
+    wrapped = {"mechanism": Mechanism.AES_CBC, "mechanism_param": bytes(16)}
+    with pytest.raises(pkcs11.KeyNotWrappable):
+        key.wrap_key(session.generate_key(KeyType.AES, 128, template=made), **wrapped)
+    seed = hsm.new_seed("TS00000001", bytes(31))
+    assert len(seed.for_server()) == 16 + 32 + 16
+    seed.wipe()
+    for other in (Mechanism.AES_ECB, Mechanism.AES_CBC_PAD):
+        with pytest.raises(pkcs11.MechanismInvalid):
+            key.encrypt(bytes(16), mechanism=other, mechanism_param=bytes(16))
+
+
+def test_a_module_without_bounds_makes_keys_all_the_same_and_that_is_told(
+    tokens, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pkcs11_token, "make_bounded", lambda make, template, bounds: make(template))
+    held = Held(tokens(), tmp_path)
+    made = held.ok("keys", "create", "--development")
+    assert "CKA_ALLOWED_MECHANISMS" in made.stderr
+    keys = json.loads(held.ok("keys", "show", "--json").stdout)["keys"]
+    assert [key["any_mechanism"] for key in keys] == [True, True]
+
+
+def test_bounds_that_a_module_does_not_know():
+    asked = []
+
+    def make(template):
+        asked.append(template)
+        if Attribute.ALLOWED_MECHANISMS in template:
+            raise pkcs11.AttributeTypeInvalid
+
+    make_bounded(make, {Attribute.LABEL: "x"}, MASTER_BOUNDS)
+    assert asked == [{Attribute.LABEL: "x", **MASTER_BOUNDS}, {Attribute.LABEL: "x"}]
+
+
+def test_bounds_are_told_of(hsm):
+    assert [key.any_mechanism for key in hsm.describe()] == [False, False]
+
+
 RIGHTS = (
     Attribute.ENCRYPT, Attribute.DECRYPT, Attribute.SIGN, Attribute.WRAP, Attribute.UNWRAP,
     Attribute.DERIVE, Attribute.EXTRACTABLE,
@@ -326,7 +457,7 @@ with open_session(Uri({token.token!r}, {token.module!r}), {PIN!r}) as session:
     seed.wipe()
 
 
-def test_what_a_module_of_2_40_cannot_refuse(intruder):
+def test_what_a_module_of_2_40_cannot_refuse(intruder, token):
     """A derivation's result may be readable: the documents say so."""
     master = find_key(intruder, firm_label(1))
     derived = master.derive_key(
@@ -335,6 +466,25 @@ def test_what_a_module_of_2_40_cannot_refuse(intruder):
         template={Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True, Attribute.TOKEN: False},
     )  # fmt: skip
     assert len(derived[Attribute.VALUE]) == 16
+    later = AttributeMapper()  # PKCS #11 3.0 has an attribute for it
+    later.register_handler(Attribute.DERIVE_TEMPLATE, bytes, bytes)
+    with (
+        find_token(token).open(attribute_mapper=later) as session,
+        pytest.raises(pkcs11.AttributeTypeInvalid),
+    ):
+        session.generate_key(KeyType.AES, 128, template={Attribute.DERIVE_TEMPLATE: b""})
+
+
+def test_no_derived_key_is_trusted(intruder):
+    """So a seed, which a card's derived key wraps, cannot be held to trusted keys."""
+    master = find_key(intruder, firm_label(1))
+    for template in ({Attribute.WRAP: True}, {Attribute.WRAP: True, Attribute.TRUSTED: True}):
+        with pytest.raises(pkcs11.PKCS11Error):
+            derived = master.derive_key(
+                KeyType.AES, 128, mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
+                mechanism_param=bytes(16), template=template,
+            )  # fmt: skip
+            derived[Attribute.TRUSTED] = True
 
 
 def test_a_token_of_an_older_ceremony_still_works(tokens, memory_card, registry, journal):

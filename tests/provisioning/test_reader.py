@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pypdfium2
 import pytest
@@ -126,6 +127,18 @@ def test_one_for_ada_and_what_she_can_do_with_it(own_station, bench, readers, tm
     )  # fmt: skip
     assert again["done"] == [] and again["missing"] == 0 and (papers / "labels.pdf").exists()
     assert states(own_station) == [("TR00000001", "ada", "labelled")]
+
+
+def test_a_reader_that_does_not_take_the_policy_is_not_ready():
+    """It asks for another PIN, and would take a shorter one than the firm wants."""
+    work = ReaderWork.__new__(ReaderWork)
+    work.min_pin = 8
+    info = SimpleNamespace(force_pin_change=True, min_pin_length=4)
+    record = SimpleNamespace(serial="TS00000001", user="ada")
+    with pytest.raises(RefusedError, match="asks for a PIN of 4 characters, and not of 8"):
+        work.demand(SimpleNamespace(get_info=lambda: info), record, "12345678")
+    info.min_pin_length = 8
+    assert work.demand(SimpleNamespace(get_info=lambda: info), record, "12345678")
 
 
 def test_a_batch_and_a_label_that_is_mistyped(own_station, bench, readers, tmp_path):

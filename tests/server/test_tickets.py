@@ -13,6 +13,9 @@ from sqlalchemy import update
 from tallystick.common import job_papers, signed
 from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
+from tallystick.server.accounts import firms
+from tallystick.server.accounts.credentials import Caller, Role
+from tallystick.server.serving.running import add_credential
 from tallystick.server.stock import cards, tickets
 from tallystick.server.store.models import TicketRow
 from tallystick.server.store.opened import opened
@@ -104,6 +107,50 @@ def test_revoking_every_signer_opens_no_door(job):
         for name in ("ann", "bob"):
             tickets.revoke_signer(connection, parts.ring, 1, name, now=NOON, actor="test")
     assert code(job.register(None, "1")) == (403, "ticket-needed")
+    assert code(job.present(ticket)) == (422, "bad-ticket")
+
+
+def revoke(job, name):
+    with opened(job.server.settings) as parts, parts.database.write() as connection:
+        tickets.revoke_signer(
+            connection, parts.ring, 1, name, now=job.server.clock.now, actor="test"
+        )
+
+
+def test_a_signer_who_is_revoked_counts_no_more_on_a_ticket_that_was_shown(job):
+    """Whoever stole the station has shown it already."""
+    ticket, ended = job.ticket(), job.taken()
+    job.end(ended)
+    number = ticket["statement"]["id"]
+    assert job.present(ticket).is_success and job.register(number, "1").is_success
+    revoke(job, "bob")
+    assert code(job.register(number, "2")) == (409, "ticket-over")
+    assert code(job.present(ticket)) == (422, "bad-ticket")
+    with opened(job.server.settings) as parts, parts.database.write() as connection:
+        tickets.add_signer(
+            connection, parts.ring, 1, "eve", signed.public_of(job.eve), now=NOON, actor="test"
+        )
+    again = signed.begin(job_papers.TICKET, ticket["statement"])
+    for private in (job.ann, job.eve):
+        again = signed.add_signature(again, private)
+    assert job.present(again).json()["used"] == 1
+    assert job.register(number, "2").is_success
+    assert code(job.register(number, "3")) == (409, "ticket-used-up")
+
+
+def test_the_number_of_another_firms_ticket(job):
+    ticket = job.ticket()
+    with opened(job.server.settings) as parts:
+        with parts.database.write() as connection:
+            other = firms.add(connection, parts.ring, "other", now=NOON, actor="test")
+            for name, private in (("ann", job.ann), ("bob", job.bob)):
+                tickets.add_signer(
+                    connection, parts.ring, other, name, signed.public_of(private), now=NOON,
+                    actor="test",
+                )  # fmt: skip
+        caller = Caller("st-other", other, Role.STATION, "", "")
+        with parts.database.write() as connection:
+            tickets.present(connection, parts.ring, caller, ticket, NOON)
     assert code(job.present(ticket)) == (422, "bad-ticket")
 
 
@@ -205,6 +252,31 @@ def test_no_certificate_for_a_card_that_is_not_on_the_ticket(job):
     job.register(ticket, "1")
     assert code(job.certify(ticket, "2")) == (404, "no-such-card")
     assert code(job.certify(other, "1")) == (404, "no-such-card")
+
+
+def test_another_station_certifies_and_ends_nothing_of_this_one(job):
+    other = add_credential(job.server.settings, "station", "another bench")
+    ticket = job.taken(station=job.server.station.id)
+    job.register(ticket, "1")
+    asked = job.server.client.put(
+        f"/v1/tickets/{ticket}/cards/1/certificate", json=FACTS, headers=bearer(other)
+    )
+    assert code(asked) == (404, "no-such-card")
+    ended = job.server.client.post(f"/v1/tickets/{ticket}/account", json={}, headers=bearer(other))
+    assert code(ended) == (404, "no-such-ticket")
+    assert job.register(ticket, "2").is_success
+
+
+def test_what_the_server_knows_is_not_taken_from_the_station(job):
+    ticket = job.taken()
+    job.register(ticket, "1")
+    said = FACTS | {"sn": "2", "sta": "me", "tkt": "0" * 32, "iat": 1}
+    with opened(job.server.settings) as parts, parts.database.write() as connection:
+        caller = Caller(job.server.station.id, 1, Role.STATION, "", "")
+        text = tickets.certify(connection, parts.ring, caller, ticket, "1", said, NOON)
+    read = signed.read_compact(job_papers.CERTIFICATE, text, job.publics())
+    assert (read["sn"], read["sta"]) == ("1", caller.id)
+    assert (read["tkt"], read["iat"]) == (ticket, int(NOON))
 
 
 def test_a_job_ends_with_its_account(job):

@@ -162,6 +162,16 @@ def test_right_keys_end_the_count(pipe_card, open_channel):
         open_channel(pipe_card)
 
 
+@pytest.mark.parametrize("other", [OATH, "00a4040000", "00a40400050102030405", "80cadf20"])
+def test_nothing_else_ends_the_count(pipe_card, other):
+    """What anybody may ask: a guesser would, between two tries."""
+    tries = []
+    for _ in range(12):
+        tries.append(try_wrong_keys(pipe_card)[0])
+        pipe_card.transmit(other)
+    assert tries == [0x6300] * 10 + [0x6983] * 2
+
+
 def test_a_wrong_mac_over_a_right_cryptogram_counts_too(pipe_card, open_channel):
     """Whoever has only the cryptogram, off another line, gets no further tries either."""
     for _ in range(10):

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from tallystick.cli import tally
 from tallystick.common.errors import BadInputError
+from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.wire import zoo
 from tallystick.tools.campaign.wire.acts import TO_CARD_ACTS, TO_STATION_ACTS
@@ -28,6 +29,14 @@ def wire() -> Iterator[Wire]:
         made = Wire(*subject())
         yield made
         made.close()
+
+
+def test_a_card_that_is_taken_away_when_it_is_done(wire: Wire) -> None:
+    """Nothing is left to finish, and no violation."""
+    blocks = wire.scenarios["resume"].blocks
+    ends = range(blocks - 6, blocks + 1)
+    for at in ends:
+        assert wire.run("resume", (Deed.parse(f"<{at}.switch.0"),), WireTally()) == [], at
 
 
 @pytest.mark.parametrize("name", ["provision", "resume", "reseed", "rekey", "refused", "wipe"])
@@ -91,6 +100,17 @@ def test_a_broken_station_is_caught(wire: Wire, station: str, deed: str) -> None
     with broken.change():
         lines = ((Deed.parse(deed.format(at)),) for at in range(3, 15))
         assert any(wire.run("provision", line, WireTally()) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(FirmwareCrashError("It stopped."), "firmware"), (ValueError("x"), "crash")]
+)
+def test_a_card_or_a_station_that_crashes_is_a_violation(wire, monkeypatch, error, kind):
+    def act(*_):
+        raise error
+
+    monkeypatch.setattr(wire.scenarios["wipe"], "act", act)
+    assert [found for found, _ in wire.run("wipe", (), WireTally())] == [kind]
 
 
 @pytest.mark.campaign

@@ -111,6 +111,7 @@ class Wire:
         """One relay with these deeds."""
         scenario = self.scenarios[name]
         problems: list[Problem] = []
+        done = False  # also where it crashes
         with ExitStack() as stack:
             station = begin(scenario, Path(self._folder.name))
             stack.callback(station.journal.close)

@@ -6,7 +6,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyotp
 
@@ -156,6 +158,15 @@ class WireJournal(StationJournal):
         self._database.execute("PRAGMA synchronous=OFF")
 
 
+@cache
+def _fresh_journal() -> bytes:
+    """One that nothing was written to. To make its tables takes as long as the rest of a run."""
+    with TemporaryDirectory() as name:
+        path = Path(name) / "journal.db"
+        WireJournal(path).close()
+        return path.read_bytes()
+
+
 def key_ring(versions: int = 1) -> KeyRing:
     """versions: firm masters, the last of them current."""
     ring = KeyRing.create(DEVELOPMENT_MASTER)
@@ -169,11 +180,12 @@ def key_ring(versions: int = 1) -> KeyRing:
 def new_card(
     image: Image, serial: str = SERIAL, flash: bytes | None = None, *, seed: int = 0
 ) -> Card:
-    """A card that has power; flash: as another one left it. seed: of its randomness, which must not
-    come again with what was heard before."""
+    """A card on its dock that has power; flash: as another one left it. seed: of its randomness,
+    which must not come again with what was heard before."""
     card = Card(image, identity=Identity.derive(serial, 20260101).encode(), seed=seed)
     if flash is not None:
         card.flash.load(0, flash)
+    card.dock()  # first, or it starts once for its holder and once more for the dock
     card.power_on()
     return card
 
@@ -235,6 +247,5 @@ def open_journal(folder: Path, content: bytes) -> WireJournal:
     path = folder / "journal.db"
     for stale in folder.iterdir():
         stale.unlink()
-    if content:
-        path.write_bytes(content)
+    path.write_bytes(content or _fresh_journal())
     return WireJournal(path)

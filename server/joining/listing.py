@@ -15,7 +15,7 @@ from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.loans.holding import CardStatus
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
 from tallystick.server.store.models_login import Factor
-from tallystick.server.store.paging import Order, page_of
+from tallystick.server.store.paging import RowOrder, page_of
 
 PAGE = 50
 
@@ -82,7 +82,7 @@ def page(
     connection: Connection, firm_id: int, asked: PeopleQuery, now: float, *, size: int = PAGE
 ) -> PeoplePage:
     wanted = _wanted(firm_id, asked, now)
-    order = Order(SORT_KEYS[asked.order], PersonRow.id, asked.down)
+    order = RowOrder(SORT_KEYS[asked.order], PersonRow.id, asked.down)
     found = page_of(
         connection,
         select(PersonRow.id).where(wanted),

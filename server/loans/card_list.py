@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, func, or_, select
 from tallystick.server.loans import desk
 from tallystick.server.loans.desk import Whereabouts
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
-from tallystick.server.store.paging import LARGEST, Order, Page, page_of
+from tallystick.server.store.paging import LARGEST, RowOrder, RowPage, page_of
 
 PAGE = 50
 
@@ -52,7 +52,7 @@ SORT_KEYS: Mapping[CardOrder, Any] = {
 @dataclass(frozen=True)
 class CardQuery:
     """text: part of a serial number, or of the login, name or address of whoever has the card.
-    after, before: marks of a `Page`."""
+    after, before: marks of a `RowPage`."""
 
     text: str = ""
     filter: CardFilter = CardFilter.ALL
@@ -64,7 +64,7 @@ class CardQuery:
 
 def page(
     connection: Connection, firm_id: int, asked: CardQuery, now: float, *, size: int = PAGE
-) -> Page:
+) -> RowPage:
     """→ rows with id, serial, status, last_used_at, blocked_until; and login, expires_at of whoever
     has the card."""
     query = (
@@ -82,7 +82,7 @@ def page(
         query = query.where(desk.condition(Whereabouts(asked.filter.value), now))
     if asked.text:
         query = query.where(_about(asked.text))
-    order = Order(SORT_KEYS[asked.order], CardRow.id, asked.down)
+    order = RowOrder(SORT_KEYS[asked.order], CardRow.id, asked.down)
     return page_of(connection, query, order, size=size, after=asked.after, before=asked.before)
 
 

@@ -18,14 +18,14 @@ LARGEST = 2**53  # a number in one
 
 
 @dataclass(frozen=True)
-class Mark:
+class RowMark:
     """Between two rows. key: what the row beside it is sorted by. id: its own."""
 
     key: str | int
     id: int
 
     @classmethod
-    def parse(cls, text: str, kind: type) -> Mark | None:
+    def parse(cls, text: str, kind: type) -> RowMark | None:
         """Of `str(mark)`; None for anything else. kind: of the key that is sorted by."""
         if not 0 < len(text) <= LONGEST:
             return None
@@ -46,7 +46,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Order:
+class RowOrder:
     """By a key that is never NULL, and among equals by id."""
 
     key: Any
@@ -57,14 +57,14 @@ class Order:
         down = self.down != backwards
         return tuple(one.desc() if down else one.asc() for one in (self.key, self.id))
 
-    def beyond(self, mark: Mark, *, backwards: bool = False) -> ColumnElement[bool]:
+    def beyond(self, mark: RowMark, *, backwards: bool = False) -> ColumnElement[bool]:
         """What comes after a mark, or before it."""
         here, there = tuple_(self.key, self.id), (mark.key, mark.id)
         return here < there if self.down != backwards else here > there
 
 
 @dataclass(frozen=True)
-class Page:
+class RowPage:
     """rows: of the query. first: the place of the first of them, from 1. earlier, later: marks of
     the pages beside this one, as `page_of` takes them; "" where there is none."""
 
@@ -82,20 +82,20 @@ class Page:
 def page_of(
     connection: Connection,
     query: Select[*tuple[Any, ...]],
-    order: Order,
+    order: RowOrder,
     *,
     size: int,
     after: str = "",
     before: str = "",
-) -> Page:
+) -> RowPage:
     """The page after a mark, or before one; the first one without, or where nothing is left of it.
 
     query: of rows that have no columns `sort_key` and `sort_id`; without an order.
     """
     kind = order.key.type.python_type
-    mark, backwards = Mark.parse(after, kind), False
+    mark, backwards = RowMark.parse(after, kind), False
     if mark is None:
-        mark, backwards = Mark.parse(before, kind), True
+        mark, backwards = RowMark.parse(before, kind), True
     marked = query.add_columns(order.key.label("sort_key"), order.id.label("sort_id"))
     total = _count(connection, query)
     rows: list[AnyRow] = []
@@ -111,7 +111,7 @@ def page_of(
     else:
         ahead = order.beyond(_mark(rows[0]), backwards=True)
         first = _count(connection, query.where(ahead)) + 1
-    return Page(
+    return RowPage(
         rows,
         total,
         first,
@@ -120,8 +120,8 @@ def page_of(
     )
 
 
-def _mark(row: AnyRow) -> Mark:
-    return Mark(row.sort_key, row.sort_id)
+def _mark(row: AnyRow) -> RowMark:
+    return RowMark(row.sort_key, row.sort_id)
 
 
 def _count(connection: Connection, query: Select[*tuple[Any, ...]]) -> int:

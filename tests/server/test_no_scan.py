@@ -16,7 +16,7 @@ from tallystick.server.joining import listing, overview, reminding
 from tallystick.server.joining.listing import PeopleOrder, PeopleQuery
 from tallystick.server.loans import card_list, desk, history
 from tallystick.server.loans.card_list import CardOrder, CardQuery
-from tallystick.server.store.paging import Mark
+from tallystick.server.store.paging import RowMark
 from tallystick.server.store.stream import Names
 from tests.server.conftest import bearer
 from tests.server.test_people_bulk import FIRM, import_
@@ -102,7 +102,7 @@ def test_pages_of_staff(house):
                 listing.page(connection, firm.id, replace(asked, after=later), now)
                 listing.page(connection, firm.id, replace(asked, before=later), now)
         for by in CardOrder:
-            card_list.page(connection, firm.id, CardQuery(order=by, after=str(Mark(1, 1))), now)
+            card_list.page(connection, firm.id, CardQuery(order=by, after=str(RowMark(1, 1))), now)
         people.login_of(connection, firm.id, "user1@example.org")
         people.of_logins(connection, firm.id, [canonical("user1")])
         for sought in (

@@ -14,7 +14,7 @@ from tallystick.server.joining.listing import PeopleFilter, PeopleOrder, PeopleQ
 from tallystick.server.portal.plots import HEIGHT, bars
 from tallystick.server.stock import cards
 from tallystick.server.store.opened import opened
-from tallystick.server.store.paging import Mark
+from tallystick.server.store.paging import RowMark
 from tests.server.conftest import bearer
 from tests.server.house import House, refused
 from tests.server.portal_driver import Browser
@@ -71,21 +71,24 @@ def test_a_mark_whose_page_is_gone_or_that_is_none(house):
     import_(house, FIRM)
     start = page(house)
     last = all_pages(house)[-1]
-    after_all = str(Mark("zzzz", 1))
+    after_all = str(RowMark("zzzz", 1))
     for odd in (
-        after_all, "x", "=", "é", "A" * 5000, str(Mark(7, 1)), str(Mark("a\0b", 1)), "bnVsbA==",
-        "WyJcdWQ4MDAiLDFd", str(Mark("a", -1)), str(Mark("a", True)), str(Mark("a", 2**60)),
+        after_all, "x", "=", "é", "A" * 5000, str(RowMark(7, 1)), str(RowMark("a\0b", 1)), "bnVsbA==",
+        "WyJcdWQ4MDAiLDFd", str(RowMark("a", -1)), str(RowMark("a", True)), str(RowMark("a", 2**60)),
     ):  # fmt: skip
         assert page(house, after=odd) == start, odd
         if odd != after_all:
             assert page(house, before=odd) == start, odd
     assert page(house, before=after_all) == page(house, before=last.later or after_all)
     # PostgreSQL compares no text with a number.
-    assert Mark.parse(str(Mark("a", 1)), int) is None and Mark.parse(str(Mark(7, 1)), str) is None
-    assert Mark.parse(str(Mark(7, 1)), int) == Mark(7, 1)
-    made = page(house, order=PeopleOrder.MADE, after=str(Mark("a", 1)))
+    assert (
+        RowMark.parse(str(RowMark("a", 1)), int) is None
+        and RowMark.parse(str(RowMark(7, 1)), str) is None
+    )
+    assert RowMark.parse(str(RowMark(7, 1)), int) == RowMark(7, 1)
+    made = page(house, order=PeopleOrder.MADE, after=str(RowMark("a", 1)))
     assert made == page(house, order=PeopleOrder.MADE)
-    assert page(house, order=PeopleOrder.MADE, after=str(Mark(2**60, 1))) == made
+    assert page(house, order=PeopleOrder.MADE, after=str(RowMark(2**60, 1))) == made
 
 
 def test_what_is_searched_for(server):

@@ -36,7 +36,7 @@ from tallystick.server.store import audit, housekeeping, keys
 from tallystick.server.store.audit import Act, OwnChain
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import PersonRow
-from tallystick.server.store.paging import Mark
+from tallystick.server.store.paging import RowMark
 from tallystick.server.store.stream import Names
 from tallystick.tools.bench.server_verify import _family, _load, _register, _resident_bytes
 
@@ -197,7 +197,7 @@ def _middle(database: Database, order: PeopleOrder, many: int) -> str:
     key = listing.SORT_KEYS[order]
     query = select(key, PersonRow.id).where(PersonRow.firm_id == 1).order_by(key, PersonRow.id)
     with database.read() as connection:
-        return str(Mark(*connection.execute(query.offset(many // 2).limit(1)).one()))
+        return str(RowMark(*connection.execute(query.offset(many // 2).limit(1)).one()))
 
 
 def _work(

@@ -14,7 +14,6 @@ import pytest
 from tallystick.common.process import keep_in_memory
 from tallystick.common.secret import Secret
 from tests import needs
-from tests.emulator.processes import ended
 
 NOBODY = 65534
 # Python itself may lie where only its owner looks: users change after the imports, and whoever
@@ -93,31 +92,3 @@ def test_a_locked_buffer():
     assert secret.keep_in_memory()
     secret.wipe()
     assert secret.reveal() == bytes(16)
-
-
-POOL = """
-import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from tallystick.common.process import end_with_parent
-
-def work():
-    print(os.getpid(), flush=True)
-    while True:
-        pass
-
-if __name__ == "__main__":
-    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as pool:
-        pool.submit(work).result()
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
-def test_a_worker_ends_with_who_started_it(tmp_path):
-    script = tmp_path / "pool.py"
-    script.write_text(POOL)
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE) as process:
-        worker = int(process.stdout.readline())
-        process.kill()
-        process.wait(60)
-        assert ended(worker)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from dataclasses import asdict, dataclass
 from itertools import product
 
@@ -18,6 +17,7 @@ from tallystick.tools.campaign.ctap import animals as ctap_animals
 from tallystick.tools.campaign.engine.animal import Animal
 from tallystick.tools.campaign.engine.campaign import Campaign, CampaignPlan
 from tallystick.tools.campaign.engine.line import Line
+from tallystick.tools.campaign.engine.pool import worker_pool
 from tallystick.tools.campaign.engine.shrink import shrink
 from tallystick.tools.campaign.engine.subject import Subject, ViolationError
 from tallystick.tools.campaign.reader import animals as reader_animals
@@ -125,10 +125,9 @@ def zoo(*, names: tuple[str, ...], jobs: int, listing: bool, as_json: bool) -> N
             out().print(f"{animal.name:<{_NAME}}  {animal.sentence}")
         return
     jobs = min(options.processes(jobs), len(animals))
-    context = multiprocessing.get_context("spawn")
     rows: list[Caught] = []
-    with context.Pool(jobs) as pool:
-        for row in pool.imap(hunt, animals):
+    with worker_pool(jobs) as pool:
+        for row in pool.map(hunt, animals):
             rows.append(row)
             if not as_json:
                 err().print(f"{len(rows)}/{len(animals)}  {_line(row)}")

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import random
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ from hashlib import blake2b
 from itertools import islice
 from multiprocessing.sharedctypes import Synchronized
 
-from tallystick.common.process import end_with_parent
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.ctap.alphabet import CHANCE, LETTERS, into_service, probe
 from tallystick.tools.campaign.ctap.world import CtapWorld
+from tallystick.tools.campaign.engine.pool import worker_pool
 from tallystick.tools.campaign.engine.subject import ViolationError
 
 Way = tuple[str, ...]
@@ -195,7 +195,6 @@ _life = ExitStack()  # of a worker
 
 def _begin(image: Image, turn: Synchronized[int]) -> None:
     """In a worker, before its first task."""
-    end_with_parent()
     with turn.get_lock():
         mine, turn.value = turn.value, turn.value + 1
     processors = sorted(os.sched_getaffinity(0))
@@ -232,7 +231,7 @@ def _round(image: Image, plan: WalkPlan, tasks: list[Way | int], jobs: int) -> I
     context = multiprocessing.get_context("spawn")
     turn = context.Value("i", 0)
     left = iter(tasks)
-    with ProcessPoolExecutor(jobs, context, _begin, (image, turn)) as pool:
+    with worker_pool(jobs, _begin, image, turn) as pool:
         going: dict[Future[WalkTally], Way | int] = {}
         for task in islice(left, 2 * jobs):
             going[pool.submit(_do, task, plan)] = task

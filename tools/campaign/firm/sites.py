@@ -5,14 +5,14 @@ same on one processor and on many."""
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tallystick.emulator.devices.image import Image
+from tallystick.tools.campaign.engine.pool import worker_pool
 from tallystick.tools.campaign.firm.run import FirmResult, simulate
 from tallystick.tools.campaign.firm.script import SimulatedFirm
 from tallystick.tools.campaign.firm.world import FirmEvent
@@ -105,8 +105,7 @@ def simulate_all(
         tally.add(0, simulate(firm, image=image, keep=keep))
         yield tally
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(parts)), mp_context=context) as pool:
+    with worker_pool(min(jobs, len(parts))) as pool:
         waiting = {
             pool.submit(simulate, part, image=image, keep=_folder(keep, number)): number
             for number, part in enumerate(parts)

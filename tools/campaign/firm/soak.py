@@ -4,15 +4,15 @@ done is kept in a file after each, and the next soak goes on from there."""
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.devices.image import Image
+from tallystick.tools.campaign.engine.pool import worker_pool
 from tallystick.tools.campaign.firm.run import FirmResult, simulate
 from tallystick.tools.campaign.firm.script import SimulatedFirm
 from tallystick.tools.campaign.firm.story import FirmLine
@@ -72,9 +72,8 @@ def soak(
     """What was done so far, after each firm. firm: of the first seed. Raises BadInputError."""
     so_far = Soaked.read(file)
     until = time.monotonic() + seconds
-    context = multiprocessing.get_context("spawn")
     following = firm.seed
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with worker_pool(jobs) as pool:
         running: set[Future[FirmResult]] = set()
         while True:
             while len(running) < jobs and time.monotonic() < until:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field
 
-from tallystick.common.process import end_with_parent
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.ctap.basics import PIN, WRONG_PIN
 from tallystick.tools.campaign.ctap.world import INDEX, STRANGER
+from tallystick.tools.campaign.engine.pool import worker_pool
 from tallystick.tools.campaign.engine.subject import ViolationError
 from tallystick.tools.campaign.rollback.thief import Thief
 
@@ -116,8 +115,7 @@ def run(image: Image, write_backs: int, seed: int, jobs: int) -> Iterator[Rollba
     """The tally as it grows, until so many copies were written back."""
     jobs = jobs or os.cpu_count() or 1
     tally, next_seed = RollbackTally(), seed
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool:
+    with worker_pool(jobs) as pool:
         while tally.write_backs < write_backs:
             parts = []
             for _ in range(jobs):

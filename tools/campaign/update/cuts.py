@@ -14,10 +14,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.boards import ALL, BOARDS
 from tallystick.tools import options
 from tallystick.tools.campaign.engine import hosts
+from tallystick.tools.campaign.engine.pool import worker_pool
 from tallystick.tools.campaign.update.cards import CardUpdates
 from tallystick.tools.campaign.update.rig import UpdateRig
 from tallystick.tools.fresh import one_core
@@ -190,7 +189,7 @@ def _done(
     if jobs == 1 or len(chunks) == 1:
         yield from map(explore, chunks)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with worker_pool(jobs) as pool:
         yield from pool.map(explore, chunks)
 
 

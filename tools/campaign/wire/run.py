@@ -10,7 +10,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
 from tallystick.tools import firmware
+from tallystick.tools.campaign.engine.pool import worker_pool
 from tallystick.tools.campaign.engine.subject import image_under_test
 from tallystick.tools.campaign.wire import judge
 from tallystick.tools.campaign.wire.acts import ACTS, TO_CARD_ACTS, TO_STATION_ACTS
@@ -211,10 +212,7 @@ def run(
     jobs = jobs or os.cpu_count() or 1
     until = time.time() + seconds if seconds else float("inf")
     tally, following = WireTally(), seed
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_start, initargs=subject
-    ) as pool:
+    with worker_pool(jobs, _start, *subject) as pool:
         while time.time() < until and (runs is None or tally.runs < runs):
             parts = []
             for _ in range(jobs):

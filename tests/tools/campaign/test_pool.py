@@ -1,0 +1,35 @@
+"""Whoever kills a campaign ends its workers too."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.emulator.processes import ended
+
+POOL = """
+import os
+from tallystick.tools.campaign.engine.pool import worker_pool
+
+def work():
+    print(os.getpid(), flush=True)
+    while True:
+        pass
+
+if __name__ == "__main__":
+    with worker_pool(1) as pool:
+        pool.submit(work).result()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_a_worker_ends_with_who_started_it(tmp_path):
+    script = tmp_path / "pool.py"
+    script.write_text(POOL)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE) as process:
+        worker = int(process.stdout.readline())
+        process.kill()
+        process.wait(60)
+        assert ended(worker)

@@ -266,9 +266,11 @@ class CardForms:
                         kept="Neither was changed.",
                         todo="Put the right card into the dock, or scan the one that is in it.",
                     )
-                retire_and_wipe(
-                    connection, self._page.console.ready.custody, self._desk, waiting=waiting
-                )
+                custody = self._page.console.ready.custody
+                try:
+                    retire_and_wipe(connection, custody, self._desk, waiting=waiting)
+                finally:
+                    custody.rest()
             self._note("card wiped", "and retired on the server")
 
         self._form("Retire and wipe", work, None, port, kind="bad-act", finally_=asked.clear)

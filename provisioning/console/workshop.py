@@ -193,6 +193,8 @@ class Workshop:
             )
         except Exception as error:  # told on the page: nobody looks at this thread
             run.fault = str(error) if isinstance(error, TallyError) else type(error).__name__
+        finally:
+            self._ready.custody.rest()
 
     def _ask(self, serial: str) -> str:
         """The port's thread waits here for a person; the tile tells of it."""

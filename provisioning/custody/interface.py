@@ -118,6 +118,10 @@ class Custody(Protocol):
 
     def server(self) -> ServerCredential: ...
 
+    def rest(self) -> None:
+        """No card and no desk needs keys for a while. A module is logged out of; whatever needs
+        them next logs in again."""
+
     def encrypt_for_server(self, plaintext: bytes) -> bytes:
         """As `Seed.for_server`, for other values of a container (its MAC key)."""
 

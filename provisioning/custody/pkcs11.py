@@ -13,7 +13,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pkcs11
@@ -38,7 +38,11 @@ from tallystick.provisioning.custody.interface import (
     ServerCredential,
     UnknownKeyError,
 )
-from tallystick.provisioning.custody.pkcs11_bounds import NO_RIGHTS, serves_any_mechanism
+from tallystick.provisioning.custody.pkcs11_bounds import (
+    NO_RIGHTS,
+    mapper,
+    serves_any_mechanism,
+)
 from tallystick.provisioning.custody.pkcs11_token import (
     AES_BITS,
     PRE_SHARED_KEY,
@@ -96,8 +100,8 @@ def _xor(*blocks: bytes) -> bytes:
 
 class Pkcs11Custody:
     """Implements custody.interface.Custody over a token. Safe for several threads: one operation
-    at a time. The login lasts as long as the custody is open; what belongs to a card lives in a
-    session of its own, and ends with it."""
+    at a time. It is logged in until it rests or is closed; what is done after a rest logs in again.
+    What belongs to a card lives in a session of its own, and ends with it."""
 
     exports_seeds = False
     reopens_seeds = False
@@ -105,27 +109,32 @@ class Pkcs11Custody:
     def __init__(self, uri: Uri, pin: str) -> None:
         """Log in. Raises BadInputError for a wrong PIN, a missing token or missing keys."""
         self._lock = threading.RLock()
+        self._uri = uri
+        self._pin = Secret(pin.encode())
+        self._pin.keep_in_memory()
         self._token = find_token(uri)
-        self._login = open_session(uri, pin)
-        with self.locked():
-            self._constants = self._find_constants()
-            self._tried = read_tried(self._login)
+        self._login: Any | None = None
+        self._kept: list[Any] = []  # sessions of cards under way
+        with self._session() as session:
+            self._constants = self._find_constants(session)
+            self._tried = read_tried(session)
             self._unbounded = {
                 version
                 for version in self._constants
-                if serves_any_mechanism(find_key(self._login, _master_label(version)))
+                if serves_any_mechanism(find_key(session, _master_label(version)))
             }
-            server = read_data(self._login, SERVER)
+            server = read_data(session, SERVER)
             self._server = None if server is None else json.loads(server)
 
-    def _find_constants(self) -> dict[int, Constants]:
+    @staticmethod
+    def _find_constants(session: Any) -> dict[int, Constants]:
         """Per version of the masters on the token."""
         found = {}
         for version in (TRANSPORT_KEYS, *range(1, 0x80)):
             label = _master_label(version)
-            key = find_key(self._login, label)
+            key = find_key(session, label)
             if key is not None:
-                found[version] = read_constants(self._login, label) or _encrypted(key)
+                found[version] = read_constants(session, label) or _encrypted(key)
         if TRANSPORT_KEYS not in found or len(found) < 2:
             raise BadInputError(
                 "The token holds no station keys.", todo="Run `tally station keys create`."
@@ -136,6 +145,8 @@ class Pkcs11Custody:
     def locked(self) -> Iterator[None]:
         """Nobody else uses the module meanwhile. Its errors become BadInputError."""
         with self._lock:
+            if self._login is None:
+                self._login = open_session(self._uri, self._pin.reveal().decode())
             try:
                 yield
             except pkcs11.PKCS11Error as error:
@@ -144,22 +155,47 @@ class Pkcs11Custody:
                     todo="Check that it is connected and logged in, then resume.",
                 ) from None
 
+    def _opened(self) -> Any:
+        return self._token.open(rw=True, attribute_mapper=mapper())
+
     @contextmanager
     def _session(self) -> Iterator[Any]:
         """A session for one act: what is made in it ends with it."""
-        with self.locked(), self._token.open(rw=True) as session:
+        with self.locked(), self._opened() as session:
             yield session
 
     @contextmanager
     def _session_to_keep(self) -> Iterator[Any]:
-        """A session that its user closes, unless this fails."""
+        """A session that its user lets go, unless this fails."""
         with self.locked():
-            session = self._token.open(rw=True)
+            session = self._opened()
+            self._kept.append(session)
             try:
                 yield session
             except BaseException:
-                session.close()
+                self.let_go(session)
                 raise
+
+    def let_go(self, session: Any) -> None:
+        """What a card had in the module ends."""
+        with self._lock:
+            if session in self._kept:
+                self._kept.remove(session)
+                with self.locked():
+                    session.close()
+
+    def rest(self) -> None:
+        """Nothing is done with keys for a while: log out of the module, unless a card is under
+        way."""
+        with self._lock:
+            if not self._kept:
+                self._log_out()
+
+    def _log_out(self) -> None:
+        login, self._login = self._login, None
+        if login is not None:
+            with suppress(pkcs11.PKCS11Error):  # a module that was pulled has forgotten it
+                login.close()
 
     @property
     def firm_version(self) -> int:
@@ -284,7 +320,8 @@ class Pkcs11Custody:
 
     def close(self) -> None:
         with self._lock:
-            self._login.close()
+            self._log_out()
+            self._pin.wipe()
 
 
 def _master_label(version: int) -> str:
@@ -394,8 +431,7 @@ class Pkcs11ChannelKeys:
             return done + cbc(self._enc, done[-BLOCK:], after)
 
     def close(self) -> None:
-        with self._custody.locked():
-            self._session.close()
+        self._custody.let_go(self._session)
 
 
 _HMAC = {
@@ -433,5 +469,4 @@ class Pkcs11Seed:
         return b""
 
     def wipe(self) -> None:
-        with self._custody.locked():
-            self._session.close()
+        self._custody.let_go(self._session)

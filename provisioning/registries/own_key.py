@@ -200,5 +200,8 @@ class OwnKeyCustody:
         padded = aes_cbc_decrypt(self._key.reveal(), sealed[:BLOCK], sealed[BLOCK:])
         return Secret(unpadder.update(padded) + unpadder.finalize())
 
+    def rest(self) -> None:
+        self._custody.rest()
+
     def close(self) -> None:
         self._key.wipe()

@@ -472,6 +472,18 @@ def join(workshop: Workshop) -> Picture:
     return picture
 
 
+@pytest.mark.parametrize("breaks", [False, True])
+def test_keys_rest_when_the_batch_is_over(docks, custody, monkeypatch, breaks):
+    rests: list[str] = []
+    monkeypatch.setattr(type(custody), "rest", lambda _self: rests.append("rest"))
+    docks.cards["a"] = MemoryCard()
+    if breaks:
+        monkeypatch.setattr("tallystick.provisioning.batch.Batch.run", lambda _self: 1 / 0)
+    docks.workshop.start(Plan(batch="b"), 1, "a")
+    assert bool(join(docks.workshop).fault) is breaks
+    assert rests == ["rest"]
+
+
 class TestQuestions:
     def ask(self, questions, serial="a"):
         """Asks in a thread. → (the question, what came of it)"""

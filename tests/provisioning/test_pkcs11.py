@@ -23,6 +23,7 @@ from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import InitializeUpdate
 from tallystick.provisioning.cli import station as station_command
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.custody import pkcs11 as pkcs11_custody
 from tallystick.provisioning.custody import pkcs11_token
 from tallystick.provisioning.custody.interface import UnknownKeyError
@@ -114,6 +115,51 @@ def test_a_card(memory_card, registry, provision):
     assert memory_card.life_cycle == 0x0F and len(memory_card.seed) == 32
     assert registry.seeds == {memory_card.serial: memory_card.seed}
     assert outcome.apdus == 12
+
+
+def sees_masters(token: Uri) -> bool:
+    """Whoever is in this process, without a PIN of its own."""
+    with find_token(token).open() as session:
+        return find_key(session, TRANSPORT) is not None
+
+
+def test_a_station_at_rest_is_logged_out(token, memory_card, registry, journal):
+    with closing(Pkcs11Custody(token, PIN)) as custody:
+        assert sees_masters(token)
+        custody.rest()
+        custody.rest()
+        assert not sees_masters(token)
+        assert custody.server().url and custody.firm_version == 1  # needs no key
+        assert not sees_masters(token)
+        provisioner = Provisioner(custody, registry, journal, Plan(), URL)
+        provisioner.provision(CardConnection(MemoryLink(memory_card)), lambda s, n: None)
+        assert registry.seeds == {memory_card.serial: memory_card.seed}
+        assert sees_masters(token)  # another card of the batch may come
+        custody.rest()
+        assert not sees_masters(token)
+    assert not sees_masters(token)
+
+
+def test_a_rest_waits_for_the_card_under_way(token):
+    with closing(Pkcs11Custody(token, PIN)) as custody:
+        seed = custody.new_seed("TS00000001", bytes(16))
+        custody.rest()
+        before = seed.codes(0, 2, CodeKind())
+        seed.wipe()
+        seed.wipe()
+        custody.rest()
+        assert len(set(before)) == 2 and not sees_masters(token)
+
+
+def test_a_pin_that_was_changed_meanwhile_is_told(tokens):
+    uri = Uri.parse(tokens())
+    create_keys(uri, PIN, DEVELOPMENT_MASTER)
+    with closing(Pkcs11Custody(uri, PIN)) as custody:
+        custody.rest()
+        with find_token(uri).open(user_pin=PIN, rw=True) as session:
+            session.set_pin(PIN, "4321")
+        with pytest.raises(BadInputError, match="PIN does not open"):
+            custody.new_seed("TS00000001", bytes(16))
 
 
 def test_transport_keys_of_a_card_that_is_yet_to_be_made(hsm, custody):

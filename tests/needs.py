@@ -161,7 +161,7 @@ pskctool = Need("pskctool", have("pskctool"), ("pskctool",))
 cryptsetup = Need(
     "cryptsetup, systemd-cryptenroll",
     have("cryptsetup", "systemd-cryptenroll"),
-    ("cryptsetup-bin", "systemd"),
+    ("cryptsetup-bin", "systemd-cryptsetup"),
 )
 nginx = Need("nginx", have("nginx"), ("nginx-light",))
 caddy = Need("Caddy", have("caddy"), ("caddy",))

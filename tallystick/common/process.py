@@ -44,7 +44,7 @@ def end_with_parent() -> None:
     """This process is killed when the one that started it ends, in whatever way. For the workers of
     a pool, which wait for work that nobody sends any more."""
     libc, parent = _libc(), parent_process()
-    if libc is None or parent is None:
+    if sys.platform == "win32" or libc is None or parent is None:
         return
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent.pid:  # it has ended before

@@ -46,7 +46,7 @@ def test_a_wheel_holds_each_module_once(built: Path):
         assert "tallystick/py.typed" in wheel.namelist()  # whoever uses the client is type-checked
         names = [name for name in wheel.namelist() if name.endswith(".py")]
         spoken = [name for name in wheel.namelist() if name.endswith(".po")]
-        assert len(spoken) == len(list((ROOT / "server/wording/catalogues").glob("*.po"))) == 3
+        assert len(spoken) == len(list((ROOT / "server/wording/catalogues").glob("*.po"))) >= 3
         for name in spoken:  # as the sources have them: there is no other form that could be old
             own = ROOT / name.removeprefix("tallystick/")
             assert wheel.read(name) == own.read_bytes()

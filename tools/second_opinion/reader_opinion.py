@@ -325,7 +325,7 @@ def _wait(side: Side, ms: int) -> None:
     side.run_until(lambda: False, limit_ms=ms)
 
 
-class _Bus:
+class _SideReaders:
     """usb.Readers of one side."""
 
     def __init__(self, side: Side) -> None:
@@ -351,7 +351,7 @@ def _new_image(side: Side) -> object:
     """Over USB, just plugged in, so without a PIN: touched, sent, started, confirmed."""
     _power_cycle(side)
     person = usb.UpdatePerson(lambda _why: side.hand.press(_THUMB, after_ms=_LANDS_MS), lambda: "")
-    before, now = usb.install(_Bus(side), _update(), person)
+    before, now = usb.install(_SideReaders(side), _update(), person)
     version = now.header.version if now.header is not None else "nothing"
     return before.slot, now.slot, now.floor, version, now.state.name
 

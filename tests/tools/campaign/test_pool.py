@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 from tests.emulator.processes import ended
 
 POOL = """
@@ -24,7 +22,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_a_worker_ends_with_who_started_it(tmp_path):
     script = tmp_path / "pool.py"
     script.write_text(POOL)

@@ -60,7 +60,7 @@ def planted(root):
         "server/small.py": SMALL,
         "tests/test_guard.py": TESTS,
         "pyproject.toml": "[tool.pytest.ini_options]\npythonpath = ['.']\n",
-        ".gitignore": "build/\n",
+        ".gitignore": "build/\n__pycache__/\n.pytest_cache/\n",
     }.items():
         path = root / name
         path.parent.mkdir(exist_ok=True)

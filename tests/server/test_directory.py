@@ -3,6 +3,8 @@ what happens while it is down."""
 
 from __future__ import annotations
 
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +15,13 @@ from tallystick.common.errors import BadInputError, RefusedError, UnreachableErr
 from tallystick.server.accounts import people
 from tallystick.server.accounts.people import Keeper
 from tallystick.server.accounts.policy import PersonRole
+from tallystick.server.directory import ldap_directory
 from tallystick.server.directory.ldap_directory import LdapDirectory
 from tallystick.server.directory.settings import DirectorySettings, directories_from
 from tallystick.server.joining import reading
 from tallystick.server.joining.reading import read_due, read_one
 from tallystick.server.operating.cli import server as commands
+from tallystick.server.operating.doctor import DoctorFinding, examine
 from tallystick.server.signing_in import recovery
 from tallystick.server.signing_in.login import PendingSignIn, Signed
 from tallystick.server.state import open_state
@@ -290,6 +294,37 @@ def test_nobody_signs_in_while_it_is_down_but_those_kept_here(firm, slapd):
     assert isinstance(firm.first("boss"), Signed)
     slapd.start()
     assert isinstance(firm.first("ann", "ann's password"), Signed)
+
+
+def test_one_that_takes_the_connection_and_says_nothing(firm, slapd, monkeypatch):
+    """Whoever signs in is not kept as long as a reading may take, nor is a thread of the server."""
+    monkeypatch.setattr(ldap_directory, "SIGN_IN_S", 1)
+    slapd.process.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+        with refused("directory-away"):
+            firm.first("ann", "ann's password")
+        assert time.monotonic() - began < 15
+    finally:
+        slapd.process.send_signal(signal.SIGCONT)
+    assert isinstance(firm.first("ann", "ann's password"), Signed)
+
+
+def test_doctor_asks_the_directory(firm, slapd):
+    settings = replace(firm.state.settings, directories=slapd.folder / "directories.toml")
+
+    def found() -> dict[str, DoctorFinding]:
+        return {one.name: one for one in examine(settings)}
+
+    known = found()["directory of default"]
+    assert (known.state, known.detail) == ("ok", f"{slapd.url} answers: 1 people")
+    slapd.remove("uid=ann,ou=people")
+    assert found()["directory of default"].state == "note"
+    slapd.stop()
+    away = found()["directory of default"]
+    assert away.state == "bad" and "does not answer" in away.detail
+    settings.directories.write_text("[[directory]]\n")
+    assert found()["directories"].state == "bad"
 
 
 def test_guesses_are_counted(firm):

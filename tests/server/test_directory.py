@@ -16,9 +16,9 @@ from tallystick.server.accounts import people
 from tallystick.server.accounts.people import Keeper
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.directory import ldap_directory
-from tallystick.server.directory.ldap_directory import LdapDirectory
+from tallystick.server.directory.ldap_directory import DirectoryEntry, LdapDirectory
 from tallystick.server.directory.settings import DirectorySettings, directories_from
-from tallystick.server.joining import reading
+from tallystick.server.joining import keeping, reading
 from tallystick.server.joining.reading import read_due, read_one
 from tallystick.server.operating.cli import server as commands
 from tallystick.server.operating.doctor import DoctorFinding, examine
@@ -108,6 +108,28 @@ def test_groups_in_groups(tmp_path, house, member_of):
         assert known["ann"].role is PersonRole.SUPPORT and known["cat"].role is PersonRole.AUDITOR
     finally:
         slapd.stop()
+
+
+def test_of_very_many_groups_the_one_that_gives_the_role_is_kept(house):
+    """Who has been in a large firm for long is in hundreds; names are taken in their order."""
+    house.policy(group_roles={"Zz Desk": "support"})
+    groups = tuple(f"g{number:03}" for number in range(300))
+    state = house.state
+
+    def take(*, groups: tuple[str, ...]) -> people.KnownPerson:
+        entries = [DirectoryEntry("u-1", "ann", "Ann", "", groups, active=True)]
+        reading.take_over(
+            state.database, state.ring, house.firm, entries, leavers_at_most=10, now=house.clock()
+        )
+        return everybody(house)["ann"]
+
+    for known in (False, True):  # a new person, and one of before
+        ann = take(groups=(*groups, "zz desk"))
+        assert ann.role is PersonRole.SUPPORT, known
+        assert len(ann.groups) == keeping.MOST_GROUPS and ann.groups[-1] == "zz desk"
+        assert list(ann.groups) == sorted(ann.groups)
+    assert take(groups=groups).role is PersonRole.USER
+    assert take(groups=("zz desk", "a")).groups == ("a", "zz desk")
 
 
 def test_changes_and_leavers(slapd, house):

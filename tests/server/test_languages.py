@@ -404,7 +404,7 @@ def test_errors_and_what_the_api_says(portal):
     short = browser.get("/password").post(
         "/password", old=PASSWORD, password="court", again="court"
     )
-    assert short.problem == "Le nouveau mot de passe a moins de 12 caractères."
+    assert short.problem == "Le nouveau mot de passe a moins de 8 caractères."
 
 
 def test_a_time_is_in_the_readers_words(portal):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from tallystick.server.accounts import people
 from tallystick.server.accounts.people import Keeper, KnownPerson
@@ -13,7 +14,7 @@ from tallystick.server.joining import keeping, leaving
 from tallystick.server.joining.keeping import Ways
 from tallystick.server.signing_in import inviting
 from tallystick.server.store.audit import record
-from tallystick.server.store.models import Assignment, DirectoryMember, DirectoryRecord
+from tallystick.server.store.models import Assignment, DirectoryMember, DirectoryRecord, PersonRow
 from tallystick.server.wording.worded import worded
 
 
@@ -61,7 +62,7 @@ def merge(connection: Connection, ways: Ways, stays: KnownPerson, goes: KnownPer
     keeper = stays if stays.source or not goes.source else goes
     columns = {
         "full_name": keeper.full_name or stays.full_name or goes.full_name,
-        "email": keeper.email or stays.email or goes.email,
+        **_address(connection, keeper, stays, goes),
         "groups": "\n".join(keeper.groups if keeper.source else groups),
     }
     if keeper is goes:
@@ -77,6 +78,16 @@ def merge(connection: Connection, ways: Ways, stays: KnownPerson, goes: KnownPer
         people.note_enrolment(connection, stays.id, ways.now)
     record(connection, ways.ring, acts)
     return people.get(connection, ways.firm.id, stays.id)
+
+
+def _address(connection: Connection, *whose: KnownPerson) -> dict[str, Any]:
+    """The first that one of them has, with whether the firm vouches for it: somebody may have
+    given it himself."""
+    for one in whose:
+        if one.email:
+            query = select(PersonRow.email_verified).where(PersonRow.id == one.id)
+            return {"email": one.email, "email_verified": connection.scalar(query)}
+    return {"email": None, "email_verified": 0}
 
 
 def _one_is_barred(stays: KnownPerson, goes: KnownPerson) -> ApiError:

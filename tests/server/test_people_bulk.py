@@ -389,6 +389,22 @@ def test_what_is_no_text_is_said_in_words_of_people(content, words):
     assert "container" not in caught.value.kept and "maker" not in caught.value.todo
 
 
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("vouched", [0, 1])
+def test_whether_the_firm_vouches_for_an_address_goes_with_it(house, kept, vouched):
+    """Services hear of it, and people sign in by it."""
+    ann, bob = house.person("ann", enrolled=False), house.person("bob", enrolled=False)
+    house.change("bob", email="bob@example.org", email_verified=vouched)
+    house.change("ann", email="ann@example.org" if kept else None, email_verified=1 - vouched)
+    if kept:
+        house.change("bob", source="ldap", external_id="u-1")
+    with house.write() as connection:
+        merging.merge(connection, ways(house), house.known("ann"), house.known("bob"))
+        query = select(PersonRow.email, PersonRow.email_verified).where(PersonRow.id == ann.id)
+        assert tuple(connection.execute(query).one()) == ("bob@example.org", vouched)
+    assert left_over(house, bob.id) == {}
+
+
 def test_what_is_not_merged(house):
     boss, ann, bob = administrator(house), house.person("ann"), house.person("bob", enrolled=False)
     with house.write() as connection, refused("other-role"):

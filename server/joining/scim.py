@@ -479,7 +479,8 @@ def _wanted(resource: User[Any]) -> PersonWish:
         login=resource.user_name or "",
         name=(shown or " ".join(filter(None, parts)))[: keeping.MAX_TEXT],
         email=_email(resource),
-        disabled=resource.active is False,
+        # Left out, it says nothing: who has left comes back by a plain "true" only.
+        disabled=None if resource.active is None else not resource.active,
     )
 
 

@@ -249,6 +249,17 @@ def test_leavers_as_large_directories_write_them(server, client, token, off):
     assert known(server)["disabled"]
 
 
+def test_who_has_left_comes_back_by_a_plain_true_only(server, client, token):
+    ann = make(client)
+    path, schema = f"/scim/v2/Users/{ann.id}", "urn:ietf:params:scim:schemas:core:2.0:User"
+    for active, disabled in ((False, True), (None, True), (True, False), (None, False)):
+        body = {"schemas": [schema], "userName": "ann"}
+        body |= {} if active is None else {"active": active}
+        answer = server.client.put(path, json=body, headers=token)
+        assert answer.status_code == 200, answer.text
+        assert known(server)["disabled"] is disabled, active
+
+
 def test_the_first_address_as_large_directories_write_it(server, client, token):
     """Entra ID adds it by a filter that nothing matches yet."""
     ann = make(client)

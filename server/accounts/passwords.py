@@ -23,6 +23,7 @@ from tallystick.server.wording.worded import Worded, counted, worded
 
 MAX_LENGTH = 256
 ESTIMATED_LENGTH = 72
+LOGIN_LENGTH = 4  # a shorter one, as "an" or "li", is in most good passwords by chance
 GUESSES = 10**8
 # RFC 9106's second recommended option: 64 MiB, three passes; one lane, so that one log-in does
 # not take every core.
@@ -132,7 +133,7 @@ def check_new(
         )
     elif len(password) > MAX_LENGTH:
         problem = worded("The new password has more than {most} characters.", most=MAX_LENGTH)
-    elif login.lower() in password.lower():
+    elif len(login) >= LOGIN_LENGTH and login.lower() in password.lower():
         problem = worded("The new password contains the login name.")
     elif len(set(password)) < 5 or breached.has(password) or _is_guessed_early(password, login):
         problem = worded("The new password is one that guessers try early.")

@@ -18,6 +18,7 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.bulk import GatheredRows
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.models import Departed, PersonRow
+from tallystick.server.store.searching import containing, escaped
 from tallystick.server.wording.worded import worded
 
 MAX_LOGIN = 255
@@ -155,7 +156,7 @@ def nearest(connection: Connection, firm_id: int, login: str, limit: int = 3) ->
     """Logins that somebody who wrote this one may have meant, the likeliest first. Compared are
     those that begin or end as it does, or contain a part of it: not a whole large firm."""
     key = canonical(login)
-    begins, ends, within = _escaped(key[:1]), _escaped(key[-3:]), _escaped(key[1:4])
+    begins, ends, within = escaped(key[:1]), escaped(key[-3:]), escaped(key[1:4])
     parts = (f"{begins}%", f"%{ends}", f"%{within}%")
     like = or_(*(PersonRow.login_key.like(part, escape="\\") for part in parts))
     query = (
@@ -165,10 +166,6 @@ def nearest(connection: Connection, firm_id: int, login: str, limit: int = 3) ->
     )
     logins = {row.login_key: row.login for row in connection.execute(query)}
     return [logins[near] for near in get_close_matches(key, logins, limit, NEAR)]
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def find(
@@ -193,12 +190,7 @@ def search(
 ) -> list[KnownPerson]:
     """People whose login, name or address contains the text, by login. limit: None: all. after:
     those whose logins come after this one."""
-    part = f"%{_escaped(text)}%"
-    found = or_(
-        PersonRow.login.ilike(part, escape="\\"),
-        PersonRow.email.ilike(part, escape="\\"),
-        PersonRow.full_name.ilike(part, escape="\\"),
-    )
+    found = containing(text, PersonRow.login, PersonRow.email, PersonRow.full_name)
     query = (
         _query()
         .where(PersonRow.firm_id == firm_id, found if text else True)

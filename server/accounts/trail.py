@@ -13,6 +13,7 @@ from tallystick.server.accounts import people
 from tallystick.server.rules import tables
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import AuditEntry, CredentialRow
+from tallystick.server.store.searching import containing, escaped
 from tallystick.server.store.stream import Names, entry_of
 
 AT_ONCE = 1000
@@ -143,7 +144,7 @@ def _query(connection: Connection, firm_id: int, sought: Sought) -> Select[Any]:
     if sought.act:
         query = query.where(AuditEntry.action == sought.act)
     if sought.address:
-        query = query.where(_has(f'"from":"{_like(sought.address)}"'))
+        query = query.where(_has(f'"from":"{escaped(sought.address)}"'))
     if sought.since_ms is not None:
         query = query.where(AuditEntry.at_ms >= sought.since_ms)
     if sought.until_ms is not None:
@@ -164,7 +165,7 @@ def _about(connection: Connection, firm_id: int, text: str) -> ColumnElement[boo
     """As whoever did it, whom it was done to, or whose code it was."""
     known = _known_as(connection, firm_id, text)
     logins = [person.login for person in people.search(connection, firm_id, text, limit=MOST_NAMES)]
-    users = [_has(f'"user":"{_like(login)}"') for login in dict.fromkeys([*logins, text])]
+    users = [_has(f'"user":"{escaped(login)}"') for login in dict.fromkeys([*logins, text])]
     return or_(AuditEntry.actor.in_(known), AuditEntry.subject.in_([*known, *logins]), *users)
 
 
@@ -175,7 +176,7 @@ def _known_as(connection: Connection, firm_id: int, text: str) -> list[str]:
         select(CredentialRow.id)
         .where(
             CredentialRow.firm_id == firm_id,
-            CredentialRow.name.ilike(f"%{_like(text)}%", escape="\\"),
+            containing(text, CredentialRow.name),
         )
         .limit(MOST_NAMES)
     )
@@ -185,7 +186,3 @@ def _known_as(connection: Connection, firm_id: int, text: str) -> list[str]:
 
 def _has(pattern: str) -> ColumnElement[bool]:
     return AuditEntry.detail.like(f"%{pattern}%", escape="\\")
-
-
-def _like(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

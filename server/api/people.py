@@ -228,7 +228,7 @@ def list_people(
     after: After = "",
     limit: Annotated[int, Query(ge=1, le=PAGE)] = 20,
 ) -> PersonList:
-    """People whose login or e-mail address contains q, by login."""
+    """People whose login, name or e-mail address contains q, by login."""
     with state.database.read() as connection:
         found = people.search(connection, caller.firm_id, q, limit=limit + 1, after=after)
     shown = [PersonView(**view(person)) for person in found[:limit]]

@@ -18,6 +18,7 @@ from tallystick.common.errors import BadInputError, RefusedError, UnreachableErr
 from tallystick.server.directory.settings import DirectorySettings
 
 CONNECT_S, ANSWER_S = 5, 30  # seconds
+SIGN_IN_S = 5  # somebody waits, and a thread of the server with him
 DISABLED = 2  # ADS_UF_ACCOUNTDISABLE, of userAccountControl
 MEMBERS = ("member", "uniquemember")
 Attributes = Mapping[str, list[bytes]]
@@ -69,7 +70,7 @@ class LdapDirectory:
         if not password:
             return False  # an empty one is an anonymous bind, and always right (RFC 4513 5.1.2)
         wanted = self.settings
-        with self._bound() as (ldap, connection):
+        with self._bound(SIGN_IN_S) as (ldap, connection):
             named = f"({wanted.login}={ldap.filter.escape_filter_chars(login)})"
             found = list(
                 self._pages(
@@ -85,7 +86,7 @@ class LdapDirectory:
         ]
         if len(right) != 1:
             return False
-        with self._connected() as (ldap, connection):
+        with self._connected(SIGN_IN_S) as (ldap, connection):
             try:
                 connection.simple_bind_s(right[0], password)
             except (
@@ -122,7 +123,7 @@ class LdapDirectory:
         return not (flags.isdecimal() and int(flags) & DISABLED)
 
     @contextmanager
-    def _connected(self) -> Iterator[tuple[ModuleType, Any]]:
+    def _connected(self, answer_s: int) -> Iterator[tuple[ModuleType, Any]]:
         ldap = _library()
         wanted = self.settings
         connection = None
@@ -131,7 +132,7 @@ class LdapDirectory:
             connection.set_option(ldap.OPT_PROTOCOL_VERSION, 3)
             connection.set_option(ldap.OPT_REFERRALS, 0)
             connection.set_option(ldap.OPT_NETWORK_TIMEOUT, CONNECT_S)
-            connection.set_option(ldap.OPT_TIMEOUT, ANSWER_S)
+            connection.set_option(ldap.OPT_TIMEOUT, answer_s)
             connection.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
             if wanted.ca_file:
                 connection.set_option(ldap.OPT_X_TLS_CACERTFILE, wanted.ca_file)
@@ -164,8 +165,8 @@ class LdapDirectory:
                     connection.unbind_s()
 
     @contextmanager
-    def _bound(self) -> Iterator[tuple[ModuleType, Any]]:
-        with self._connected() as (ldap, connection):
+    def _bound(self, answer_s: int = ANSWER_S) -> Iterator[tuple[ModuleType, Any]]:
+        with self._connected(answer_s) as (ldap, connection):
             secret = self.settings.secret
             if secret is not None:
                 connection.simple_bind_s(self.settings.bind_dn, secret.reveal().decode())

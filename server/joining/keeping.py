@@ -17,7 +17,7 @@ from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages.notices import notify, to_administrators
 from tallystick.server.methods.sent import EMAIL
-from tallystick.server.signing_in import recovery
+from tallystick.server.signing_in import inviting, recovery
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.bulk import GatheredRows
 from tallystick.server.store.keys import ServerKeyRing
@@ -228,6 +228,8 @@ def change(
     after = people.get(connection, ways.firm.id, person.id)
     entries = in_entries(changes(person, after))
     acts = [ways.act("person-changed", after.login, **entry) for entry in entries]
+    if after.email != person.email and inviting.forget_mailed(connection, person.id):
+        acts.append(ways.act("invitation-withdrawn", after.login))
     record(connection, ways.ring, acts)
     if not quiet:
         _tell_of_changes(connection, ways, person, after)

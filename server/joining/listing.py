@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, String, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, String, exists, func, select
 
 from tallystick.server.accounts import people
 from tallystick.server.accounts.people import KnownPerson
@@ -16,6 +16,7 @@ from tallystick.server.loans.holding import CardStatus
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
 from tallystick.server.store.models_login import Factor
 from tallystick.server.store.paging import RowOrder, page_of
+from tallystick.server.store.searching import containing
 
 PAGE = 50
 
@@ -107,11 +108,8 @@ def _wanted(firm_id: int, asked: PeopleQuery, now: float) -> ColumnElement[bool]
 
 
 def _about(text: str) -> ColumnElement[bool]:
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    part = f"%{escaped}%"
-    has_card = _card(CardRow.serial.ilike(part, escape="\\"))
-    columns = (PersonRow.login, PersonRow.full_name, PersonRow.email)
-    return or_(*(column.ilike(part, escape="\\") for column in columns), has_card)
+    has_card = _card(containing(text, CardRow.serial))
+    return containing(text, PersonRow.login, PersonRow.full_name, PersonRow.email) | has_card
 
 
 def _card(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from tallystick.server.accounts import people
 from tallystick.server.accounts.people import Keeper, KnownPerson
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.joining import keeping, leaving
 from tallystick.server.joining.keeping import Ways
+from tallystick.server.signing_in import inviting
 from tallystick.server.store.audit import record
-from tallystick.server.store.models import Assignment, DirectoryMember, DirectoryRecord
+from tallystick.server.store.models import Assignment, DirectoryMember, DirectoryRecord, PersonRow
 from tallystick.server.wording.worded import worded
 
 
@@ -23,7 +25,8 @@ def merge(connection: Connection, ways: Ways, stays: KnownPerson, goes: KnownPer
     holder has shown it anew. What a directory keeps goes on in the account that stays.
 
     Raises ApiError: 403 for one's own account; 409 where a directory keeps both, for different
-    roles, and the last administrator; 422 for one and the same.
+    roles, where only one of them is barred and a directory keeps the one that goes, and the last
+    administrator; 422 for one and the same.
     """
     if stays.id == goes.id:
         raise ApiError(
@@ -48,6 +51,8 @@ def merge(connection: Connection, ways: Ways, stays: KnownPerson, goes: KnownPer
             kept=NOTHING_CHANGED,
             todo="Give both the role that the person shall have.",
         )
+    if goes.source and stays.disabled is not goes.disabled:
+        raise _one_is_barred(stays, goes)
     cards = connection.execute(
         update(Assignment)
         .where(Assignment.person_id == goes.id)
@@ -57,7 +62,7 @@ def merge(connection: Connection, ways: Ways, stays: KnownPerson, goes: KnownPer
     keeper = stays if stays.source or not goes.source else goes
     columns = {
         "full_name": keeper.full_name or stays.full_name or goes.full_name,
-        "email": keeper.email or stays.email or goes.email,
+        **_address(connection, keeper, stays, goes),
         "groups": "\n".join(keeper.groups if keeper.source else groups),
     }
     if keeper is goes:
@@ -66,11 +71,39 @@ def merge(connection: Connection, ways: Ways, stays: KnownPerson, goes: KnownPer
         _hand_over(connection, stays, goes)
     leaving.remove(connection, replace(ways, by=goes.source), goes)
     people.change(connection, ways.firm.id, stays.id, **columns)
+    acts = [ways.act("people-merged", stays.login, gone=goes.login, number=goes.id)]
+    if columns["email"] != stays.email and inviting.forget_mailed(connection, stays.id):
+        acts.append(ways.act("invitation-withdrawn", stays.login))
     if cards:
         people.note_enrolment(connection, stays.id, ways.now)
-    act = ways.act("people-merged", stays.login, gone=goes.login, number=goes.id)
-    record(connection, ways.ring, [act])
+    record(connection, ways.ring, acts)
     return people.get(connection, ways.firm.id, stays.id)
+
+
+def _address(connection: Connection, *whose: KnownPerson) -> dict[str, Any]:
+    """The first that one of them has, with whether the firm vouches for it: somebody may have
+    given it himself."""
+    for one in whose:
+        if one.email:
+            query = select(PersonRow.email_verified).where(PersonRow.id == one.id)
+            return {"email": one.email, "email_verified": connection.scalar(query)}
+    return {"email": None, "email_verified": 0}
+
+
+def _one_is_barred(stays: KnownPerson, goes: KnownPerson) -> ApiError:
+    """What a directory bars is not let in by this, and what it lets in is not barred."""
+    barred = goes if goes.disabled else stays
+    return ApiError(
+        409,
+        "one-is-barred",
+        worded("{login} is barred, and the other account is not.", login=barred.login),
+        kept=NOTHING_CHANGED,
+        todo=worded(
+            "{login} goes on in the directory's keeping: disable or enable it first, as the "
+            "directory has it.",
+            login=stays.login,
+        ),
+    )
 
 
 def _hand_over(connection: Connection, stays: KnownPerson, goes: KnownPerson) -> None:

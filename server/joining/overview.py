@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,10 @@ from tallystick.server.store.models_login import Factor, MessageRow
 from tallystick.server.wording.worded import worded
 
 DAYS = 14
-FLAT = ("flat", "battery", "empty", "cell", "low", "leer", "batterie", "pile", "batteri")
+# Words of the staff's reasons, whole or with an ending: "follow-up" and "cancelled" are none.
+FLAT = re.compile(
+    r"\b(flat|empty|cells?|low|leere?|piles?|bater[ií]as?|batter\w*)\b", re.IGNORECASE
+)
 # Names of RFC 8176, as `amr` of a sign-in has them, in words.
 _KEY = worded("security key")
 METHOD_WORDS = {
@@ -86,8 +90,8 @@ def of_firm(connection: Connection, firm: KnownFirm, caller: Caller, now: float)
         elif row.action == "password-wrong":
             failed[day] += 1
         else:
-            reason = str(detail.get("without_code", detail.get("reason", ""))).lower()
-            flat += any(word in reason for word in FLAT)
+            reason = str(detail.get("without_code", detail.get("reason", "")))
+            flat += FLAT.search(reason) is not None
     counted = {one: _count(connection, firm, one, now) for one in PeopleFilter}
     return Overview(
         people=counted[PeopleFilter.ALL] - counted[PeopleFilter.DISABLED],
@@ -120,7 +124,7 @@ def _method(amr: str) -> str:
 
 
 def _by_method(connection: Connection, firm: KnownFirm, now: float) -> dict[str, int]:
-    """Kind of factor → how many people have one."""
+    """Kind of factor → how many people who may sign in have one that works."""
     query = (
         select(Factor.kind, func.count(func.distinct(Factor.person_id)))
         .join(PersonRow, PersonRow.id == Factor.person_id)
@@ -135,7 +139,13 @@ def _by_method(connection: Connection, firm: KnownFirm, now: float) -> dict[str,
     holders = connection.scalar(
         select(func.count(func.distinct(Assignment.person_id)))
         .join(PersonRow, PersonRow.id == Assignment.person_id)
-        .where(PersonRow.firm_id == firm.id, _live(now))
+        .join(CardRow, CardRow.id == Assignment.card_id)
+        .where(
+            PersonRow.firm_id == firm.id,
+            PersonRow.disabled_at.is_(None),
+            CardRow.status == holding.CardStatus.REGISTERED.value,
+            _live(now),
+        )
     )
     return found | ({"card": holders} if holders else {})
 

@@ -170,6 +170,23 @@ def _line_of(text: str) -> PersonLine:
 def read(content: bytes | SealedFile, tell: Told = lambda *_: None) -> PeopleFile:
     """Raises ApiError (422) for what is no list of people at all."""
     file = SealedFile.of(content) if isinstance(content, bytes) else content
+    if file.head(8).startswith(WORKBOOKS):
+        raise _not_text(worded("The file is a workbook, and no CSV."))
+    try:
+        return _read(file, tell)
+    except ApiError as error:
+        if error.code != NOT_TEXT:
+            raise
+        raise _not_text(error.what) from None
+
+
+def _not_text(what: str) -> ApiError:
+    return ApiError(
+        422, NOT_TEXT, what, kept=NOBODY, todo="Save the list as CSV, in UTF-8, and send that."
+    )
+
+
+def _read(file: SealedFile, tell: Told) -> PeopleFile:
     rows = _rows(PlainText(file))
     _, headings = next(rows, (0, []))
     if not headings:
@@ -200,7 +217,8 @@ def read(content: bytes | SealedFile, tell: Told = lambda *_: None) -> PeopleFil
 
 
 NOBODY = worded("Nobody was added, changed or barred.")
-UNREADABLE = 422
+UNREADABLE, NOT_TEXT = 422, "unreadable-file"
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods, and .xls
 
 
 def problem(number: int, login: str, error: ApiError) -> EntryProblem:

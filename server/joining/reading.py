@@ -13,7 +13,7 @@ from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.accounts.people import Keeper, KnownPerson, canonical
-from tallystick.server.accounts.policy import PersonRole
+from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.directory.ldap_directory import DirectoryEntry, LdapDirectory
 from tallystick.server.errors import ApiError
 from tallystick.server.joining import keeping, leaving
@@ -149,7 +149,7 @@ def _come_or_change(
     planned: Planned,
 ) -> bool:
     """→ whether anything is different now"""
-    groups = entry.groups[: keeping.MOST_GROUPS]
+    groups = _kept(ways.firm.policy, entry.groups)
     wanted = PersonWish(entry.login, entry.name, entry.email, groups=groups)
     if person is None:
         keeping.add(connection, ways, wanted, external_id=entry.id)
@@ -161,6 +161,13 @@ def _come_or_change(
     if changes:
         planned.changed[person.login] = changes
     return bool(changes)
+
+
+def _kept(policy: FirmPolicy, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """Of more groups than are kept, those that give a role are not left out."""
+    giving = {canonical(name) for name in policy.group_roles}
+    first = sorted(groups, key=lambda name: canonical(name) not in giving)
+    return tuple(sorted(first[: keeping.MOST_GROUPS]))
 
 
 class Rounds:

@@ -37,6 +37,7 @@ from scim2_models import (
     ResponseParameters,
     SCIMException,
     ScimFilter,
+    ScimPolicy,
     ScimProvider,
     SearchRequest,
     ServiceProviderConfig,
@@ -71,6 +72,12 @@ MAX_DOCUMENT = 64 * 1024  # characters
 PERSON_TYPE, GROUP_TYPE = "User", "Group"
 OURS = ("id", "meta", "password", "groups", "schemas")
 WholeUser = User[EnterpriseUser]
+# Entra ID names members that go in a value, not in the path, and adds the first address of a kind
+# by a filter that nothing matches yet. Refused, whoever left a group would keep the role it gave.
+AS_ENTRA = ScimPolicy(
+    remove_value_as_filter=ScimPolicy.RemoveValue.apply,
+    unmatched_path_filter=ScimPolicy.UnmatchedPathFilter.create,
+)
 
 
 def service() -> ScimService:
@@ -91,7 +98,7 @@ def service() -> ScimService:
         ],
     )
     types = [ResourceType.from_resource(WholeUser), ResourceType.from_resource(Group)]
-    return ScimService(ScimProvider([User, Group, EnterpriseUser], types, config))
+    return ScimService(ScimProvider([User, Group, EnterpriseUser], types, config, AS_ENTRA))
 
 
 def as_scim(error: ApiError) -> SCIMException:
@@ -472,7 +479,8 @@ def _wanted(resource: User[Any]) -> PersonWish:
         login=resource.user_name or "",
         name=(shown or " ".join(filter(None, parts)))[: keeping.MAX_TEXT],
         email=_email(resource),
-        disabled=resource.active is False,
+        # Left out, it says nothing: who has left comes back by a plain "true" only.
+        disabled=None if resource.active is None else not resource.active,
     )
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from tallystick.server.loans import desk
 from tallystick.server.loans.desk import Whereabouts
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
 from tallystick.server.store.paging import LARGEST, RowOrder, RowPage, page_of
+from tallystick.server.store.searching import containing
 
 PAGE = 50
 
@@ -87,6 +88,4 @@ def page(
 
 
 def _about(text: str) -> ColumnElement[bool]:
-    part = f"%{desk.escaped(text)}%"
-    columns = (CardRow.serial, PersonRow.login, PersonRow.email, PersonRow.full_name)
-    return or_(*(column.ilike(part, escape="\\") for column in columns))
+    return containing(text, CardRow.serial, PersonRow.login, PersonRow.email, PersonRow.full_name)

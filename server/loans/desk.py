@@ -22,6 +22,7 @@ from tallystick.server.loans.proof import Codes, prove
 from tallystick.server.stock.cards import describe, find, view
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
+from tallystick.server.store.searching import containing
 from tallystick.server.wording.worded import worded
 
 Answer = dict[str, Any] | ApiError
@@ -54,12 +55,7 @@ def listed(
     if where is not None:
         query = query.where(_CONDITIONS[where](int(now)))
     if text:
-        part = f"%{escaped(text)}%"
-        query = query.where(
-            CardRow.serial.ilike(part, escape="\\")
-            | PersonRow.login.ilike(part, escape="\\")
-            | PersonRow.email.ilike(part, escape="\\")
-        )
+        query = query.where(containing(text, CardRow.serial, PersonRow.login, PersonRow.email))
     return [view(row, row.login, row.expires_at, now) for row in connection.execute(query)]
 
 
@@ -124,10 +120,6 @@ _CONDITIONS: dict[Whereabouts, Any] = {
     Whereabouts.LOST: lambda now: CardRow.status == CardStatus.LOST.value,
     Whereabouts.RETIRED: lambda now: CardRow.status == CardStatus.RETIRED.value,
 }
-
-
-def escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def lend(

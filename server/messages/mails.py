@@ -11,6 +11,9 @@ from email.utils import formataddr, formatdate, make_msgid, parseaddr
 ADDRESS = re.compile(r"https?://[^\s<>\"]+[^\s<>\".,;:!?)]")
 STYLE = "font:16px/1.5 system-ui,sans-serif;color:#1b2430;max-width:38em"
 LOGO = (160, 40)  # pixels at most
+# Python takes them for line breaks, and refuses a header with one. They come along with a firm's
+# name that was copied out of another document.
+SEPARATORS = re.compile(r"\s*[\x85\u2028\u2029]\s*")
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,9 @@ def mail(
     header."""
     own_name, address = parseaddr(sender)
     message = EmailMessage()
-    message["From"] = formataddr((name or own_name, address or sender))
+    message["From"] = formataddr((_in_one_line(name or own_name), address or sender))
     message["To"] = to
-    message["Subject"] = subject
+    message["Subject"] = _in_one_line(subject)
     message["Date"] = formatdate(now, localtime=False, usegmt=True)
     domain = address.rpartition("@")[2] or "localhost"
     message["Message-ID"] = make_msgid(domain=domain)
@@ -62,6 +65,10 @@ def mail(
             face.logo, "image", "png", cid=logo, filename="logo.png", disposition="inline"
         )
     return message
+
+
+def _in_one_line(text: str) -> str:
+    return SEPARATORS.sub(" ", text).strip()
 
 
 def _signature(face: MailFace) -> str:

@@ -17,6 +17,8 @@ from sqlalchemy import func, make_url, select, text, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tallystick.common.errors import TallyError
+from tallystick.server.directory.ldap_directory import LdapDirectory
+from tallystick.server.directory.settings import DirectorySettings, directories_from
 from tallystick.server.messages import outbox
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.modem import ModemGateway
@@ -66,6 +68,25 @@ def examine(settings: Settings) -> Iterator[DoctorFinding]:
     yield _proxies(settings)
     for name, url in (("SMS gateway", settings.sms), ("mail server", settings.smtp)):
         yield _try(name, lambda name=name, url=url: _gateway(name, url, settings.mail_from))  # type: ignore[misc]
+    yield from _directories(settings)
+
+
+def _directories(settings: Settings) -> Iterator[DoctorFinding]:
+    """Each firm's directory, asked as it is read; one whose file is wrong."""
+    try:
+        named = directories_from(settings.directories) if settings.directories else {}
+    except TallyError as error:
+        yield DoctorFinding("directories", "bad", str(error))
+        return
+    for firm, one in named.items():
+        name = f"directory of {firm}"
+        yield _try(name, lambda name=name, one=one: _directory(name, one))  # type: ignore[misc]
+
+
+def _directory(name: str, settings: DirectorySettings) -> DoctorFinding:
+    found = LdapDirectory(settings).everybody()
+    detail = f"{settings.url} answers: {len(found)} people"
+    return DoctorFinding(name, "ok" if found else "note", detail)
 
 
 def _stored(settings: Settings, database: Database) -> Iterator[DoctorFinding]:

@@ -45,6 +45,7 @@ def show_home(
         listed = sessions.of_person(connection, session.person.id, now)
         remembered = sessions.remembered(connection, session.person.id, now)
     kinds = {one.kind for one in held}
+    channels = visit.state.outbox.channels
     return visit.render(
         "home.html",
         status=error.status if error else 200,
@@ -56,8 +57,8 @@ def show_home(
         missing=max(0, session.policy.recommended_methods - len(kinds)),
         required=second.too_few(session.policy, held, now),
         asked_from=session.policy.second_factor_from,
-        ranked=first_day.ranked(session.policy),
-        nudge=first_day.next_step(session.policy, held) if held else None,
+        ranked=first_day.ranked(session.policy, channels),
+        nudge=first_day.next_step(session.policy, held, channels) if held else None,
         own_password=not login.asked_of_directory(session.person, session.policy),
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Held
+from tallystick.server.methods.sent import SentMethod
 from tallystick.server.wording.worded import worded
 
 
@@ -75,18 +76,24 @@ def about(kind: MethodKind) -> About:
     return About(kind, what, where, but, f"{kind.value}.svg")
 
 
-def ranked(policy: FirmPolicy) -> list[About]:
-    """Those that policy allows: first the ones that the firm names, in its order."""
+def ranked(policy: FirmPolicy, channels: frozenset[str]) -> list[About]:
+    """Those that policy allows, and that can work: first the ones that the firm names, in its
+    order. channels: by which messages leave this server."""
     order = {kind: place for place, kind in enumerate(policy.method_order)}
-    allowed = [kind for kind in METHODS if kind in policy.methods]
+    allowed = [kind for kind in METHODS if kind in policy.methods and _works(kind, channels)]
     return [about(kind) for kind in sorted(allowed, key=lambda kind: order.get(kind, len(order)))]
 
 
-def next_step(policy: FirmPolicy, held: list[Held]) -> About | None:
+def _works(kind: MethodKind, channels: frozenset[str]) -> bool:
+    method = METHODS[kind]
+    return not isinstance(method, SentMethod) or method.channel in channels
+
+
+def next_step(policy: FirmPolicy, held: list[Held], channels: frozenset[str]) -> About | None:
     """What to add next, for somebody who has less than the firm recommends: of another kind than
     what is there, and the weak ones last."""
     have = {one.kind for one in held}
     if len(have) >= policy.recommended_methods:
         return None
-    left = [one for one in ranked(policy) if one.kind not in have]
+    left = [one for one in ranked(policy, channels) if one.kind not in have]
     return min(left, key=lambda one: bool(one.but), default=None)

@@ -41,7 +41,8 @@ def chosen(member: Member, acts: Acts, name: str, form: Form) -> list[int]:
         raise ApiError(403, "no-right", "Your role does not allow this.", kept=NOTHING_CHANGED)
     if name not in allowed:
         raise ApiError(404, "no-such-act", "There is no such act.", kept=NOTHING_CHANGED)
-    found = [int(one[2:]) for one in form if re.fullmatch(r"p\.[0-9]{1,9}", one)]
+    ticked = (int(one[2:]) for one in form if re.fullmatch(r"p\.[0-9]{1,9}", one))
+    found = list(dict.fromkeys(ticked))
     if not found:
         raise ApiError(
             422, "nobody", "Nothing was ticked.", kept=NOTHING_CHANGED, todo="Tick some of them."

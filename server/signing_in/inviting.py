@@ -146,6 +146,19 @@ def withdraw(
     _note(state, connection, firm, actor, "invitation-withdrawn", person.login, now)
 
 
+def forget_mailed(connection: Connection, person_id: int) -> bool:
+    """A link that went to an address which is not the person's any more opens nothing: it may be
+    somebody else's. → whether there was one"""
+    gone = connection.execute(
+        delete(HelpRequest).where(
+            HelpRequest.person_id == person_id,
+            HelpRequest.kind == INVITATION,
+            HelpRequest.reason == BY_MAIL,
+        )
+    )
+    return bool(gone.rowcount)
+
+
 def listed(
     connection: Connection, firm_id: int, now: float, *, most: int | None = None
 ) -> list[OpenInvitation]:

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, ExceptionContext, Row, create_engine,
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from tallystick.server.store import searching
 from tallystick.server.store.bulk import GatheredRows, gathered_beside
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ def _sqlite_engine(url: str) -> Engine:
             _write_ahead(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        searching.teach(connection)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -3,6 +3,8 @@ what happens while it is down."""
 
 from __future__ import annotations
 
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +15,13 @@ from tallystick.common.errors import BadInputError, RefusedError, UnreachableErr
 from tallystick.server.accounts import people
 from tallystick.server.accounts.people import Keeper
 from tallystick.server.accounts.policy import PersonRole
-from tallystick.server.directory.ldap_directory import LdapDirectory
+from tallystick.server.directory import ldap_directory
+from tallystick.server.directory.ldap_directory import DirectoryEntry, LdapDirectory
 from tallystick.server.directory.settings import DirectorySettings, directories_from
-from tallystick.server.joining import reading
+from tallystick.server.joining import keeping, reading
 from tallystick.server.joining.reading import read_due, read_one
 from tallystick.server.operating.cli import server as commands
+from tallystick.server.operating.doctor import DoctorFinding, examine
 from tallystick.server.signing_in import recovery
 from tallystick.server.signing_in.login import PendingSignIn, Signed
 from tallystick.server.state import open_state
@@ -104,6 +108,28 @@ def test_groups_in_groups(tmp_path, house, member_of):
         assert known["ann"].role is PersonRole.SUPPORT and known["cat"].role is PersonRole.AUDITOR
     finally:
         slapd.stop()
+
+
+def test_of_very_many_groups_the_one_that_gives_the_role_is_kept(house):
+    """Who has been in a large firm for long is in hundreds; names are taken in their order."""
+    house.policy(group_roles={"Zz Desk": "support"})
+    groups = tuple(f"g{number:03}" for number in range(300))
+    state = house.state
+
+    def take(*, groups: tuple[str, ...]) -> people.KnownPerson:
+        entries = [DirectoryEntry("u-1", "ann", "Ann", "", groups, active=True)]
+        reading.take_over(
+            state.database, state.ring, house.firm, entries, leavers_at_most=10, now=house.clock()
+        )
+        return everybody(house)["ann"]
+
+    for known in (False, True):  # a new person, and one of before
+        ann = take(groups=(*groups, "zz desk"))
+        assert ann.role is PersonRole.SUPPORT, known
+        assert len(ann.groups) == keeping.MOST_GROUPS and ann.groups[-1] == "zz desk"
+        assert list(ann.groups) == sorted(ann.groups)
+    assert take(groups=groups).role is PersonRole.USER
+    assert take(groups=("zz desk", "a")).groups == ("a", "zz desk")
 
 
 def test_changes_and_leavers(slapd, house):
@@ -290,6 +316,37 @@ def test_nobody_signs_in_while_it_is_down_but_those_kept_here(firm, slapd):
     assert isinstance(firm.first("boss"), Signed)
     slapd.start()
     assert isinstance(firm.first("ann", "ann's password"), Signed)
+
+
+def test_one_that_takes_the_connection_and_says_nothing(firm, slapd, monkeypatch):
+    """Whoever signs in is not kept as long as a reading may take, nor is a thread of the server."""
+    monkeypatch.setattr(ldap_directory, "SIGN_IN_S", 1)
+    slapd.process.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+        with refused("directory-away"):
+            firm.first("ann", "ann's password")
+        assert time.monotonic() - began < 15
+    finally:
+        slapd.process.send_signal(signal.SIGCONT)
+    assert isinstance(firm.first("ann", "ann's password"), Signed)
+
+
+def test_doctor_asks_the_directory(firm, slapd):
+    settings = replace(firm.state.settings, directories=slapd.folder / "directories.toml")
+
+    def found() -> dict[str, DoctorFinding]:
+        return {one.name: one for one in examine(settings)}
+
+    known = found()["directory of default"]
+    assert (known.state, known.detail) == ("ok", f"{slapd.url} answers: 1 people")
+    slapd.remove("uid=ann,ou=people")
+    assert found()["directory of default"].state == "note"
+    slapd.stop()
+    away = found()["directory of default"]
+    assert away.state == "bad" and "does not answer" in away.detail
+    settings.directories.write_text("[[directory]]\n")
+    assert found()["directories"].state == "bad"
 
 
 def test_guesses_are_counted(firm):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 
 import pytest
 from sqlalchemy import text
 
-from tallystick.server.accounts import people
+from tallystick.server.accounts import passwords, people
+from tallystick.server.accounts.passwords import SmallBreachList
+from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.settings import settings_from
 from tallystick.server.store import schema
 from tallystick.server.store.opened import opened
+from tests.server.house import refused
 from tests.server.portal_driver import Browser
 from tests.server.test_two_factors import console_code
 from tests.server.test_under_way import enrolled
@@ -75,3 +79,19 @@ def test_passwords_of_before_have_their_time_from_the_migration_on(tmp_path):
             found = connection.execute(text("SELECT login, password_at FROM person ORDER BY login"))
             (_, ann), (_, bob) = found.all()
     assert began <= ann <= time.time() and bob is None
+
+
+@pytest.mark.parametrize(
+    ("login", "password", "good"),
+    [
+        ("an", "planning a quiet evening walk", True),
+        ("li", "the lilies of some other field", True),
+        ("anna", "for joanna the lilies bloom", False),
+        ("ANNA", "for joanna the lilies bloom", False),
+        ("an", "an", False),
+    ],
+)
+def test_a_short_login_name_is_in_most_passwords(login, password, good):
+    policy = FirmPolicy()
+    with nullcontext() if good else refused("bad-password"):
+        passwords.check_new(password, login, policy, SmallBreachList(), 0)

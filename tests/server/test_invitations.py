@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError
 from tallystick.server.accounts import firms, people
-from tallystick.server.joining import keeping, leaving, reminding
+from tallystick.server.joining import keeping, leaving, merging, reminding
 from tallystick.server.joining.keeping import PersonWish
 from tallystick.server.operating.cli import server as commands
 from tallystick.server.signing_in import inviting, recovery
@@ -30,6 +31,12 @@ def new(house: House, login: str = "ann", **more) -> people.KnownPerson:
     with house.write() as connection:
         wanted = PersonWish(login, email=email, **more)
         return keeping.add(connection, ways(house), wanted)
+
+
+def new_in(connection, house: House, login: str, email: str) -> people.KnownPerson:
+    """A new one whom a directory keeps."""
+    kept = replace(ways(house), by=people.Keeper.LDAP)
+    return keeping.add(connection, kept, PersonWish(login, email=email), external_id="u-1")
 
 
 def invite(house: House, login: str = "ann") -> None:
@@ -103,6 +110,43 @@ def test_an_invitation_ends(house):
             inviting.accept(house.state, "default", link, PASSWORD, HERE)
 
 
+def test_a_link_that_went_to_another_address_opens_nothing(house):
+    """Somebody of the staff mistyped an address, and put it right: a stranger has the link."""
+    for how in ("corrected", "taken away", "merged"):
+        login = f"user.{how.split()[0]}"
+        person = new(house, login, email=f"mistyped.{login}@example.org")
+        invite(house, login)
+        house.sent += 1
+        link = link_in(mails(house, house.sent)[-1])
+        with house.write() as connection:
+            if how == "merged":
+                twin = new_in(connection, house, f"{login}.2", f"{login}@example.org")
+                merging.merge(connection, ways(house), person, twin)
+            else:
+                wish = PersonWish(email=f"{login}@example.org" if how == "corrected" else "")
+                keeping.change(connection, ways(house), person.id, wish, quiet=True)
+        with refused("invitation-over"):
+            inviting.welcomed(house.state, "default", link, HERE)
+    said = [subject for subject, _ in acts(house, "invitation-withdrawn")]
+    assert said == ["user.corrected", "user.taken", "user.merged"]
+
+
+def test_a_letter_and_a_link_outlive_another_name(house):
+    """What did not go to the address is not called back with it."""
+    person = new(house)
+    invite(house)
+    link = link_in(mails(house, 1)[-1])
+    with house.write() as connection:
+        keeping.change(connection, ways(house), person.id, PersonWish(name="Ann"), quiet=True)
+    assert inviting.welcomed(house.state, "default", link, HERE).id == person.id
+    with house.write() as connection:
+        inviting.print_letter(
+            house.state, connection, house.firm, person, actor="console", now=house.clock()
+        )
+        keeping.change(connection, ways(house), person.id, PersonWish(email=""), quiet=True)
+        assert [one.by for one in inviting.listed(connection, 1, house.clock())] == ["letter"]
+
+
 @pytest.fixture(autouse=True)
 def counted(monkeypatch):
     monkeypatch.setattr(House, "sent", 0, raising=False)
@@ -135,11 +179,12 @@ def test_guessed_links(house):
     invite(house)
     good = link_in(mails(house, 1)[0])
     number, code = good.split("-")
+    other = "B" if code.endswith("A") else "A"
     for wrong in (
         "",
         "-",
         number,
-        f"{number}-{code[:-1]}A",
+        f"{number}-{code[:-1]}{other}",
         f"1-{code}",
         "9" * 30,
         "../x",

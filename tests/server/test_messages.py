@@ -21,10 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.common.errors import BadInputError, UnreachableError
+from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.messages import http_template
 from tallystick.server.messages.gateways import Letter, gateway_from
 from tallystick.server.messages.http_template import TemplateGateway
-from tallystick.server.messages.mails import as_html, mail
+from tallystick.server.messages.mails import MailFace, as_html, mail
 from tallystick.server.operating.cli import server as commands
 from tests.server.test_gateways import SmtpServer, smtp
 
@@ -72,6 +73,20 @@ def test_a_mail_has_what_filters_look_for(smtp: SmtpServer):
     assert seen.links == ["https://x.example/a?b=1&c=2"]
     assert "Hi <b>" in seen.words and "b" not in seen.tags
     assert all(len(line) <= 998 for line in raw.splitlines())
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", " \u2028 "])
+def test_a_name_that_was_copied_out_of_another_document(separator):
+    """With a separator of lines or of paragraphs in it. Such mails did not leave the server."""
+    name = f"Example{separator}Ltd"
+    FirmPolicy(display_name=name)  # is taken
+    made = mail(
+        sender="otp@example.org", name=name, to="a@example.org", subject=f"{name}: a code",
+        text="1", face=MailFace(name),
+    )  # fmt: skip
+    read = message_from_bytes(made.as_bytes(policy=email.policy.SMTP), policy=email.policy.default)
+    assert read["From"].addresses[0].display_name == "Example Ltd"
+    assert read["Subject"] == "Example Ltd: a code"
 
 
 def test_two_mails_have_two_names():

@@ -101,6 +101,17 @@ def test_where_no_message_can_be_sent_it_is_said_at_once(portal_of):
     assert browser.page.status_code == 503 and "do not leave this server" in browser.problem
 
 
+def test_what_cannot_be_sent_is_not_offered(portal_of, tmp_path):
+    sink = f"file://{tmp_path / 'sent.jsonl'}"
+    for number, more in enumerate(({"sms": "", "smtp": sink}, {"sms": sink, "smtp": ""})):
+        portal = portal_of(**more)
+        portal.person(f"user{number}")
+        page = portal.browser().sign_in(f"user{number}").get("/").page.text
+        for kind, channel in (("sms", "sms"), ("email", "smtp")):
+            assert (f'/enrol/{kind}"' in page) is bool(more[channel])
+        assert '/enrol/totp"' in page
+
+
 @pytest.mark.parametrize("path", ["/enrol/sms/999/sent", "/enrol/sms/x/sent", "/enrol/totp/1/sent"])
 def test_a_message_that_there_is_not(portal_of, path, tmp_path):
     portal = portal_of(sms=f"file://{tmp_path / 'sent.jsonl'}")

@@ -374,6 +374,37 @@ def test_two_accounts_of_one_person(server):
     assert server.client.post(path, json={"goes": "ann.l"}, headers=headers).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (bytes(range(256)) * 4, "not a text"),
+        (b"PK\x03\x04\x14\0" + bytes(40), "workbook"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(40), "workbook"),
+        (b"login\n" + b"x" * 300_000, "a line of more than"),
+    ],
+)
+def test_what_is_no_text_is_said_in_words_of_people(content, words):
+    with pytest.raises(ApiError, match=words) as caught:
+        people_files.read(content)
+    assert "container" not in caught.value.kept and "maker" not in caught.value.todo
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("vouched", [0, 1])
+def test_whether_the_firm_vouches_for_an_address_goes_with_it(house, kept, vouched):
+    """Services hear of it, and people sign in by it."""
+    ann, bob = house.person("ann", enrolled=False), house.person("bob", enrolled=False)
+    house.change("bob", email="bob@example.org", email_verified=vouched)
+    house.change("ann", email="ann@example.org" if kept else None, email_verified=1 - vouched)
+    if kept:
+        house.change("bob", source="ldap", external_id="u-1")
+    with house.write() as connection:
+        merging.merge(connection, ways(house), house.known("ann"), house.known("bob"))
+        query = select(PersonRow.email, PersonRow.email_verified).where(PersonRow.id == ann.id)
+        assert tuple(connection.execute(query).one()) == ("bob@example.org", vouched)
+    assert left_over(house, bob.id) == {}
+
+
 def test_what_is_not_merged(house):
     boss, ann, bob = administrator(house), house.person("ann"), house.person("bob", enrolled=False)
     with house.write() as connection, refused("other-role"):
@@ -392,6 +423,11 @@ def test_what_is_not_merged(house):
     # What a directory keeps goes on in the account that stays.
     house.change("bob", source="")
     house.change("cat", external_id="u-1", full_name="Cat")
+    for barred in ("bob", "cat"):  # neither lets a leaver in again, nor somebody out
+        house.change(barred, disabled_at=1)
+        with house.write() as connection, refused("one-is-barred"):
+            merging.merge(connection, ways(house), house.known("bob"), house.known("cat"))
+        house.change(barred, disabled_at=None)
     with house.write() as connection:
         merged = merging.merge(connection, ways(house), house.known("bob"), house.known("cat"))
     assert (merged.source, merged.external_id, merged.full_name) == (Keeper.LDAP, "u-1", "Cat")

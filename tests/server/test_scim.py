@@ -249,6 +249,51 @@ def test_leavers_as_large_directories_write_them(server, client, token, off):
     assert known(server)["disabled"]
 
 
+def test_who_has_left_comes_back_by_a_plain_true_only(server, client, token):
+    ann = make(client)
+    path, schema = f"/scim/v2/Users/{ann.id}", "urn:ietf:params:scim:schemas:core:2.0:User"
+    for active, disabled in ((False, True), (None, True), (True, False), (None, False)):
+        body = {"schemas": [schema], "userName": "ann"}
+        body |= {} if active is None else {"active": active}
+        answer = server.client.put(path, json=body, headers=token)
+        assert answer.status_code == 200, answer.text
+        assert known(server)["disabled"] is disabled, active
+
+
+def test_the_first_address_as_large_directories_write_it(server, client, token):
+    """Entra ID adds it by a filter that nothing matches yet."""
+    ann = make(client)
+
+    def patch(*operations) -> int:
+        body = {"schemas": [PATCH], "Operations": list(operations)}
+        return server.client.patch(
+            f"/scim/v2/Users/{ann.id}", json=body, headers=token
+        ).status_code  # fmt: skip
+
+    path = 'emails[type eq "work"]'
+    assert patch({"op": "remove", "path": "emails"}) in (200, 204)
+    assert known(server)["email"] is None
+    for op in ("Add", "Replace"):
+        new = f"{op.lower()}@example.org"
+        assert patch({"op": op, "path": f"{path}.value", "value": new}) in (200, 204)
+        assert known(server)["email"] == new
+        assert patch({"op": "remove", "path": path}) in (200, 204)
+    # What a filter does not describe is made of nothing.
+    assert patch({"op": "Add", "path": 'emails[type co "w"].value', "value": new}) == 400
+    assert known(server)["email"] is None
+
+
+def test_one_member_of_two_goes_as_large_directories_write_it(server, client, token):
+    ann, bob = make(client), client.create(User(user_name="bob"))
+    members = [Group.Members(value=one.id) for one in (ann, bob)]
+    group = client.create(Group(display_name="Staff", members=members))
+    away = {"op": "Remove", "path": "members", "value": [{"value": bob.id}]}
+    body = {"schemas": [PATCH], "Operations": [away]}
+    answer = server.client.patch(f"/scim/v2/Groups/{group.id}", json=body, headers=token)
+    assert answer.status_code in (200, 204), answer.text
+    assert known(server)["groups"] == ["Staff"] and known(server, "bob")["groups"] == []
+
+
 def test_members_as_large_directories_write_them(server, client, token):
     ann, group = make(client), client.create(Group(display_name="Staff"))
 
@@ -260,6 +305,7 @@ def test_members_as_large_directories_write_them(server, client, token):
     for away in (
         {"op": "Remove", "path": f'members[value eq "{ann.id}"]'},
         {"op": "remove", "path": "members"},
+        {"op": "Remove", "path": "members", "value": [{"value": ann.id}]},
     ):
         patch({"op": "Add", "path": "members", "value": [{"value": ann.id}]})
         assert known(server)["groups"] == ["Staff"]

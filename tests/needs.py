@@ -49,6 +49,9 @@ def _in_node_modules(name: str) -> Path:
     return Path(variable("TALLY_NODE_MODULES") or "node_modules") / name
 
 
+ETCD_CLIENT = Path("/usr/lib/python3/dist-packages/etcd")  # with which Patroni speaks to etcd
+
+
 @cache
 def missing_packages() -> frozenset[str]:
     """Those of .ci/packages.txt that this machine does not have; on another system, all."""
@@ -175,8 +178,8 @@ seccomp = Need(
 )
 patroni = Need(
     "Patroni, etcd, HAProxy",
-    have("patroni", "etcd", "haproxy"),
-    ("patroni", "etcd-server", "haproxy"),
+    lambda: have("patroni", "etcd", "haproxy")() and ETCD_CLIENT.is_dir(),
+    ("patroni", "python3-etcd", "etcd-server", "haproxy"),
 )
 curl = Need("curl", have("curl"), ("curl",))
 liboath = Need("liboath", lambda: find_library("oath") is not None, ("liboath0",))

@@ -379,12 +379,13 @@ def test_a_certificate_that_is_not_trusted_is_told_at_once(tmp_path):
     with answering(yes, tls=tls) as (url, asked):
         with VerifyClient(url, "token", ca_file=ca_file, patience=patience) as client:
             assert client.verify("123456", user="ann")
+        before = len(asked)  # the answer's end may be lost in TLS: then it was asked again
         with (
             VerifyClient(url, "token", patience=patience) as client,
             pytest.raises(NoAnswerError) as caught,
         ):
             client.verify("123456", user="ann")
-        assert len(asked) == 2 and asked[1] == b""
+    assert asked[before:] == [b""]
     error = caught.value
     assert "not trusted" in error.what and "asked once" in error.what
     assert "not used" in error.kept and "--ca-file" in error.todo

@@ -373,7 +373,7 @@ def _place() -> Iterator[Path]:
 def ha(faults: tuple[str, ...], as_json: bool) -> None:
     """Lose the leader of three databases in every way, under load.
 
-    Needs Debian's postgresql, patroni, etcd-server and haproxy. Takes a few minutes.
+    Needs Debian's postgresql, patroni, python3-etcd, etcd-server and haproxy. Takes a few minutes.
     """
     with _place() as folder:
         tell = (lambda _text: None) if as_json else (lambda text: out().print(text, markup=False))

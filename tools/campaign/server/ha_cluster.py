@@ -56,7 +56,7 @@ def _not_installed(what: str) -> TallyError:
     return TallyError(
         f"{what} is not installed.",
         kept="Nothing was started.",
-        todo="apt-get install postgresql patroni etcd-server haproxy iproute2.",
+        todo="apt-get install postgresql patroni python3-etcd etcd-server haproxy iproute2.",
     )
 
 

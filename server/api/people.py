@@ -141,7 +141,8 @@ class PeopleImportRequest(PeopleImportOptions):
 
 
 class PeopleImport(BaseModel):
-    """Logins, of each at most 50,000; counts of all. changed: with what differs, old → new."""
+    """Logins, of each at most 50,000; counts of all. changed: with what differs, old → new. unread:
+    headings of columns that are not known, or have the meaning of an earlier one."""
 
     added: list[str]
     changed: dict[str, dict[str, str]]
@@ -150,6 +151,7 @@ class PeopleImport(BaseModel):
     added_count: int
     changed_count: int
     left_count: int
+    unread: list[str]
     dry_run: bool
 
 

@@ -50,7 +50,7 @@ class ImportWish:
 @dataclass(frozen=True)
 class Planned:
     """What is done, or would be. changed: with what differs. Of each, the first MOST_NAMED; the
-    counts are of all."""
+    counts are of all. unread: headings of the file that say nothing here."""
 
     added: list[str] = field(default_factory=list)
     changed: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -59,6 +59,7 @@ class Planned:
     added_count: int = 0
     changed_count: int = 0
     left_count: int = 0
+    unread: tuple[str, ...] = ()
 
 
 def take_in(
@@ -113,6 +114,7 @@ def _once(
                 new,
                 len(changed),
                 len(leavers),
+                people_file.unread,
             )
             done.append(planned)
             if wish.dry_run:

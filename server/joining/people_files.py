@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -40,6 +40,7 @@ CREATE TABLE line (number INTEGER PRIMARY KEY, key TEXT UNIQUE, wish TEXT, becom
 link INTEGER, mac BLOB)
 """
 DELIMITERS = ",;\t|"
+MOST_UNREAD = 50
 CLEARED = "-"
 COLUMNS = ("login", "name", "email", "role", "groups", "active")
 EXPORTED = (*COLUMNS, "kept by", "methods", "second factor", "made")
@@ -75,10 +76,12 @@ class PersonLine:
 
 
 class PeopleFile:
-    """All lines that can be read, on a disk without a name, and what is wrong with the others."""
+    """All lines that can be read, on a disk without a name, and what is wrong with the others.
+    unread: headings of columns that say nothing here."""
 
-    def __init__(self) -> None:
+    def __init__(self, unread: Sequence[str] = ()) -> None:
         self._database = PrivateDatabase(_TABLE)
+        self.unread = tuple(unread)
         self._waiting: list[tuple[object, ...]] = []
         self.problems: list[EntryProblem] = []
 
@@ -191,10 +194,10 @@ def _read(file: SealedFile, tell: Told) -> PeopleFile:
     _, headings = next(rows, (0, []))
     if not headings:
         raise _no_list(worded("The file has no lines."))
-    named = _columns(headings)
+    named, unread = _columns(headings)
     if "login" not in named:
         raise _no_list(worded("No column is called login (or user, username, upn)."))
-    found = PeopleFile()
+    found = PeopleFile(unread)
     for count, (number, cells) in enumerate(rows):
         if count % BATCH == 0:
             tell("read", count, 0)
@@ -272,14 +275,20 @@ def _rows(text: PlainText) -> Iterator[tuple[int, list[str]]]:
         began = reader.line_num + 1
 
 
-def _columns(headings: list[str]) -> dict[str, int]:
+def _columns(headings: list[str]) -> tuple[dict[str, int], list[str]]:
+    """→ where each meaning stands, and headings that are not read: not known, or the second of one
+    meaning. What `export` writes beyond what can be changed needs no mention."""
     named: dict[str, int] = {}
+    unread: list[str] = []
     for place, heading in enumerate(headings):
         word = re.sub(r"[\s_-]", "", heading).lower()
-        for name, words in HEADINGS.items():
-            if word in words.split():
-                named.setdefault(name, place)
-    return named
+        meaning = next((name for name, words in HEADINGS.items() if word in words.split()), None)
+        if meaning is not None and meaning not in named:
+            named[meaning] = place
+        elif heading and (meaning is not None or heading not in EXPORTED):
+            shown = "".join(letter for letter in heading[:80] if letter.isprintable())
+            unread.append(shown)
+    return named, unread[:MOST_UNREAD]
 
 
 def _line(number: int, values: Mapping[str, str]) -> PersonLine:

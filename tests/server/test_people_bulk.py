@@ -546,3 +546,23 @@ def test_people_by_pages(server):
             break
         after = seen[-1]
     assert len(seen) == len(set(seen)) == 300
+
+
+def test_columns_that_are_not_read_are_named(house):
+    """What `export` writes beyond what can be changed needs no word."""
+    text = (
+        "user,Display Name,e-mail adress,Mail,name,made,\n"
+        "ann2,Ann Two,wrong@example.org,ann2@example.org,Other Name,2026-01-01,\n"
+    )
+    planned = import_(house, text)
+    assert planned.unread == ("e-mail adress", "name")
+    assert planned.added == ["ann2"]
+    assert everybody(house)["ann2"].full_name == "Ann Two"
+    assert import_(house, "login\nbob2\n").unread == ()
+
+
+def test_the_api_names_columns_that_are_not_read(server):
+    body = {"csv": "login,Telefon,T\u202ex\nzoe,123,4\n", "dry_run": True}
+    headers = bearer(server.admin)
+    answer = server.client.post("/v1/people/import", json=body, headers=headers).json()
+    assert answer["unread"] == ["Telefon", "Tx"] and answer["added"] == ["zoe"]

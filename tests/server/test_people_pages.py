@@ -73,6 +73,12 @@ def test_bad_lines_are_listed(boss):
     assert "ann" not in boss.get("/people").page.text.replace("Cannot", "")
 
 
+def test_columns_that_are_not_read_are_named(boss):
+    page = send(boss, "login,<b>adress\nzoe,zoe@example.org\n").page
+    assert "These columns are not read" in page.text and "&lt;b&gt;adress" in page.text
+    assert "These columns" not in send(boss, "login\nzoe\n").page.text
+
+
 @pytest.mark.parametrize("content", [None, "", "x" * (6 * 1024 * 1024)])
 def test_no_file_and_a_huge_one(boss, content):
     page = send(boss, content).page

@@ -130,6 +130,12 @@ def show_plan(planned: Planned, *, dry_run: bool) -> None:
         f"{planned.unchanged} as before",
         markup=False,
     )
+    if planned.unread:
+        err().print(
+            f"Not read, as no column of this list has such a name, or an earlier one has the same "
+            f"meaning: {', '.join(planned.unread)}.",
+            markup=False,
+        )
     if dry_run:
         err().print("[dim]A dry run: nothing was done. Leave --dry-run away to do it.[/]")
 

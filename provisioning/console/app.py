@@ -123,6 +123,7 @@ def serve(
     any_user: bool = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM; cards under way are finished."""
+    ready.custody.rest()  # until a batch begins
     gate = Gate(show_pass)
     console = Console(ready, gate, operator_file, ports)
     port = sock.getsockname()[1]

@@ -21,7 +21,6 @@ class Console:
 
     def __init__(self, ready: ReadyStation, gate: Gate, operator_file: Path, ports: str) -> None:
         self.ready = ready
-        ready.custody.rest()  # until a batch begins
         self.journal = ready.journal
         self.gate = gate
         self.ports = ports

@@ -527,7 +527,7 @@ def _as_user(
         if person.external_id:
             values["externalId"] = person.external_id
     values["userName"] = person.login
-    if told or person.disabled:  # what the directory took away is not there when it reads it
+    if told:  # what the directory took away is not there when it reads it
         values["active"] = not person.disabled
     if groups:
         values["groups"] = groups

@@ -258,6 +258,13 @@ def test_who_has_left_comes_back_by_a_plain_true_only(server, client, token):
         answer = server.client.put(path, json=body, headers=token)
         assert answer.status_code == 200, answer.text
         assert known(server)["disabled"] is disabled, active
+    patch = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"]}
+    for operation in ({"op": "replace", "path": "active", "value": False},
+                      {"op": "remove", "path": "active"}):  # fmt: skip
+        body = patch | {"Operations": [operation]}
+        assert server.client.patch(path, json=body, headers=token).status_code in (200, 204)
+        assert known(server)["disabled"] is True, operation
+    assert "active" not in server.client.get(path, headers=token).json()
 
 
 def test_the_first_address_as_large_directories_write_it(server, client, token):

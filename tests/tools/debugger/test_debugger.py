@@ -534,7 +534,7 @@ def test_what_is_done_to_a_board_in_deep_sleep_is_done_again(project):
     """It has no process then: that is told at its own time."""
     (project / "main.py").write_text(
         "import machine\nfrom machine import Pin\nkey = Pin(15, Pin.IN, Pin.PULL_UP)\n"
-        "down = not key.value()\nmachine.deepsleep(60_000)\n"
+        "down = not key.value()\nmachine.deepsleep(3_600_000)\n"
     )
     editor = Editor(project)
     try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fido2.ctap import CtapError
+from fido2.ctap2.base import AssertionResponse
 from fido2.ctap2.bio import CaptureError, FPBioEnrollment
 from fido2.ctap2.pin import ClientPin
 from fido2.webauthn import CollectedClientData
@@ -120,24 +121,51 @@ class ThumbReader:
             made = self.host.ctap().get_assertion(
                 str(options["rpId"]), data.hash, allowed or None, options={"uv": True}
             )
-        except (CtapError, ConnectionError):
+        except CtapError as error:
+            # Too many wrong thumbs: the browser asks for the PIN, which a stranger does not know.
+            if error.code is not CtapError.ERR.PUAT_REQUIRED or stranger:
+                return None
+            return self._by_pin(str(options["rpId"]), data, allowed)
+        except ConnectionError:
             return None
         finally:
             self.host.person = self.number
             self.reader.run_for(_LIFTED_MS)
-        identifier = base64url.encode(made.credential["id"])
-        return json.dumps(
-            {
-                "id": identifier,
-                "rawId": identifier,
-                "type": "public-key",
-                "response": {
-                    "clientDataJSON": base64url.encode(bytes(data)),
-                    "authenticatorData": base64url.encode(bytes(made.auth_data)),
-                    "signature": base64url.encode(made.signature),
-                },
-            }
-        )
+        return _answer(made, data)
+
+    def _by_pin(
+        self, party: str, data: CollectedClientData, allowed: list[Mapping[str, Any]]
+    ) -> str | None:
+        """PIN and a touch: with them the thumb has its tries again."""
+        try:
+            ctap = self.host.ctap()
+            client = ClientPin(ctap)
+            token = client.get_pin_token(_PIN, ClientPin.PERMISSION.GET_ASSERTION, party)
+            proof = client.protocol.authenticate(token, data.hash)
+            made = ctap.get_assertion(
+                party, data.hash, allowed or None,
+                pin_uv_param=proof, pin_uv_protocol=client.protocol.VERSION,
+            )  # fmt: skip
+        except (CtapError, ConnectionError):
+            return None
+        return _answer(made, data)
 
     def close(self) -> None:
         self.reader.close()
+
+
+def _answer(made: AssertionResponse, data: CollectedClientData) -> str:
+    """What a browser sends for it."""
+    identifier = base64url.encode(made.credential["id"])
+    return json.dumps(
+        {
+            "id": identifier,
+            "rawId": identifier,
+            "type": "public-key",
+            "response": {
+                "clientDataJSON": base64url.encode(bytes(data)),
+                "authenticatorData": base64url.encode(bytes(made.auth_data)),
+                "signature": base64url.encode(made.signature),
+            },
+        }
+    )

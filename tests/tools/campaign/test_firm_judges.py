@@ -21,7 +21,7 @@ from tallystick.tools.campaign.firm.leaks import Eavesdropper
 from tallystick.tools.campaign.firm.locks import LockSeen
 from tallystick.tools.campaign.firm.oracle import Judge
 from tallystick.tools.campaign.firm.run import simulate
-from tallystick.tools.campaign.firm.script import Level, SimulatedFirm, Verb
+from tallystick.tools.campaign.firm.script import FirmAct, Level, Mishap, SimulatedFirm, Verb
 
 POLICY = FirmPolicy()
 WRONG = ServerSaid(200, reason="wrong")
@@ -164,3 +164,18 @@ def test_what_the_product_raises_and_nobody_takes_is_a_violation(
     assert result.violations == [
         "something failed: ZeroDivisionError in test_firm_judges.py, raises"
     ]
+
+
+def test_an_answer_that_a_kill_took_is_no_silence_even_of_the_last_try() -> None:
+    firm = SimulatedFirm(cards=2, readers=0, days=1, level=Level.NONE)
+    hour = 3600
+    played = [
+        FirmAct(5 * hour, 0, Verb.PROVISION, 0),
+        FirmAct(5 * hour + 60, 1, Verb.PROVISION, 1),
+        FirmAct(8 * hour, 2, Verb.BORROW, 0, 1),
+        FirmAct(9 * hour, 3, Mishap.SERVER_ENDS, 0, 1),  # after its next commit
+        FirmAct(9 * hour + 60, 4, Verb.LATE, 0),  # one try, and none after it
+    ]
+    result = simulate(firm, played, image=fresh.image(boards.DEFAULT))
+    assert any("is not let in: no answer" in one.words for one in result.told)
+    assert result.violations == []

@@ -181,6 +181,7 @@ def _type(
 ) -> None:
     must = world.judge.must_be_let_in(pocket.serial, seen[1])
     over = pocket is who.loan and world.clock.server() >= who.loan_until
+    struck = world.house.struck
     said = world.ask(who, pocket, *seen)
     if said.accepted:
         _is_in(world, who, pocket, over=over)
@@ -190,7 +191,8 @@ def _type(
     if said.status == 429:
         _try_again(world, who, left, said.retry_after_s + 1, "")
     elif said.status in (0, 503):
-        silent = "" if world.in_trouble else "the server answers nothing, and nothing is wrong"
+        known = world.in_trouble or world.house.struck > struck
+        silent = "" if known else "the server answers nothing, and nothing is wrong"
         _try_again(world, who, left, _LATER_S, silent)
     elif must and not over:
         world.wrong(

@@ -183,6 +183,11 @@ class House:
         state: ServerState = self._app.state.server
         return state
 
+    @property
+    def struck(self) -> int:
+        """How often it was ended, or its database lost."""
+        return self.ended + self.lost
+
     def transport(self, name: str) -> httpx.BaseTransport:
         """A client's way to the server. name: of whoever asks, as an address."""
         return _Way(self, name)

@@ -85,6 +85,11 @@ def _areas(frame: Frame) -> list[_Area]:
     for y in range(frame.height):
         row: list[tuple[int, int, int]] = []
         begin, end = y * width, (y + 1) * width
+        if y and pixels[begin:end] == pixels[begin - width : begin]:  # as most rows of a digit are
+            for left, right, number in above:
+                area = areas[number]
+                area[3], area[4] = y, area[4] + right - left + 1
+            continue
         start = pixels.find(1, begin, end)
         while start >= 0:
             stop = pixels.find(0, start, end)

@@ -54,6 +54,7 @@ class ThumbReader:
         identity = ReaderIdentity.development(serial).encode()
         reader = Reader(image, identity=identity, seed=seed + number)
         host = Host(reader, serial=serial, seed=1 + number, person=number)
+        reader.power_off()  # plugged in when it is first used
         return cls(reader, host, number, serial)
 
     def at(self, us: int) -> None:

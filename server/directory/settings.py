@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.private_files import secret_in
 from tallystick.common.secret import Secret
 
 EXAMPLE = '[[directory]] with firm, url = "ldaps://…", base, bind_dn and password_file'
@@ -89,23 +90,8 @@ class DirectorySettings(BaseModel):
         """Raises BadInputError."""
         if not self.password_file:
             return self
-        file = folder / self.password_file
-        try:
-            if file.stat().st_mode & 0o077:
-                raise BadInputError(
-                    f"{file} can be read by others than its owner, and holds a password.",
-                    todo=f"chmod 600 {file}",
-                )
-            text = file.read_text(encoding="utf-8-sig").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInputError(
-                f"{file} cannot be read ({type(error).__name__}).",
-                todo="Write the directory's password into it, and nothing else.",
-            ) from None
-        if not text:
-            # An empty password is an anonymous bind (RFC 4513 5.1.2), whatever the name.
-            raise BadInputError(f"{file} is empty.", todo="Write the password into it.")
-        self._secret = Secret(text.encode())
+        # An empty password would be an anonymous bind (RFC 4513 5.1.2), whatever the name.
+        self._secret = secret_in(folder / self.password_file, "password")
         return self
 
 

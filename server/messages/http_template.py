@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tallystick.common.errors import BadInputError, UnreachableError
-from tallystick.common.secret import Secret
+from tallystick.common.private_files import secret_in
 
 ANSWER = 300  # characters of an answer that are shown
 Texts = dict[Annotated[str, Field(max_length=200)], str]
@@ -66,10 +66,10 @@ class TemplateGateway:
         template = self._template
         self._basic = None
         if template.basic:
-            self._basic = (template.basic[0], _secret(folder, template.basic[1]))
-        self._bearer = _secret(folder, template.bearer) if template.bearer else None
+            self._basic = (template.basic[0], secret_in(folder / template.basic[1]))
+        self._bearer = secret_in(folder / template.bearer) if template.bearer else None
         self._headers = {
-            name: _secret(folder, place) for name, place in template.secret_headers.items()
+            name: secret_in(folder / place) for name, place in template.secret_headers.items()
         }
 
     @property
@@ -141,20 +141,6 @@ def _read(file: Path) -> SmsTemplate:
         raise BadInputError(
             f"{file}: {problems}.", todo="See docs/reference/people.md for an example."
         ) from None
-
-
-def _secret(folder: Path, name: str) -> Secret:
-    file = folder / name
-    try:
-        if file.stat().st_mode & 0o077:
-            raise BadInputError(
-                f"{file} can be read by others than its owner, and holds a secret.",
-                todo=f"chmod 600 {file}",
-            )
-        text = file.read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{file} cannot be read ({type(error).__name__}).") from None
-    return Secret(text.encode())
 
 
 def _no(what: str) -> UnreachableError:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qs, unquote
 
 from tallystick.common.errors import BadInputError, UnreachableError
+from tallystick.common.private_files import secret_in
 from tallystick.common.secret import Secret
 
 if TYPE_CHECKING:
@@ -188,16 +189,7 @@ def _last(said: str) -> bool:
 
 
 def _pin(name: str) -> Secret:
-    file = Path(name)
-    try:
-        if file.stat().st_mode & 0o077:
-            raise BadInputError(
-                f"{file} can be read by others than its owner, and holds a secret.",
-                todo=f"chmod 600 {file}",
-            )
-        text = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{file} cannot be read ({type(error).__name__}).") from None
-    if not re.fullmatch(r"[0-9]{4,8}", text):
-        raise BadInputError(f"{file} holds no PIN of four to eight digits.")
-    return Secret(text.encode())
+    pin = secret_in(Path(name), "PIN")
+    if not re.fullmatch(rb"[0-9]{4,8}", pin.reveal()):
+        raise BadInputError(f"{name} holds no PIN of four to eight digits.")
+    return pin

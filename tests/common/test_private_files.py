@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -44,7 +43,6 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         secret_in(tmp_path / "nothing")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="files have no such mode")
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601])
 def test_one_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
     with pytest.raises(

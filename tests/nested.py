@@ -14,16 +14,17 @@ import traceback
 from pathlib import Path
 
 LEAN = ("-p", "no:schemathesis", "-p", "no:hypothesispytest")
-# What tests of the server import that is not ours: ours must be imported in each run, for a plugin
-# changes it before.
-LIBRARIES = (
+# What tests of the server import, and the server: a plugin that breaks one of its guards does so
+# where the guard is looked up (`BrokenServer.let_loose`), so that it need not come first.
+LOADED = (
     *("argon2", "fastapi", "httpx", "hypothesis", "playwright.sync_api", "pskc", "psycopg"),
     *("pyotp", "pytest", "sqlalchemy", "uvicorn"),
+    *("tallystick.server.serving.app", "tallystick.server.serving.running"),
 )
 
 
 class Nest:
-    """A process that has the libraries, and forks for each pytest. `close` ends it."""
+    """A process that has all of this loaded, and forks for each pytest. `close` ends it."""
 
     def __init__(self, folder: Path) -> None:
         self._process = subprocess.Popen(
@@ -45,7 +46,7 @@ class Nest:
 
 def serve() -> None:
     """A line of standard input is a task, a line of standard output the exit status."""
-    for name in LIBRARIES:
+    for name in LOADED:
         __import__(name)
     for line in sys.stdin:
         task = json.loads(line)

@@ -98,6 +98,7 @@ def _start(*way):
             module.base = config["fs_base"]
             module.size = config["fs_size"]
             device = module.Flash()
+    sys.modules["micropython"] = __import__("micropython_board")
     flash.watch_from, flash.watch_to = config["watch"]
     mapped, size, counters = config["mapped"], config["flash_size"], config["counters"]
     sys.modules["machine"].modelled = config["modelled"]

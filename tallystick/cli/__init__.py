@@ -60,9 +60,16 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-@click.group(
-    cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
-)
+class _Tally(LazyGroup):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            ctx.exit(ExitCode.INTERRUPTED)
+
+
+@click.group(cls=_Tally, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tally")
 def tally() -> None:
     """Make, test, provision and support hardware one-time-password devices."""
@@ -94,6 +101,3 @@ def main(args: list[str] | None = None) -> Any:
         _fail(
             BadInputError(what, todo="Name another file or folder, or make this one usable."), argv
         )
-    except KeyboardInterrupt:
-        click.echo("stopped", err=True)
-        sys.exit(ExitCode.INTERRUPTED)

@@ -66,6 +66,8 @@ def work():
 machine.freq()
 work()
 """
+# As ours, and whatever else has no prompt: a byte on the serial line is to stop nothing.
+QUIET = LOOP.replace("machine.freq()", "import micropython; micropython.kbd_intr(-1)")
 STUBBORN = """while True:
     try:
         while True:
@@ -79,10 +81,11 @@ def mode(inside):
     return resident.enabled() if inside else nullcontext()
 
 
+@pytest.mark.parametrize("source", [LOOP, QUIET], ids=["plain", "without Ctrl-C"])
 @pytest.mark.parametrize("inside", [False, True])
-def test_where_it_was_is_told(run, monkeypatch, inside):
+def test_where_it_was_is_told(run, monkeypatch, inside, source):
     monkeypatch.setattr(link, "SILENCE_S", 0.3)
-    card = run(LOOP)
+    card = run(source)
     with mode(inside), pytest.raises(FirmwareCrashError) as caught:
         card.power_on()
     told = caught.value.what
@@ -97,9 +100,10 @@ def test_one_that_cannot_be_interrupted_is_ended_as_well(run, monkeypatch):
         card.power_on()
 
 
+@pytest.mark.parametrize("source", [LOOP, QUIET], ids=["plain", "without Ctrl-C"])
 @pytest.mark.parametrize("inside", [False, True])
-def test_a_signal_ends_it_at_once(run, inside):
-    card = run(LOOP)
+def test_a_signal_ends_it_at_once(run, inside, source):
+    card = run(source)
     begin = time.monotonic()
     timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     with mode(inside), pytest.raises(KeyboardInterrupt) as caught:
@@ -113,3 +117,24 @@ def test_a_signal_ends_it_at_once(run, inside):
         other = run("print('hello')")
         other.power_on()
         assert other.console == "hello\n"
+
+
+def test_a_firmware_without_ctrl_c_leaves_that_of_the_process(run):
+    """What ships says so at its start, and a campaign or a pytest was killed without a word."""
+    with resident.enabled():
+        card = run("import micropython\nmicropython.kbd_intr(-1)\n")
+        card.power_on()
+        card.run_for(10)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+
+
+@pytest.mark.parametrize("byte", ["None", "'c'", "1.5"])
+def test_what_is_no_byte_is_refused_as_on_the_board(run, byte):
+    card = run(
+        "import micropython\n"
+        f"try:\n    micropython.kbd_intr({byte})\nexcept TypeError:\n    print('refused')\n"
+    )
+    card.power_on()
+    assert card.console == "refused\n"

@@ -1,7 +1,9 @@
-"""Whoever kills a campaign ends its workers too."""
+"""Whoever kills or stops a campaign ends its workers too."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -30,3 +32,18 @@ def test_a_worker_ends_with_who_started_it(tmp_path):
         process.kill()
         process.wait(60)
         assert ended(worker)
+
+
+def test_ctrl_c_waits_for_no_task_and_workers_say_nothing_of_it(tmp_path):
+    """A terminal sends it to all of them."""
+    script = tmp_path / "pool.py"
+    script.write_text(POOL)
+    with subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        worker = int(process.stdout.readline())
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert ended(worker)
+    assert error.count("Traceback") == 1 and "Process Spawn" not in error  # the asker's own

@@ -89,8 +89,7 @@ def test_the_end_of_a_cell_low_first_then_no_code(device):
 
 @pytest.mark.parametrize(("presses_per_day", "goal"), [(2, 7), (5, 7), (10, 6), (15, 5)])
 def test_the_reference_design_reaches_its_goals_over_the_range_of_use(presses_per_day, goal):
-    """From days of the firmware's life; `tally battery` runs all of them. In the cold the low end
-    of the band counts; at fifteen presses a day it is short of its goal by a month there."""
+    """From days of the firmware's life; `tally battery` runs all of them."""
     for degrees in (20.0, 0.0):
         with card("nucleo_l476rg", temperature_c=degrees) as device:
             device.power_on()
@@ -98,10 +97,9 @@ def test_the_reference_design_reaches_its_goals_over_the_range_of_use(presses_pe
             life = live(device, presses_per_day, 3 / 365.25)
             report = Report(device.board, CARD25, degrees, presses_per_day, life)
         low, high = report.band()
-        least = 2.9 if (presses_per_day, degrees) == (15, 0.0) else 3
-        assert round(low, 1) >= least, (degrees, report.as_dict())
+        assert low >= 3, (degrees, report.as_dict())
         assert low <= report.years <= high
-        assert degrees < 20 or report.years >= goal, report.as_dict()
+        assert report.years >= goal, (degrees, report.as_dict())
         assert sum(report.share().values()) == pytest.approx(1)
 
 

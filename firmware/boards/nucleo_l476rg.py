@@ -177,7 +177,8 @@ def docked() -> int:
 
 
 def wait(ms: int) -> None:
-    """Up to `ms` and a step of the clock, less on an edge of the button or the dock, or (docked) on a byte."""
+    """Up to `ms` and a step of the clock, less on an edge of the button or the dock, or (docked) on
+    a byte."""
     global _asleep_ms
     if _dock.value():
         # The UART does not run in Stop mode, and the dock feeds the card.
@@ -188,7 +189,7 @@ def wait(ms: int) -> None:
     if _fast:
         _set_clock(26, 1, 2, 3, 0)
     before, began = _rtc_ms(), time.ticks_ms()
-    # The port counts on 32,768 Hz. Four more, a step of the clock: who wakes too early, wakes twice.
+    # The port counts on 32,768 Hz. 4 ms more, a step of the clock: too early means once more.
     machine.lightsleep((ms + 4) * 125 >> 7)
     awake = time.ticks_diff(time.ticks_ms(), began)
     asleep = (_rtc_ms() - before) % _DAY_MS - awake

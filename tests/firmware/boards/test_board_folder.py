@@ -88,6 +88,18 @@ def test_what_the_firmware_calls_is_built_in():
     assert 'freeze(".", "_boot.py")' in (STM32 / "manifest.py").read_text()
 
 
+def test_what_the_makers_library_asks_a_board_for_is_said_before_it_is_included():
+    """The port's base leaves clocks and start-up times to the board, and has the modules itself."""
+    text = (STM32 / "stm32l4xx_hal_conf.h").read_text()
+    before, base, _ = text.partition('\n#include "boards/stm32l4xx_hal_conf_base.h"\n')
+    assert base
+    said = set(re.findall(r"^#define (\w+) \(\d+\)$", before, re.M))
+    assert said == {
+        *(f"{one}_{what}" for one in ("HSE", "LSE") for what in ("VALUE", "STARTUP_TIMEOUT")),
+        "EXTERNAL_SAI1_CLOCK_VALUE", "EXTERNAL_SAI2_CLOCK_VALUE",
+    }  # fmt: skip
+
+
 def test_names_of_the_firmware_are_in_flash():
     """A name that is missing costs a search at each start, and no more: a few may. With more than
     those, `python -m tallystick.tools.image.names` writes the list anew."""

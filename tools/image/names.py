@@ -17,12 +17,12 @@ import sys
 from pathlib import Path
 
 from tallystick import __version__
-from tallystick.emulator.boards import find
+from tallystick.emulator.boards import ALL
+from tallystick.emulator.boards.board import Board
 from tallystick.tools import firmware
 from tallystick.tools.image.board_builds import DEFINITIONS
 from tallystick.tools.image.build import build
 
-BOARD = "nucleo_l476rg"
 _HEADER = 4  # bytes: letter, version, flags, bits of a small integer
 _PLAIN = re.compile(r"[\w./]+", re.ASCII)
 _INTRODUCTION = """\
@@ -31,18 +31,19 @@ _INTRODUCTION = """\
 """
 
 
-def path() -> Path:
-    return firmware.root() / DEFINITIONS / find(BOARD).start_folder / "names.h"
+def path(board: Board) -> Path:
+    """Of a board whose MicroPython is built from a folder of its own."""
+    return firmware.root() / DEFINITIONS / board.start_folder / "names.h"
 
 
-def listed() -> str:
+def listed(board: Board) -> str:
     """The file, as it has to be for the firmware of this checkout."""
-    return _INTRODUCTION + "".join(f"Q({name})\n" for name in sorted(used()))
+    return _INTRODUCTION + "".join(f"Q({name})\n" for name in sorted(used(board)))
 
 
-def used() -> set[str]:
+def used(board: Board) -> set[str]:
     """Names in the image and in its boot stage. Those that are sentences are left out."""
-    built = build("card", BOARD, __version__)
+    built = build(board.device, board.name, __version__)
     files = [*built.files.items(), *built.boot_files.items()]
     found = {name for at, data in files if at.endswith(".mpy") for name in names(data)}
     return {name for name in found if _PLAIN.fullmatch(name)}
@@ -74,5 +75,7 @@ def _number(mpy: bytes, at: int) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    path().write_text(listed(), encoding="utf-8")
-    sys.stdout.write(f"{path()}\n")
+    for board in ALL.values():
+        if board.start_folder:
+            path(board).write_text(listed(board), encoding="utf-8")
+            sys.stdout.write(f"{path(board)}\n")

@@ -107,7 +107,7 @@ def test_names_of_the_firmware_are_in_flash():
     listed = [line[2:-1] for line in lines if not line.startswith("//")]
     assert [f"Q({name})" for name in listed] == [line for line in lines if line[:2] != "//"]
     assert listed == sorted(set(listed))
-    used = names.used()
+    used = names.used(BOARD)
     assert len(used - set(listed)) <= len(used) // 20, sorted(used - set(listed))
     assert len(set(listed) - used) <= len(used) // 20, sorted(set(listed) - used)
     assert make_variables()["QSTR_DEFS"] == "$(BOARD_DIR)/names.h"

@@ -76,7 +76,7 @@ class Button(Protocol):
         """Not 0 while it is down."""
 
     def wait(self, ms: int) -> None:
-        """Light sleep up to `ms`, less when something changes."""
+        """Light sleep up to `ms` and a step of its clock (4 ms), less when something changes."""
 
     def ticks_ms(self) -> Ticks:
         """Goes on in light sleep."""

@@ -1,10 +1,12 @@
 """NUCLEO-L476RG (STM32L476RG), the low-power reference: memory LCD, button on PA0 (WKUP1), dock
 contact on PC5 (WKUP5), cell measured through the internal reference, panel fed from PB5.
 
-Figures: STM32L476xx data sheet (DS10198), typical at 25 °C and 3.0 V; docs/findings/battery.md
-names the section of each. Run from flash at 26 MHz in range 2: 2.88 mA, and the PLL 0.26 mA; Sleep
-0.92 mA and the PLL; Stop 2 with the real-time clock on LSI 1.5 µA; Shutdown 64 nA; flash double
-word 82 µs, page erase 22 ms, 3.4 mA, 10,000 cycles; pull resistor 40 kΩ.
+Figures: STM32L476xx data sheet (DS10198, as DocID025976 revision 4; later ones count their tables
+otherwise), typical at 25 °C and 3.0 V. CoreMark from flash at 26 MHz in range 2: 3.1 mA (table 29);
+the PLL at 104 MHz 0.21 mA (table 50, between its lines) and MSI 0.01 mA (table 48), also in Sleep,
+0.92 mA (table 32); Stop 2 with the real-time clock on LSI 1.64 µA (table 34); Shutdown 64 nA (table
+38); flash double word 82 µs, page erase 22 ms, 3.4 mA (table 51), 10,000 cycles (table 52); pull
+resistor 40 kΩ (table 58); 1.71 V at least (table 22).
 CPU costs are scaled from figures measured on an RP2040 at 125 MHz (docs/findings/numbers.md): by
 clock, and by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46);
 imports are set so that a press takes what an instruction-level STM32L476 counts. Of each second
@@ -61,14 +63,14 @@ BOARD = CardBoard(
     uart_pins=(0x09, 0x0A),
     default_pins={"UART1": (0x09, 0x0A), "SPI1": (0x05, 0x07)},
     currents=Currents(
-        run=3_140, idle=1_180, light_sleep=1.5, deep_sleep=0.064, button=75, leakage=0.1
+        run=3_320, idle=1_140, light_sleep=1.64, deep_sleep=0.064, button=75, leakage=0.1
     ),
     cell="CARD25",
     brown_out_mv=1_710,
     start_folder="TALLY_NUCLEO_L476RG",
     boot_us=9_500,
-    wake_us=2_200,
-    import_us_per_256=_us(1_005),
+    wake_us=1_230,
+    import_us_per_256=_us(695),
     costs={
         "hashlib": {"sha1_us": _us(40), "sha256_us": _us(70)},
         "cryptolib": {"key_us": _us(61), "block_us": _us(26)},

@@ -779,7 +779,7 @@ def _ours_left_out(traceback: str) -> str:
 
 
 # The supervisor: from a brown-out to its look at the voltage, which must be so much above the
-# threshold (STM32L476 data sheet: BOR hysteresis 100 mV; it holds reset for 250 µs and more). Of a
+# threshold (STM32L476 data sheet, table 24: BOR hysteresis 100 mV; it holds reset for 250 µs). Of a
 # cell that cannot carry the chip so many starts are run, then it lies there until it is touched.
 _SUPERVISOR_US = 1_000
 _HYSTERESIS_MV = 100

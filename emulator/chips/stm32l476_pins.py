@@ -1,5 +1,5 @@
-"""The pins of the STM32L476 in LQFP64: DS10198, tables 16 (pins) and 17 (alternate
-functions, their number behind each)."""
+"""The pins of the STM32L476 in LQFP64: DS10198 (DocID025976, revision 4), tables 15 (pins), 16
+and 17 (alternate functions, their number behind each)."""
 
 from tallystick.emulator.chips.pins import PinTable
 

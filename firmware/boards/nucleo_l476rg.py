@@ -177,7 +177,8 @@ def docked() -> int:
 
 
 def wait(ms: int) -> None:
-    """Up to `ms`, less on an edge of the button or the dock, or (docked) on a byte."""
+    """Up to `ms` and a step of the clock, less on an edge of the button or the dock, or (docked) on
+    a byte."""
     global _asleep_ms
     if _dock.value():
         # The UART does not run in Stop mode, and the dock feeds the card.
@@ -188,7 +189,8 @@ def wait(ms: int) -> None:
     if _fast:
         _set_clock(26, 1, 2, 3, 0)
     before, began = _rtc_ms(), time.ticks_ms()
-    machine.lightsleep(ms * 125 >> 7)  # the port counts on 32,768 Hz
+    # The port counts on 32,768 Hz. 4 ms more, a step of the clock: too early means once more.
+    machine.lightsleep((ms + 4) * 125 >> 7)
     awake = time.ticks_diff(time.ticks_ms(), began)
     asleep = (_rtc_ms() - before) % _DAY_MS - awake
     if asleep > 0:
@@ -276,7 +278,7 @@ def display() -> "Display":
 def cell_mv() -> int:
     """The supply is the cell: measured against the internal reference (calibrated at 3.0 V)."""
     ADC(ADC.CORE_VREF).read_u16()  # turns both on, and reads another channel (MicroPython 1.28)
-    stm.mem32[_ADC_SMPR1] = 7  # 640.5 clocks: at 80 MHz 8 µs, of at least 4 (DS10198)
+    stm.mem32[_ADC_SMPR1] = 7  # 640.5 clocks: at 80 MHz 8 µs, of at least 4 (DS10198, table 25)
     stm.mem32[_ADC_SQR1] = 0
     stm.mem32[_ADC_CR] = stm.mem32[_ADC_CR] | 4  # ADSTART
     while not stm.mem32[_ADC_ISR] & 4:  # EOC
@@ -317,12 +319,7 @@ class _Pages:
 
     def is_blank(self, sector: int) -> bool:
         page = memoryview(bytearray_at(_FLASH_BASE + self._first + sector * 2048, 2048))
-        half = 1024
-        while half >= 8:  # each half is as the other one, down to eight bytes
-            if page[:half] != page[half : 2 * half]:
-                return False
-            half >>= 1
-        return page[:8] == b"\xff" * 8
+        return page[8:] == page[:-8] and page[:8] == b"\xff" * 8  # each as the one before it
 
     def program(self, address: int, buf: "Readable") -> None:
         at = _FLASH_BASE + self._first + address

@@ -49,7 +49,7 @@ def code(
 
     fraction: how much of the display time is left, 0 to 100.
     """
-    display.fb.fill(display.paper)
+    display.empty()
     _status(display, cell_state)
     tall = display.height >= _TALL
     left, top, width, height, thick, step, group_gap = (_TALL_CODE if tall else _FLAT_CODE)[
@@ -67,14 +67,19 @@ def code(
                 x += group_gap
         digits.digit(display, x, y, width, height, thick, int(code[i]) & 0x0F)
         x += step
-    _bar(display, fraction)
+    y = display.height - _BAR_HEIGHT - 1
+    display.fb.hline(_BAR_LEFT, y + _BAR_HEIGHT - 1, display.width - 2 * _BAR_LEFT, display.ink)
+    display.fb.fill_rect(_BAR_LEFT, y, _filled(display, fraction), _BAR_HEIGHT, display.ink)
     display.show()
 
 
 def bar(display: "Display", fraction: int) -> None:
-    """Redraw only the time-out bar, 0 to 100, and send only its rows."""
-    _bar(display, fraction)
-    display.show(display.height - _BAR_HEIGHT - 1, display.height - 1)
+    """Shorten the time-out bar of `code` to 0 to 100, less than it was, and send only its rows."""
+    y = display.height - _BAR_HEIGHT - 1
+    filled = _filled(display, fraction)
+    rest = display.width - 2 * _BAR_LEFT - filled
+    display.fb.fill_rect(_BAR_LEFT + filled, y, rest, _BAR_HEIGHT - 1, display.paper)
+    display.show(y, y + _BAR_HEIGHT)
 
 
 def info(
@@ -90,7 +95,7 @@ def info(
 
     An empty qr (a card that has not been to the factory) leaves the code out.
     """
-    display.fb.fill(display.paper)
+    display.empty()
     _battery(display, display.width - _BATTERY_WIDTH - _BAR_LEFT, 2, cell_state)
     half = (len(serial) + 1) // 2
     version = "v" + version
@@ -115,7 +120,7 @@ def info(
 
 def message(display: "Display", title: str, line: str = "") -> None:
     """Show a title in large letters, and a line in small ones. Both are wrapped at spaces."""
-    display.fb.fill(display.paper)
+    display.empty()
     titles = _wrap(title, display.width // _BIG_FONT)
     lines = _wrap(line, display.width // _FONT - 1)
     rule = 11 if line else 0
@@ -153,13 +158,9 @@ def _battery(display: "Display", x: int, y: int, cell_state: int) -> None:
         fb.fill_rect(x + 2 + bars * 4, y + 2, 2, 4, ink)
 
 
-def _bar(display: "Display", fraction: int) -> None:
-    y = display.height - _BAR_HEIGHT - 1
-    width = display.width - 2 * _BAR_LEFT
-    filled = width * max(0, min(fraction, 100)) // 100
-    display.fb.fill_rect(_BAR_LEFT, y, width, _BAR_HEIGHT, display.paper)
-    display.fb.hline(_BAR_LEFT, y + _BAR_HEIGHT - 1, width, display.ink)
-    display.fb.fill_rect(_BAR_LEFT, y, filled, _BAR_HEIGHT, display.ink)
+def _filled(display: "Display", fraction: int) -> int:
+    """How long the bar is, in pixels."""
+    return (display.width - 2 * _BAR_LEFT) * max(0, min(fraction, 100)) // 100
 
 
 def _qr(display: "Display", qr: bytes, x: int, y: int, scale: int) -> None:

@@ -45,7 +45,7 @@ def _pattern() -> bytes:
     display = board.display()
     fb, ink = display.fb, display.ink
     width, height = display.width, display.height
-    fb.fill(display.paper)
+    display.empty()
     for y in range(0, height, 8):
         for x in range(y & 8, width, 16):
             fb.fill_rect(x, y, 8, 8, ink)

@@ -60,7 +60,13 @@ class MemoryLcd:
         self.fb = framebuf.FrameBuffer(
             self._view[2:], width, height, framebuf.MONO_HLSB, self._stride * 8
         )
-        self.fb.fill(self.paper)
+        # The same memory, a byte a pixel: what is one colour is filled by the line, not by the bit.
+        self._bytes = framebuf.FrameBuffer(self._view[2:], self._stride, height, framebuf.GS8)
+        self.empty()
+
+    def empty(self) -> None:
+        """Nothing but paper in the image in memory; the glass keeps what it shows."""
+        self._bytes.fill_rect(0, 0, self.width >> 3, self.height, 0xFF)
 
     def show(self, y0: int = 0, y1: "int | None" = None) -> None:
         """Send lines y0 to y1 - 1 to the glass; all of them unless told."""
@@ -87,7 +93,7 @@ class MemoryLcd:
 
     def clear(self) -> None:
         """Blank the glass and the image in memory."""
-        self.fb.fill(self.paper)
+        self.empty()
         self._command(_ALL_CLEAR)
 
     def off(self) -> None:

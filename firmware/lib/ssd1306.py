@@ -66,6 +66,10 @@ class Ssd1306:
         i2c.writeto(addr, _INIT)
         self.contrast(contrast)
 
+    def empty(self) -> None:
+        """Nothing but paper in the image in memory; the glass keeps what it shows."""
+        self.fb.fill(self.paper)
+
     def contrast(self, level: int) -> None:
         """Segment current, 0 (least) to 255."""
         self._short[1] = _SET_CONTRAST
@@ -88,12 +92,12 @@ class Ssd1306:
 
     def clear(self) -> None:
         """Blank the glass and the image in memory."""
-        self.fb.fill(self.paper)
+        self.empty()
         self.show()
 
     def off(self) -> None:
         """Leave nothing in the display's RAM, and put it to sleep. The next `show` wakes it."""
-        self.fb.fill(self.paper)
+        self.empty()
         self._send(0, (self.height >> 3) - 1)
         self._on = False
         self._switch(_DISPLAY_OFF)

@@ -40,6 +40,9 @@ class Display(Protocol):
     paper: int
     fb: framebuf.FrameBuffer
 
+    def empty(self) -> None:
+        """Nothing but paper in the image in memory; the glass keeps what it shows."""
+
     def show(self, y0: int = 0, y1: int | None = None) -> None:
         """Send rows y0 to y1 - 1 to the glass; all of them unless told."""
 
@@ -73,7 +76,7 @@ class Button(Protocol):
         """Not 0 while it is down."""
 
     def wait(self, ms: int) -> None:
-        """Light sleep up to `ms`, less when something changes."""
+        """Light sleep up to `ms` and a step of its clock (4 ms), less when something changes."""
 
     def ticks_ms(self) -> Ticks:
         """Goes on in light sleep."""

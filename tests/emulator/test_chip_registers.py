@@ -31,7 +31,7 @@ def converted(chip, sampling, common=VREFEN):
 
 
 def test_the_reference_is_read_when_it_is_on_and_sampled_for_four_microseconds(chip):
-    """DS10198, VREFINT: 4 µs at least. 247.5 clocks of 26 MHz are 9.5 µs, 92.5 are 3.6."""
+    """DS10198, table 25: 4 µs at least. 247.5 clocks of 26 MHz are 9.5 µs, 92.5 are 3.6."""
     assert converted(chip, 6) == converted(chip, 7) == 1655
     assert [converted(chip, short) for short in range(6)] == [0] * 6
     assert converted(chip, 6, common=0) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,34 @@ def test_asleep_the_panel_has_no_power(device):
     assert sum(currents.values()) == pytest.approx(0.164)
 
 
+def test_while_a_code_is_up_the_chip_takes_what_its_light_sleep_takes(device):
+    device.press()
+    assert device.read_code()
+    device.run_for(500)  # between two inversions of the glass
+    now = dict(zip(device.supply.names, device.supply.currents_ua(), strict=True))
+    assert now["chip"] == device.board.currents.light_sleep == 1.64  # DS10198, table 34, 3.0 V
+
+
+def counted_ms(row):
+    """The CPU times of an instruction-level chip, as docs/findings/numbers.md has them."""
+    page = (Path(__file__).parents[2] / "docs/findings/numbers.md").read_text()
+    section = page.split("| STM32L476, CPU time, ms |")[1].split("\n\n")[0]
+    cell = next(line for line in section.splitlines() if line.startswith(f"| {row}")).split("|")[3]
+    return [float(figure) for figure in re.findall(r"[\d.]+", cell.split("(")[0])]
+
+
+def test_a_press_and_its_half_minute_are_charged_what_an_instruction_level_chip_counts(device):
+    began = device.mcu.cpu_us
+    device.press()
+    assert device.read_code()
+    shown = device.mcu.cpu_us
+    device.run_for(35_000)
+    assert device.mcu.state is ChipState.ASLEEP
+    assert (shown - began) / 1000 == pytest.approx(counted_ms("press to code")[0], rel=0.02)
+    least, most = counted_ms("thirty seconds with the code up")
+    assert least * 0.98 <= (device.mcu.cpu_us - shown) / 1000 <= most * 1.02
+
+
 def test_the_end_of_a_cell_low_first_then_no_code(device):
     device.cell.set_depth(0.78)
     low = empty = None
@@ -89,8 +118,7 @@ def test_the_end_of_a_cell_low_first_then_no_code(device):
 
 @pytest.mark.parametrize(("presses_per_day", "goal"), [(2, 7), (5, 7), (10, 6), (15, 5)])
 def test_the_reference_design_reaches_its_goals_over_the_range_of_use(presses_per_day, goal):
-    """From days of the firmware's life; `tally battery` runs all of them. In the cold the low end
-    of the band counts; at fifteen presses a day it is short of its goal by a month there."""
+    """From days of the firmware's life; `tally battery` runs all of them."""
     for degrees in (20.0, 0.0):
         with card("nucleo_l476rg", temperature_c=degrees) as device:
             device.power_on()
@@ -98,10 +126,9 @@ def test_the_reference_design_reaches_its_goals_over_the_range_of_use(presses_pe
             life = live(device, presses_per_day, 3 / 365.25)
             report = Report(device.board, CARD25, degrees, presses_per_day, life)
         low, high = report.band()
-        least = 2.9 if (presses_per_day, degrees) == (15, 0.0) else 3
-        assert round(low, 1) >= least, (degrees, report.as_dict())
+        assert low >= 3, (degrees, report.as_dict())
         assert low <= report.years <= high
-        assert degrees < 20 or report.years >= goal, report.as_dict()
+        assert report.years >= goal, (degrees, report.as_dict())
         assert sum(report.share().values()) == pytest.approx(1)
 
 

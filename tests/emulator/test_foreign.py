@@ -454,6 +454,42 @@ def test_interrupts_that_are_masked_come_later(foreign):
     assert card.console == "0 1\n1\n"
 
 
+TURNED = """
+from machine import Pin
+pin = Pin(16, Pin.OUT, value=1)
+pin.init(Pin.IN, Pin.PULL_DOWN)
+print(pin.value())
+"""
+
+
+def test_an_output_that_becomes_an_input_reads_the_wire(foreign):
+    card = foreign(TURNED)
+    card.power_on()
+    card.run_for(100)
+    assert card.console == "0\n"
+
+
+DISARMED = """
+import machine
+from machine import Pin
+pin = Pin(16, Pin.IN, Pin.PULL_UP)
+pin.irq(lambda p: print("heard"), Pin.IRQ_FALLING)
+pin.irq(None)
+machine.lightsleep(1000)
+print("awake")
+"""
+
+
+def test_a_trigger_without_a_handler_wakes_nobody(foreign):
+    card = foreign(DISARMED)
+    card.power_on()
+    card.clock.after(200_000, lambda: card.mcu.set_input(16, 0, "a button"))
+    card.run_for(900)
+    assert card.console == ""
+    card.run_for(200)
+    assert card.console == "awake\n"
+
+
 SLEEPER = """
 import machine, time
 from machine import Pin

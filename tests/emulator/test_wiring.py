@@ -84,6 +84,21 @@ def test_the_reference_board_refuses_in_its_own_words(foreign):
     assert tried(foreign, list(expected), "nucleo_l476rg") == expected
 
 
+SIGNALS = {"I2C": ("SCL", "SDA"), "SPI": ("SCK", "MOSI"), "UART": ("TX", "RX")}
+
+
+@pytest.mark.parametrize("board", ALL)
+def test_the_pins_that_a_bus_has_by_itself_carry_it(board):
+    """As the port has them where none are given; the firmware of the STM32 gives none at all."""
+    made = find(board)
+    usual = {**made.chip.default_pins, **made.default_pins}
+    assert usual
+    for bus, pins in usual.items():
+        for signal, pin in zip(SIGNALS[bus.rstrip("0123456789")], pins, strict=False):
+            names = (f"{bus}_{signal}", f"USART{bus[-1]}_{signal}")  # as either maker calls it
+            assert any(pin in made.chip.pins.pins_of(name) for name in names), names
+
+
 @needs.micropython_sources.mark
 @pytest.mark.parametrize("chip", CHIPS)
 def test_the_table_is_micropythons_own(chip):

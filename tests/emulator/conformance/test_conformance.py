@@ -81,6 +81,7 @@ OBJECTS = {
     "_led": "machine.Pin",
     "_storage": "rp2.Flash",
     "fb": "framebuf.FrameBuffer",
+    "_bytes": "framebuf.FrameBuffer",
     "_poller": "select.poll",
     "_device": "machine.USBDevice",
     "device": "machine.USBDevice",

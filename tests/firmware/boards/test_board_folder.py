@@ -16,7 +16,8 @@ import pytest
 
 from tallystick.common.errors import TallyError
 from tallystick.emulator.boards import find
-from tallystick.tools.image import board_builds
+from tallystick.tools.image import board_builds, names
+from tallystick.tools.image.compile import compile_text
 from tests import needs
 
 ROOT = Path(__file__).parents[3]
@@ -32,6 +33,7 @@ FILES = {
     "flash.ld",
     "manifest.py",
     "_boot.py",
+    "names.h",
 }
 
 
@@ -84,6 +86,37 @@ def test_what_the_firmware_calls_is_built_in():
     assert variables["MICROPY_PY_SSL"] == variables["MICROPY_SSL_MBEDTLS"] == "1"
     assert options["MICROPY_BOARD_FROZEN_BOOT_FILE"] == '"_boot.py"'
     assert 'freeze(".", "_boot.py")' in (STM32 / "manifest.py").read_text()
+
+
+def test_what_the_makers_library_asks_a_board_for_is_said_before_it_is_included():
+    """The port's base leaves clocks and start-up times to the board, and has the modules itself."""
+    text = (STM32 / "stm32l4xx_hal_conf.h").read_text()
+    before, base, _ = text.partition('\n#include "boards/stm32l4xx_hal_conf_base.h"\n')
+    assert base
+    said = set(re.findall(r"^#define (\w+) \(\d+\)$", before, re.M))
+    assert said == {
+        *(f"{one}_{what}" for one in ("HSE", "LSE") for what in ("VALUE", "STARTUP_TIMEOUT")),
+        "EXTERNAL_SAI1_CLOCK_VALUE", "EXTERNAL_SAI2_CLOCK_VALUE",
+    }  # fmt: skip
+
+
+def test_names_of_the_firmware_are_in_flash():
+    """A name that is missing costs a search at each start, and no more: a few may. With more than
+    those, `python -m tallystick.tools.image.names` writes the list anew."""
+    lines = (STM32 / "names.h").read_text().splitlines()
+    listed = [line[2:-1] for line in lines if not line.startswith("//")]
+    assert [f"Q({name})" for name in listed] == [line for line in lines if line[:2] != "//"]
+    assert listed == sorted(set(listed))
+    used = names.used(BOARD)
+    assert len(used - set(listed)) <= len(used) // 20, sorted(used - set(listed))
+    assert len(set(listed) - used) <= len(used) // 20, sorted(set(listed) - used)
+    assert make_variables()["QSTR_DEFS"] == "$(BOARD_DIR)/names.h"
+
+
+def test_a_module_says_its_names():
+    source = "from lib.tlv import item\n\n\ndef some_thing(of):\n    return item(of.another)\n"
+    found = names.names(compile_text(source, "lib/x.py"))
+    assert {"lib.tlv", "item", "some_thing", "of", "another"} <= set(found)
 
 
 def test_pins_are_those_that_the_firmware_names_and_the_buses_take():

@@ -72,6 +72,17 @@ def test_a_chip_that_takes_longer_is_told_from_one_that_draws_more(prediction):
     assert factor(found, RUNNING).ratio == pytest.approx(1.0, abs=FOUND_WITHIN)
 
 
+def test_a_longer_way_to_the_code_is_told_from_longer_wake_ups(prediction):
+    """All before the first light sleep takes a fifth longer, and nothing after it."""
+    trace = made_up(prediction)
+    light = prediction.parts_ua[:, prediction.parts.index(LIGHT)] > 0
+    begin = float(prediction.trace.ms[light][0])
+    longer = trace.ms + 0.2 * np.minimum(trace.ms, begin + 1)
+    found = compare(prediction, CurrentTrace(longer, trace.ua))
+    assert factor(found, START).ratio == pytest.approx(1.2, abs=FOUND_WITHIN)
+    assert factor(found, WAKES).ratio == pytest.approx(1.0, abs=FOUND_WITHIN)
+
+
 FORMATS = {
     "ppk2": lambda ms, ua: (
         "Timestamp(ms),Current(uA),D0-D7",

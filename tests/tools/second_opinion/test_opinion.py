@@ -54,6 +54,14 @@ def test_the_same_agrees_whatever_it_took():
     assert [(part.to, part.cpu_us) for part in step.parts] == SAME.marks
 
 
+def test_one_step_that_differs_is_enough():
+    same = judge("start", SAME, SAME)
+    other = judge("press", SAME, replace(SAME, boots=2))
+    assert opinion.Opinion("pico", [same, same]).agrees
+    assert not opinion.Opinion("pico", [same, other]).agrees
+    assert not opinion.Opinion("pico", [other, same]).agrees
+
+
 def test_a_step_that_fails_on_both_is_no_agreement():
     failed = replace(SAME, result="failed: no code came")
     assert judge("press", failed, failed).differences == ["on both: failed: no code came"]

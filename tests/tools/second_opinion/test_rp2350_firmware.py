@@ -19,7 +19,11 @@ from tallystick.tools.second_opinion import opinion, reader_opinion
 from tallystick.tools.second_opinion.cli import second_opinion
 from tallystick.tools.second_opinion.firmware import load_firmware
 from tallystick.tools.second_opinion.reader_host import TimedConnection
-from tallystick.tools.second_opinion.reader_opinion import differences
+from tallystick.tools.second_opinion.reader_opinion import (
+    ReaderOpinion,
+    ReaderStep,
+    differences,
+)
 from tallystick.tools.second_opinion.reader_sides import Noted, OurSide
 from tallystick.tools.second_opinion.rp2350.card import ChipCard
 from tallystick.tools.second_opinion.rp2350.reader import ChipReader
@@ -173,6 +177,12 @@ def test_a_difference_of_two_readers_is_told(change, word):
     other = replace(NOTED, **change)
     assert any(word in said for said in differences(NOTED, other, exact=True))
     assert differences(NOTED, NOTED, exact=True) == []
+
+
+def test_one_step_of_a_reader_that_differs_is_enough():
+    same, other = ReaderStep("start", [], 1.0, 2.0), ReaderStep("log-in", ["gone"], 1.0, 1.0)
+    assert ReaderOpinion([same, same], same_random=True).agrees
+    assert not ReaderOpinion([same, other], same_random=True).agrees
 
 
 def test_where_chance_differs_only_its_shape_is_compared():

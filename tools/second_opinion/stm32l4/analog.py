@@ -27,7 +27,7 @@ _ADEN, _ADDIS, _ADSTART, _ADSTP, _ADVREGEN, _DEEPPWD, _ADCAL = (
 _ADRDY, _EOSMP, _EOC, _EOS = 1, 2, 4, 8
 _VREFEN = 1 << 22
 _SAMPLING = (2.5, 6.5, 12.5, 24.5, 47.5, 92.5, 247.5, 640.5)  # ADC clocks
-_VREFINT, _NEEDS_US = 0, 4.0  # channel; the least sampling time of the internal reference (DS10198)
+_VREFINT, _NEEDS_US = 0, 4.0  # channel; least sampling time of VREFINT (DS10198, table 25)
 
 
 class Adc(Registers):

@@ -35,10 +35,11 @@ _SYSTEM_MEMORY = (0x1FFF0000, 0x8000)
 _VREFINT_CAL, _FLASH_KB, _UNIQUE_ID = 0x1FFF75AA, 0x1FFF75E0, 0x1FFF7590
 _CALIBRATION, _CALIBRATED_MV = 1655, 3000  # VREFINT, as our emulator's chip has it
 _DBGMCU, _DBGMCU_IDCODE = 0xE0042000, 0x10076415
-# From the wake-up event to the first instruction (DS10198, tables of wake-up times), µs.
+# From the wake-up event to the first instruction in flash (DS10198, table 41), µs: MSI at 4 MHz,
+# from a Stop mode in range 2.
 _WAKE_US = {
-    power.Sleep.STOP0: 2.0, power.Sleep.STOP1: 6.2, power.Sleep.STOP2: 8.2,
-    power.Sleep.STANDBY: 14.3, power.Sleep.SHUTDOWN: 256.0,
+    power.Sleep.STOP0: 6.6, power.Sleep.STOP1: 8.0, power.Sleep.STOP2: 10.6,
+    power.Sleep.STANDBY: 20.1, power.Sleep.SHUTDOWN: 256.0,
 }  # fmt: skip
 _MOST_MHZ = ((16, 32, 48, 64, 80), (6, 12, 18, 26))  # by wait states, in voltage ranges 1 and 2
 _POWER_ON_US = 500.0  # the supervisor's delay

@@ -17,7 +17,7 @@ _RESET = {
 }  # fmt: skip
 _KEPT_IN_STANDBY = {_CR3, _CR4, _SR1, *_PULLS}
 _DBP, _APC, _RRS, _EIWUL = 1 << 8, 1 << 10, 1 << 8, 1 << 15
-_RAISE_US = 20.0  # from range 2 to range 1, at least (DS10198)
+_RAISE_US = 20.0  # from range 2 to range 1, typically (DS10198, table 42)
 _STANDBY_FLAG, _INTERNAL_WAKE = 1 << 8, 1 << 15
 
 WAKE_PINS = {0x00: 0, 0x2D: 1, 0x44: 2, 0x02: 3, 0x25: 4}  # PA0, PC13, PE6, PA2, PC5 → WKUPn - 1

@@ -7,3 +7,6 @@ FROZEN_MANIFEST = $(BOARD_DIR)/manifest.py
 # cryptolib and SHA-1 are Mbed TLS's.
 MICROPY_PY_SSL = 1
 MICROPY_SSL_MBEDTLS = 1
+
+# Names that are in flash need no search through RAM at every start.
+QSTR_DEFS += $(BOARD_DIR)/names.h

@@ -1,4 +1,4 @@
-"""The board's `micropython`. There, `kbd_intr` says which byte on the serial line is Ctrl-C. Here it
+"""The board's `micropython`. There, `kbd_intr` says which byte on a serial line is Ctrl-C. Here it
 would say it of the process: Ctrl-C of whoever sits before it, and what ends an endless loop.
 """
 

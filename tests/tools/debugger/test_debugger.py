@@ -458,7 +458,7 @@ def test_one_line_may_have_several_statements_and_a_function_none():
     table = Debugged()
     text = table.instrument('def f():\n    """Doc."""\n\nx = 1; y = 2\n', Path("/a.py"))
     compile(text, "a", "exec")
-    assert table.at("/a.py", 2) == (4, {min(n for n, (_, at) in table.lines.items() if at == 4)})
+    assert table.at("/a.py", 2) == (4, {min(n for n, (_, at) in table.places.items() if at == 4)})
     assert table.at("/a.py", 5) is None and table.at("/b.py", 1) is None
 
 

@@ -17,6 +17,7 @@ _GOES_ON = 3  # the breakpoint was none this time: the step before goes on
 
 _SHOWN = 400  # letters of a value
 _MOST = 200  # parts of a value that are shown
+_PAGE = 20
 _ROW = 16  # bytes
 
 flags = None
@@ -194,14 +195,18 @@ def _evaluated(i, source, top):
 
 
 @_asked
-def inside(i, source, top):
-    """What is in a value: (name, type, shown, whether it unfolds, how it is asked for); after
-    the last that is shown, how many there are besides."""
+def inside(i, source, top, first):
+    """A page of what is in a value: (name, type, shown, whether it unfolds, how it is asked for);
+    after the last that is shown, how many there are in all. A page fits into a heap that is
+    full."""
     value = _evaluated(i, source, top)
     found = []
-    for name, part, asked in _parts(value, source):
-        if len(found) == _MOST:
+    for n, (name, part, asked) in enumerate(_parts(value, source)):
+        if n < first:
+            continue
+        if n == _MOST:
             found.append(("…", "", "%d in all: evaluate a slice" % len(value), False, ""))
+        if n == _MOST or len(found) == _PAGE:
             break
         unfolds = bool(asked) and _unfolds(part)
         found.append((name, type(part).__name__, _short(part), unfolds, asked))

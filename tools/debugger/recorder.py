@@ -655,14 +655,19 @@ class FirmwareRecorder:
 
     def _do_inside(self, request: dict[str, Any]) -> None:
         """What is in a value of the firmware."""
-        frame = request["frame"] - len(self.frames())
-        self._tell({"answer": self._value(frame, request["source"], "inside")})
+        frame, found = request["frame"] - len(self.frames()), []
+        while page := self._value(frame, request["source"], "inside", f", {len(found)}"):
+            found += page
+            if not page[-1][1]:
+                break  # the row that says how many there are
+        self._tell({"answer": found})
 
-    def _value(self, frame: int, source: str, how: str = "evaluate") -> Any:
+    def _value(self, frame: int, source: str, how: str = "evaluate", more: str = "") -> Any:
         """frame: of the firmware, the outermost is 0. → kind, shown, whether it unfolds; `inside`:
         rows of name, kind, shown, whether it unfolds, source. Raises TallyError."""
         module = "__import__('tallydebug')"
-        return self._ask(f"{module}.{how}({frame}, {source!r}, {module}.globals_of({frame}))")
+        where = f"{frame}, {source!r}, {module}.globals_of({frame})"
+        return self._ask(f"{module}.{how}({where}{more})")
 
     def _do_part(self, request: dict[str, Any]) -> None:
         """Something happens to a part, at this statement."""

@@ -18,6 +18,7 @@ _GOES_ON = 3  # the breakpoint was none this time: the step before goes on
 _SHOWN = 400  # letters of a value
 _MOST = 200  # parts of a value that are shown
 _PAGE = 20
+_PIECE = 200  # letters of an answer; written down they may be four times as many
 _ROW = 16  # bytes
 
 flags = None
@@ -152,6 +153,20 @@ def _value(i, name):
     if frame.value is None:
         return frame.names[name]
     return frame.value(frame.names.index(name))
+
+
+_told = ""  # what was asked last
+
+
+def told(value):
+    """Keeps an answer that may be too long for one message: how long it is."""
+    global _told
+    _told = repr(value)
+    return len(_told)
+
+
+def piece(n):
+    return _told[n : n + _PIECE]
 
 
 @_asked

@@ -373,6 +373,25 @@ def test_tracebacks_name_the_lines_of_the_sources(project):
         editor.close()
 
 
+def test_a_deep_stack_and_many_variables_are_shown(project):
+    """They are longer than one message of the firmware's."""
+    names = [f"a_rather_long_name_of_a_variable_{n}" for n in range(80)]
+    made = "".join(f"{name} = {n}\n" for n, name in enumerate(names))
+    (project / "main.py").write_text(
+        f"{made}\n\ndef down(n):\n    if n:\n        down(n - 1)\n    return n\n\n\ndown(30)\n"
+    )
+    editor = Editor(project)
+    try:
+        editor.begin((project / "main.py", 86))
+        where = editor.where()
+        assert where[0] == ("down", 86) and where[30:] == [("down", 85), ("<module>", 89)]
+        assert editor.variables(30) == {"n": "30"}
+        found = editor.variables(31)
+        assert [found[name] for name in names] == [str(n) for n in range(80)]
+    finally:
+        editor.close()
+
+
 def test_stepping_in_over_and_out_of_modules_and_methods(editor, project):
     editor.begin((project / "main.py", 19))
     editor.go("stepIn")

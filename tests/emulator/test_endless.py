@@ -79,9 +79,13 @@ def mode(inside):
     return resident.enabled() if inside else nullcontext()
 
 
-@pytest.mark.parametrize("inside", [False, True])
-def test_where_it_was_is_told(run, monkeypatch, inside):
+@pytest.mark.parametrize(("inside", "covered"), [(False, False), (True, False), (False, True)])
+def test_where_it_was_is_told(run, tmp_path, monkeypatch, inside, covered):
+    """By the lines of its source, also where something was put between them."""
     monkeypatch.setattr(link, "SILENCE_S", 0.3)
+    if covered:
+        (tmp_path / "hits").mkdir()
+        monkeypatch.setenv("TALLY_COVERAGE", str(tmp_path / "hits"))
     card = run(LOOP)
     with mode(inside), pytest.raises(FirmwareCrashError) as caught:
         card.power_on()

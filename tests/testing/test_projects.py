@@ -105,7 +105,9 @@ def test_an_image_of_ones_own_boots_and_may_write(tmp_path, monkeypatch):
     words = ["image", "build", "--firmware", str(tmp_path), "--board", "pico", "--out", str(out)]
     result = CliRunner().invoke(tally, [*words, "--json"])
     assert json.loads(result.output)["device"] == "firmware"
-    assert set(inspect(out).files) == {"main.py", "other.mpy"}
+    found = inspect(out)
+    assert set(found.files) == {"main.py", "other.mpy"}
+    assert [area.name for area in found.areas] == ["MicroPython", "file system"]  # no slots
     for kind in ("bin", "hex", "uf2"):
         with Card(Image.load(out / f"firmware.{kind}"), seed=1) as card:
             card.power_on()

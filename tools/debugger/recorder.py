@@ -427,7 +427,10 @@ class FirmwareRecorder:
         position, _, depth = self._here
         what = request["what"]
         if what == "write":
-            sector, address = self.card.board.flash_timing.sector, request["address"]
+            board, address = self.card.board, request["address"]
+            sector, base = board.flash_timing.sector, board.chip.flash_base
+            if address is not None and address >= base:
+                address -= base  # as the chip sees it, and `tally image inspect` shows it
             found = [
                 n for n, at in enumerate(self._writes)
                 if address is None or at // sector == address // sector

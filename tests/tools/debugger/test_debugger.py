@@ -461,6 +461,7 @@ def test_back_to_the_last_write_of_a_sector(editor, project):
     for inside in ("0xA0000", "0xA0ABC", "0x100A0ABC"):  # as the chip sees it, too
         editor.ask("evaluate", expression=f".write {inside}")
         assert editor.stop().reason == "data breakpoint" and editor.where()[0][0] == "settle"
+        editor.go("continue")
     editor.ask("evaluate", expression=".write 0x1000")
     assert "Nothing was written" in editor.stop().text
     assert "no address" in editor.ask("evaluate", expression=".write here")

@@ -343,10 +343,10 @@ class FirmwareRecorder:
             wanted = self._paused or self._flags.pause_wanted
             told = self._at_breakpoint()
             if not wanted and told is None and (order is Order.RUN or self._only_breakpoint):
-                if order is Order.RUN:
-                    self.keepers.keep(self._now)
-                else:
+                if order is not Order.RUN:
                     self._flags.goes_on()
+                elif self.keepers.due or not self._only_breakpoint:
+                    self.keepers.keep(self._now)
                 self._do_pending()
                 self._flags.go(order)
                 continue

@@ -262,6 +262,25 @@ def test_a_condition_and_a_log_point_forwards_and_back(editor, project):
     assert editor.go("stepOut").reason == "step" and editor.where() == [("<module>", 20)]
 
 
+def test_a_condition_that_seldom_holds_is_found_forwards_and_back(project):
+    """Of thousands of times that it was come by."""
+    (project / "main.py").write_text("n = 0\nwhile n < 2500:\n    n += 1\n    m = n\n1 / 0\n")
+    editor = Editor(project)
+    try:
+        editor.begin(stopOnEntry=True)
+        editor.rule(project / "main.py", _4={"condition": "n % 1000 == 7"})
+        for n in ("7", "1007", "2007"):
+            assert editor.go("continue").reason == "breakpoint"
+            assert editor.variables()["n"] == n
+        assert editor.go("continue").reason == "exception"  # its end
+        for n in ("2007", "1007", "7"):
+            assert editor.go("reverseContinue").reason == "breakpoint"
+            assert editor.variables()["n"] == n
+        assert editor.go("reverseContinue").reason == "entry"
+    finally:
+        editor.close()
+
+
 def test_a_condition_that_is_wrong_is_told(editor, project):
     main = project / "main.py"
     editor.begin(stopOnEntry=True)

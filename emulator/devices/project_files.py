@@ -48,7 +48,7 @@ class ProjectFiles:
                 raise BadInputError(
                     f"`files` of board.toml: {pattern!r} fits no file in {self.folder}.",
                     kept="Nothing was started.",
-                    todo='Patterns are such as "*.bin" or "www/**/*", from the folder of main.py on.',
+                    todo='Patterns are such as "*.bin" or "www/**/*", from main.py on.',
                 )
             found |= {path.relative_to(self.folder).as_posix(): path for path in there}
         return dict(sorted(found.items()))

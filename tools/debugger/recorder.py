@@ -661,7 +661,8 @@ class FirmwareRecorder:
 
     def _do_inside(self, request: dict[str, Any]) -> None:
         """What is in a value of the firmware."""
-        frame, found = request["frame"] - len(self.frames()), []
+        frame = request["frame"] - len(self.frames())
+        found: list[Any] = []
         while page := self._value(frame, request["source"], "inside", f", {len(found)}"):
             found += page
             if not page[-1][1]:

@@ -121,7 +121,7 @@ class Project:
             inspect.signature(make).bind(**keys)
             part = make(**keys)
         except (TypeError, ValueError) as error:
-            raise self._wrong(f"part {number} ({kind}): {error}") from None
+            raise self._wrong(f"part {number} ({kind}): {error}", _keys_of(make)) from None
         part.name = str(name)
         return part
 
@@ -147,11 +147,11 @@ class Project:
             raise self._wrong(f"{kind} is no BoardPart")
         return found
 
-    def _wrong(self, what: str) -> BadInputError:
+    def _wrong(self, what: str, todo: str = "") -> BadInputError:
         return BadInputError(
             f"{self.board_file}: {what}.",
             kept="Nothing was started.",
-            todo="docs/guides/bench.md lists the kinds and their keys.",
+            todo=todo or "docs/guides/bench.md lists the kinds and their keys.",
         )
 
     def files(self) -> list[Path]:
@@ -169,6 +169,15 @@ class Project:
         return [
             self.board_file, *(self.board_file.parent / name for name in self.on_board.parts)
         ]  # fmt: skip
+
+
+def _keys_of(make: Callable[..., BoardPart]) -> str:
+    """Of a kind, in words: a wheel brings no documents."""
+    keys = [
+        key.name if key.default is key.empty else f"{key.name} ({key.default!r})"
+        for key in inspect.signature(make).parameters.values()
+    ]
+    return f"Its keys: {', '.join([*keys, 'name'])}."
 
 
 def _texts(value: object) -> bool:

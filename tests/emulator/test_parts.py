@@ -249,6 +249,7 @@ WRONG = {
     "[[part]]\nkind = 'mine:BoardPart'": "There is no .*mine.py",
     "[[part]": "cannot be read",
     LED + LED: "two parts are called 'lamp'",
+    "[[part]]\nkind = 'led'\nlamp = 3": "Its keys: pin, active \\(1\\), ma \\(2.0\\), name",
 }
 
 

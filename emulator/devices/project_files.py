@@ -62,7 +62,7 @@ class ProjectFiles:
         return dict(sorted(found.items()))
 
     def _walk(self) -> Iterator[Path]:
-        for place, folders, names in os.walk(self.folder, followlinks=True):
+        for place, folders, names in os.walk(self.folder):
             here = Path(place)
             folders[:] = [one for one in folders if self._goes_into(here, one)]
             for name in names:

@@ -11,6 +11,7 @@ from tallystick.common import console
 from tallystick.common.errors import BadInputError
 from tallystick.emulator import boards
 from tallystick.emulator.boards.board import card_board
+from tallystick.emulator.parts.soldered import kinds
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _MAIN = '''"""An LED that blinks, and goes faster with every press of the button."""
@@ -35,7 +36,7 @@ while True:
     lamp.value(not lamp.value())
     time.sleep_ms(pause_ms)
 '''
-_BOARD = """# What is soldered to the board. docs/guides/bench.md has every kind.
+_BOARD = """# What is soldered to the board: {kinds}.
 board = "{board}"
 
 [[part]]
@@ -88,7 +89,10 @@ def files(name: str, board_name: str) -> dict[str, str]:
     lamp, button = _PINS[board.image_format]
     if lamp not in board.pin_names and board.image_format == "littlefs":
         lamp = "GP16"
-    words = {"name": name, "board": board_name, "lamp": lamp, "button": button}
+    words = {
+        "name": name, "board": board_name, "lamp": lamp, "button": button,
+        "kinds": ", ".join(sorted(kinds())),
+    }  # fmt: skip
     return {
         "firmware/main.py": _MAIN.format(**words),
         "board.toml": _BOARD.format(**words),

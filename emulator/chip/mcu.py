@@ -129,6 +129,7 @@ class Mcu:
         self._since_start = ""  # likewise, since its last start
         self.prints = True  # what the firmware prints is its own business
         self.on_print: Callable[[str], None] | None = None
+        self.source_lines: Mapping[str, tuple[int, ...]] = {}  # see `Image.lines`
         self._console = os.memfd_create("tally-console", os.MFD_CLOEXEC)
         self._wait: tuple[int, int] | None = None  # deadline µs, mask
         self._timers: dict[int, tuple[int, int]] = {}  # number → due µs, period µs (0: once)
@@ -333,7 +334,7 @@ class Mcu:
             text = os.pread(self._console, size, 0).decode(errors="replace")
             os.ftruncate(self._console, 0)
             os.lseek(self._console, 0, os.SEEK_SET)
-            text = text.replace("\r\n", "\n")
+            text = self._of_source(text.replace("\r\n", "\n"))
             for line in text.splitlines():
                 self.trace.add(self.clock.now, "chip", "console", line)
             self.printed = (self.printed + text)[-_PRINTED:]
@@ -453,7 +454,18 @@ class Mcu:
         """Where a firmware was that has been interrupted."""
         if not traceback:
             return "It did not let itself be interrupted: where it was is not known."
-        return _ours_left_out(traceback).strip().rpartition("\n")[0]
+        return self._of_source(_ours_left_out(traceback)).strip().rpartition("\n")[0]
+
+    def _of_source(self, text: str) -> str:
+        """Tracebacks with the lines of the sources, where the image was made of others."""
+        if not self.source_lines:
+            return text
+
+        def told(found: re.Match[str]) -> str:
+            lines, line = self.source_lines.get(found[2], ()), int(found[3])
+            return f"{found[1]}{lines[line - 1] if 0 < line <= len(lines) else line}"
+
+        return re.sub(r'(  File "([^"\n]+)", line )(\d+)', told, text)
 
     def give_up(self) -> None:
         """From another thread, or a signal's handler: a firmware that touches nothing is ended at
@@ -754,7 +766,7 @@ class Mcu:
     def _crashed(self, message: Message) -> None:
         """An exception in the port itself, or in a main.py that lets it through."""
         self._stop(ChipState.CRASHED)
-        text = _ours_left_out(message.data.decode(errors="replace"))
+        text = self._of_source(_ours_left_out(message.data.decode(errors="replace")))
         lacking = declared.lacking(self.board.chip.stubs, text)
         if lacking:
             text = f"{text.rstrip()}\nnot emulated: {lacking} ({declared.PAGE})\n"

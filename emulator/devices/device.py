@@ -57,7 +57,7 @@ class Device(Closing):
             board, self.flash, self.clock, random.Random(rng.randbytes(16)), self.trace,
             writable=image.writable,
         )  # fmt: skip
-        self.mcu.prints = image.prints
+        self.mcu.prints, self.mcu.source_lines = image.prints, image.lines
 
     def close(self) -> None:
         self.mcu.close()

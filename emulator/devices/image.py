@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from intelhex import HexRecordError, IntelHex
@@ -18,13 +19,17 @@ _UF2_MAGIC = b"UF2\n\x57\x51\x5d\x9e"
 
 @dataclass(frozen=True)
 class Image:
-    """`segments` are (offset in flash, bytes)."""
+    """`segments` are (offset in flash, bytes). lines: module → line of its source for each line,
+    where it was built of a changed text (coverage, debugger).
+    brought: data files that came along."""
 
     board: Board
     segments: tuple[tuple[int, bytes], ...]
     version: str = ""
     writable: bool = False  # the board's MicroPython mounts its file system to be written to
     prints: bool = False  # else a word on its console is a fault, as it is of our own firmware
+    lines: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)
+    brought: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def load(cls, path: Path, board: str | None = None) -> Image:

@@ -12,6 +12,7 @@ docs/guides/bench.md has every kind and key.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import tomllib
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.modules import load_module
 from tallystick.emulator.boards import DEFAULT
 from tallystick.emulator.devices.card import Fittings
+from tallystick.emulator.devices.project_files import ProjectFiles
 from tallystick.emulator.parts.cells import CELLS, CellType
 from tallystick.emulator.parts.part import BoardPart
 from tallystick.emulator.parts.soldered import kinds
@@ -43,6 +45,7 @@ class Project:
     board: str
     kit: bool
     cell: CellType | None = None
+    patterns: tuple[str, ...] | None = None
     _parts: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -61,15 +64,16 @@ class Project:
         named = board or content.get("board") or DEFAULT
         parts = content.get("part", [])
         kit = content.get("kit", file is None)
-        cell = content.get("cell")
+        cell, files = content.get("cell"), content.get("files")
         if (
             not isinstance(named, str)
             or not isinstance(kit, bool)
             or not isinstance(parts, list)
-            or set(content) - {"board", "kit", "cell", "part"}
+            or not (files is None or _texts(files))
+            or set(content) - {"board", "kit", "cell", "files", "part"}
         ):
             raise BadInputError(
-                f"{file} has something else than `board`, `kit`, `cell` and [[part]].",
+                f"{file} has something else than `board`, `kit`, `cell`, `files` and [[part]].",
                 kept="Nothing was started.",
                 todo="docs/guides/bench.md has an example.",
             )
@@ -79,7 +83,17 @@ class Project:
                 kept="Nothing was started.",
                 todo=f"Use one of: {', '.join(CELLS)}.",
             )
-        return cls(firmware, file, named, kit, CELLS[cell] if cell is not None else None, parts)
+        return cls(
+            firmware, file, named, kit, CELLS[cell] if cell is not None else None,
+            tuple(files) if files is not None else None, parts,
+        )  # fmt: skip
+
+    @property
+    def on_board(self) -> ProjectFiles:
+        """What lies on the board."""
+        kinds_named = [str(one.get("kind", "")) for one in self._parts if isinstance(one, dict)]
+        modules = {f"{kind.partition(':')[0]}.py" for kind in kinds_named if ":" in kind}
+        return ProjectFiles(self.firmware, self.patterns, frozenset(modules))
 
     @property
     def name(self) -> str:
@@ -107,7 +121,7 @@ class Project:
             inspect.signature(make).bind(**keys)
             part = make(**keys)
         except (TypeError, ValueError) as error:
-            raise self._wrong(f"part {number} ({kind}): {error}") from None
+            raise self._wrong(f"part {number} ({kind}): {error}", _keys_of(make)) from None
         part.name = str(name)
         return part
 
@@ -133,19 +147,41 @@ class Project:
             raise self._wrong(f"{kind} is no BoardPart")
         return found
 
-    def _wrong(self, what: str) -> BadInputError:
+    def _wrong(self, what: str, todo: str = "") -> BadInputError:
         return BadInputError(
             f"{self.board_file}: {what}.",
             kept="Nothing was started.",
-            todo="docs/guides/bench.md lists the kinds and their keys.",
+            todo=todo or "docs/guides/bench.md lists the kinds and their keys.",
         )
 
     def files(self) -> list[Path]:
-        """What a change of means that it has to be built again."""
-        found = sorted(self.firmware.rglob("*.py"))
-        if self.board_file is not None:
-            found += [self.board_file, *sorted(self.board_file.parent.glob("*.py"))]
-        return list(dict.fromkeys(found))
+        """What a change of is to be noticed."""
+        files = self.on_board
+        found = list(files.modules().values())
+        with contextlib.suppress(BadInputError):
+            found += files.data().values()
+        return list(dict.fromkeys([*found, *self.wiring()]))
+
+    def wiring(self) -> list[Path]:
+        """What says which parts there are: board.toml, and the files of one's own parts."""
+        if self.board_file is None:
+            return []
+        return [
+            self.board_file, *(self.board_file.parent / name for name in self.on_board.parts)
+        ]  # fmt: skip
+
+
+def _keys_of(make: Callable[..., BoardPart]) -> str:
+    """Of a kind, in words: a wheel brings no documents."""
+    keys = [
+        key.name if key.default is key.empty else f"{key.name} ({key.default!r})"
+        for key in inspect.signature(make).parameters.values()
+    ]
+    return f"Its keys: {', '.join([*keys, 'name'])}."
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _read(file: Path) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ The host and this side share `flags`: a byte a statement (1: a breakpoint), befo
 time and pins as it was, so that a run is the same however often it is stopped.
 """
 
+import io
 import struct
 
 import link
@@ -12,6 +13,13 @@ from uctypes import bytearray_at
 
 _RUN, _IN, _OVER, _OUT, _PAUSE, _LOG_ALL = range(6)
 _LOGS = 2  # byte of `flags`: what is come by is only told
+_GOES_ON = 3  # the breakpoint was none this time: the step before goes on
+
+_SHOWN = 400  # letters of a value
+_MOST = 200  # parts of a value that are shown
+_PAGE = 20
+_PIECE = 200  # letters of an answer; written down they may be four times as many
+_ROW = 16  # bytes
 
 flags = None
 boot = 0
@@ -93,19 +101,29 @@ def _look(n, frame):
     global stopped, depth
     order = flags[0]
     here = len(frames)
-    if count != target:
-        if flags[_LOGS] and order != _PAUSE:
-            link.post(link.OP_DEBUG, 2, n, struct.pack("<QH", count, here))
-            return
-        if not flags[n]:
-            if order == _OVER and frame is not stopped and here >= depth:
-                return
-            if order == _OUT and here >= depth:
-                return
+    if count != target and flags[_LOGS] and order != _PAUSE:
+        link.post(link.OP_DEBUG, 2, n, struct.pack("<QH", count, here))
+        return
+    due = count == target or _is_over(order, frame, here)
+    if not due and not flags[n]:
+        return
+    before = stopped, depth
     stopped = frame
     depth = here
-    link.aside(link.OP_DEBUG, 1, n, struct.pack("<QH", count, here))
+    link.aside(link.OP_DEBUG, 1 if due else 3, n, struct.pack("<QH", count, here))
+    if flags[_GOES_ON]:
+        flags[_GOES_ON] = 0
+        stopped, depth = before
     _aim()
+
+
+def _is_over(order, frame, here):
+    """Whether the order ends here, breakpoint or not."""
+    if order == _OVER:
+        return frame is stopped or here < depth
+    if order == _OUT:
+        return here < depth
+    return order in (_IN, _PAUSE)
 
 
 # -- asked by the host, while it is stopped ------------------------------------------------------
@@ -137,6 +155,20 @@ def _value(i, name):
     return frame.value(frame.names.index(name))
 
 
+_told = ""  # what was asked last
+
+
+def told(value):
+    """Keeps an answer that may be too long for one message: how long it is."""
+    global _told
+    _told = repr(value)
+    return len(_told)
+
+
+def piece(n):
+    return _told[n : n + _PIECE]
+
+
 @_asked
 def stack():
     return [(frame.function, frame.at) for frame in frames]
@@ -158,19 +190,104 @@ def names(i):
 @_asked
 def shown(i, name):
     value = _value(i, name)
-    return type(value).__name__, repr(value)[:400]
+    return type(value).__name__, _short(value), _unfolds(value)
 
 
 @_asked
 def evaluate(i, source, top):
+    value = _evaluated(i, source, top)
+    return type(value).__name__, _short(value), _unfolds(value)
+
+
+def _evaluated(i, source, top):
     known = dict(top)
     for name in _names(i):
         try:
             known[name] = _value(i, name)
         except (NameError, KeyError):
             pass
-    value = eval(source, known)  # noqa: S307
-    return type(value).__name__, repr(value)[:400]
+    return eval(source, known)  # noqa: S307
+
+
+@_asked
+def inside(i, source, top, first):
+    """A page of what is in a value: (name, type, shown, whether it unfolds, how it is asked for);
+    after the last that is shown, how many there are in all. A page fits into a heap that is
+    full."""
+    value = _evaluated(i, source, top)
+    found = []
+    for n, (name, part, asked) in enumerate(_parts(value, source)):
+        if n < first:
+            continue
+        if n == _MOST:
+            found.append(("…", "", "%d in all: evaluate a slice" % len(value), False, ""))
+        if n == _MOST or len(found) == _PAGE:
+            break
+        unfolds = bool(asked) and _unfolds(part)
+        found.append((name, type(part).__name__, _short(part), unfolds, asked))
+    return found
+
+
+class _Limited(io.IOBase):
+    """Takes so many letters, and then an exception ends it."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, data):
+        self.text += bytes(data).decode()
+        if len(self.text) > _SHOWN:
+            raise OverflowError
+        return len(data)
+
+
+def _short(value):
+    """As MicroPython writes it. All of a large value would not fit into the heap; and a class may
+    write itself badly, such as before its __init__ is done."""
+    if isinstance(value, (bytes, bytearray, str)) and len(value) > _SHOWN // 4:
+        return repr(value[: _SHOWN // 4]) + "… (%d in all)" % len(value)
+    out = _Limited()
+    try:
+        if isinstance(value, (dict, list, tuple, set, frozenset)):
+            print(value, end="", file=out)
+        else:
+            return repr(value)[:_SHOWN]
+    except OverflowError:
+        return out.text[:_SHOWN] + "…"
+    except Exception as error:
+        return "(%s in its __repr__)" % type(error).__name__
+    return out.text
+
+
+def _unfolds(value):
+    if isinstance(value, (dict, list, tuple, set, frozenset)):
+        return bool(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return len(value) > _ROW
+    try:
+        return not isinstance(value, type) and bool(getattr(value, "__dict__", None))
+    except Exception:
+        return False
+
+
+def _parts(value, source):
+    if isinstance(value, dict):
+        for key in value:
+            yield repr(key)[:60], value[key], "(%s)[%r]" % (source, key)
+    elif isinstance(value, (bytes, bytearray, memoryview)):
+        for n in range(0, len(value), _ROW):
+            row = "(%s)[%d:%d]" % (source, n, n + _ROW)
+            yield "[%d]" % n, bytes(value[n : n + _ROW]), row
+    elif isinstance(value, (list, tuple)):
+        for n, part in enumerate(value):
+            yield "[%d]" % n, part, "(%s)[%d]" % (source, n)
+    elif isinstance(value, (set, frozenset)):
+        for n, part in enumerate(value):
+            yield "[%d]" % n, part, ""
+    else:
+        known = value.__dict__
+        for name in sorted(known):
+            yield name, known[name], "(%s).%s" % (source, name)
 
 
 def globals_of(i):

@@ -25,7 +25,7 @@ from tallystick.tools.debugger.orders import Flags, shared_flags
 from tallystick.tools.debugger.recorder import FirmwareRecorder
 from tallystick.tools.debugger.server import EngineChannel, Offered
 from tallystick.tools.debugger.serving import serve_next
-from tallystick.tools.image.folder import from_folder, of_project
+from tallystick.tools.image.folder import of_project
 
 PLAIN = pytest.StashKey[Image]()
 """Likewise: the image without them, for boards beside the one that is debugged."""
@@ -37,7 +37,7 @@ def debugged_image(config: pytest.Config, project: Project) -> Image:
     """The project's, built to be debugged. Raises BadInputError."""
     config.stash[PLAIN] = of_project(project)
     table = config.stash[TABLE] = Debugged()
-    return from_folder(project.firmware, project.board, table)
+    return of_project(project, table)
 
 
 def check(config: pytest.Config) -> None:

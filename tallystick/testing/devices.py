@@ -23,7 +23,8 @@ from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.testing.cards import CardOnChip, CardUnderTest, EmulatedCard, RealCard
 from tallystick.testing.debugging import PLAIN, DebuggedTest, debugger_of
 from tallystick.testing.golden import Golden, safe
-from tallystick.testing.hands import hands_of
+from tallystick.testing.hands import hands_of, own_hands_of
+from tallystick.testing.real_board import RealBoard
 from tallystick.tools.fresh import image as build_image
 from tallystick.tools.image.folder import of_project
 from tallystick.tools.second_opinion.chips import make
@@ -74,7 +75,7 @@ class DevicesUnderTest:
         self._hands: str = config.getoption("--tally-hands")
         self._cards: list[EmulatedCard] = []
         self._numbers = itertools.count(1)
-        self._closing: Callable[[], None] | None = None
+        self._closing: Callable[[], object] | None = None
         self._debugged: DebuggedTest | None = None
         node = request.node
         self._golden = Golden(
@@ -127,14 +128,23 @@ class DevicesUnderTest:
     def _project(self, firmware: Path) -> Project:
         return Project.find(firmware, self._request.config.getoption("--tally-board"))
 
-    def _real_card(self) -> RealCard:
+    def _real_card(self) -> CardUnderTest:
         config = self._request.config
+        if config.getoption("--tally-firmware") is not None:
+            return self._real_board(config)
         hands = hands_of(self._hands, config)
         self._closing = getattr(hands, "close", None)
         card = RealCard(self._backend.removeprefix(_SERIAL), hands, self._golden)
         with card.docked() as connection:
             card.serial = IssuerSession(connection).serial()
         return card
+
+    def _real_board(self, config: pytest.Config) -> RealBoard:
+        hands = own_hands_of(self._hands, config)
+        board = RealBoard(self._backend.removeprefix(_SERIAL), hands, self._golden)
+        ends = [board.close, getattr(hands, "close", None)]
+        self._closing = lambda: [end() for end in ends if end is not None]
+        return board
 
     def _card_on_chip(self) -> CardOnChip:
         """The card's image on an emulated chip, under the MicroPython that was named."""

@@ -16,18 +16,44 @@ once for each test, without arguments, and `close`, where it has one, ends it.
 
 Nothing else of a card needs hands: everything on the serial line goes over `serial:DEV`. What hands
 cannot do skips its test, by name.
+
+A board with a firmware of one's own (`--tally-firmware`) has the parts of its board.toml, and hands
+for it any of these; what it prints is read from `serial:DEV`.
+
+    class Rig:
+        def press(self, ms: int) -> None:
+            "Presses the first button."
+
+        def press_part(self, name: str, ms: int) -> None:
+            "Presses this button, lets go, and waits for the answer."
+
+        def do(self, name: str, action: str, value) -> None:
+            "Something happens to a part: a heater, a relay, a line of a serial port."
+
+        def look(self, name: str) -> dict:
+            "What is seen of a part: {"lit": True} of a lamp in front of a camera."
+
+        def power(self, on: bool) -> None:
+            "A relay in its supply."
+
+        def wait(self, seconds: float) -> None:
+            "Instead of real time that passes."
+
+        def console(self) -> str:
+            "What it has printed, instead of what came over serial:DEV."
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Protocol
+from typing import Any, Protocol
+from urllib.parse import quote
 
 import pytest
 
 from tallystick.common.modules import load_module
 
-_METHODS = ("press", "code", "undocked")
+_METHODS = ("press", "code", "undocked")  # of a card's
 
 
 class Hands(Protocol):
@@ -43,9 +69,24 @@ class Hands(Protocol):
         """The card was taken off the dock: let it go to sleep."""
 
 
+class OwnHands(Protocol):
+    """Of a board with a firmware of one's own: any of the methods above, and none that it must
+    have."""
+
+
 def hands_of(name: str, config: pytest.Config) -> Hands:
-    """What `--tally-hands` names. Raises BadInputError, and pytest.UsageError for what has not all
-    methods."""
+    """What `--tally-hands` names, for a card. Raises BadInputError, and pytest.UsageError for what
+    has not all methods."""
+    hands: Hands = _made(name, config, _METHODS)  # type: ignore[assignment]
+    return hands
+
+
+def own_hands_of(name: str, config: pytest.Config) -> OwnHands:
+    """Likewise, for a firmware of one's own."""
+    return _made(name, config, ())
+
+
+def _made(name: str, config: pytest.Config, needed: tuple[str, ...]) -> object:
     if name == "ask":
         return PersonAtTerminal(config)
     if name.startswith(("http://", "https://")):
@@ -54,12 +95,11 @@ def hands_of(name: str, config: pytest.Config) -> Hands:
     if not file.endswith(".py"):
         raise pytest.UsageError(f"--tally-hands={name}: use ask, a URL, or FILE.py:CLASS.")
     made = getattr(load_module(config.rootpath / file, "tally_hands"), cls, None)
-    missing = [one for one in _METHODS if not callable(getattr(made, one, None))]
+    missing = [one for one in needed if not callable(getattr(made, one, None))]
     if made is None or missing:
         lacks = f"has no {missing[0]}()" if made is not None else "is not there"
         raise pytest.UsageError(f"--tally-hands={name}: {cls} {lacks} (tallystick.testing.hands).")
-    hands: Hands = made()
-    return hands
+    return made()
 
 
 class PersonAtTerminal:
@@ -76,6 +116,16 @@ class PersonAtTerminal:
 
     def undocked(self) -> None:
         self._ask("Take the card off the dock, wait a second, then Enter: ")
+
+    def press_part(self, name: str, ms: int) -> None:
+        self._ask(f"Press {name} for {ms / 1000:g} s, then Enter: ")
+
+    def do(self, name: str, action: str, value: object = None) -> None:
+        words = "" if value is None else f" {value!r}"
+        self._ask(f"Now for {name}: {action}{words}; then Enter: ")
+
+    def power(self, on: bool) -> None:
+        self._ask(f"{'Give the board its power' if on else 'Take the power away'}, then Enter: ")
 
     def _ask(self, question: str) -> str:
         if not sys.__stdin__ or not sys.__stdin__.isatty():
@@ -100,6 +150,36 @@ class Control:
     def press(self, ms: int) -> None:
         self._client.post("/button", json={"action": "press", "ms": ms}).raise_for_status()
 
+    def press_part(self, name: str, ms: int) -> None:
+        self.do(name, "down")
+        self.wait(ms / 1000)
+        self.do(name, "up")
+        self.wait(ms / 1000)
+
+    def do(self, name: str, action: str, value: object = None) -> None:
+        wanted = {"action": action, "value": value}
+        self._client.post(f"/parts/{quote(name, safe='')}", json=wanted).raise_for_status()
+
+    def look(self, name: str) -> dict[str, object]:
+        parts = self._state()["parts"]
+        if name not in parts:
+            pytest.fail(f"there is no part {name!r}; there are {', '.join(parts) or 'none'}")
+        return dict(parts[name])
+
+    def power(self, on: bool) -> None:
+        self._client.post("/power", json={"on": on}).raise_for_status()
+
+    def wait(self, seconds: float) -> None:
+        wanted = {"advance_ms": round(seconds * 1000)}
+        self._client.post("/clock", json=wanted).raise_for_status()
+
+    def console(self) -> str:
+        return str(self._state()["console"])
+
+    def _state(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.get("/state").raise_for_status().json()
+        return found
+
     def code(self) -> str | None:
         answer = self._client.get("/display", params={"format": "json"}).raise_for_status()
         code: str | None = answer.json()["code"]
@@ -107,9 +187,9 @@ class Control:
 
     def undocked(self) -> None:
         for _ in range(100):
-            if not self._client.get("/state").raise_for_status().json()["docked"]:
+            if not self._state()["docked"]:
                 break
-        self._client.post("/clock", json={"advance_ms": 1000}).raise_for_status()
+        self.wait(1)
 
     def close(self) -> None:
         self._client.close()

@@ -118,7 +118,8 @@ def pytest_runtest_makereport(
         devices.ended(_why(call))  # a test that was only done again goes no further
     report = yield
     if devices is not None and call.when == "call" and report.failed:
-        report.sections.append(("tallystick", devices.keep(item.nodeid)))
+        kept = devices.keep(item.nodeid)
+        report.sections += [("tallystick", kept)] if kept else []
     if devices is not None and call.when != "teardown" and report.failed:
         devices.offer(_why(call))
     return report

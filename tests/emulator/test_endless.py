@@ -82,9 +82,13 @@ def mode(inside):
 
 
 @pytest.mark.parametrize("source", [LOOP, QUIET], ids=["plain", "without Ctrl-C"])
-@pytest.mark.parametrize("inside", [False, True])
-def test_where_it_was_is_told(run, monkeypatch, inside, source):
+@pytest.mark.parametrize(("inside", "covered"), [(False, False), (True, False), (False, True)])
+def test_where_it_was_is_told(run, tmp_path, monkeypatch, inside, covered, source):
+    """By the lines of its source, also where something was put between them."""
     monkeypatch.setattr(link, "SILENCE_S", 0.3)
+    if covered:
+        (tmp_path / "hits").mkdir()
+        monkeypatch.setenv("TALLY_COVERAGE", str(tmp_path / "hits"))
     card = run(source)
     with mode(inside), pytest.raises(FirmwareCrashError) as caught:
         card.power_on()

@@ -90,12 +90,13 @@ def test_a_deep_sleep_that_was_given_a_time_ends_as_a_reset_does(bench):
     assert forever.mcu.boots == 1
 
 
-def test_a_led_shows_pulses_as_brightness(bench):
+@pytest.mark.parametrize(("more", "bright"), [("", 0.25), ("active = 0\n", 0.75)])
+def test_a_led_shows_pulses_as_brightness(bench, more, bright):
     card = bench(
         "import time\nfrom machine import Pin, PWM\n"
-        "PWM(Pin(16), freq=1000, duty_u16=16384)\ntime.sleep(9)\n", LED
+        "PWM(Pin(16), freq=1000, duty_u16=16384)\ntime.sleep(9)\n", LED + more
     )  # fmt: skip
-    assert card.part("lamp").state()["brightness"] == 0.25
+    assert card.part("lamp").state()["brightness"] == bright
 
 
 def test_two_buttons_bounce_and_wake(bench):
@@ -231,6 +232,10 @@ def test_a_uart_peer_hears_and_answers(bench):
     card.run_for(100)
     assert card.console.endswith("b'x'\n")
     assert card.part("modem").state()["heard"] == "AT\r\n"
+    began = card.clock.now
+    card.part("modem").do("say", "x" * 99 + "end")  # a millisecond each at 9600 baud
+    assert card.run_until(lambda: "end" in card.console)
+    assert 100_000 < card.clock.now - began < 140_000
 
 
 WRONG = {
@@ -244,6 +249,7 @@ WRONG = {
     "[[part]]\nkind = 'mine:BoardPart'": "There is no .*mine.py",
     "[[part]": "cannot be read",
     LED + LED: "two parts are called 'lamp'",
+    "[[part]]\nkind = 'led'\nlamp = 3": "Its keys: pin, active \\(1\\), ma \\(2.0\\), name",
 }
 
 

@@ -100,5 +100,5 @@ def test_a_time_out_names_the_line(project):
     assert done.returncode == 1
     assert re.search(r"touched no hardware for 1 s: an endless loop", done.stdout)
     assert re.search(r'File "main.py", line [23]', done.stdout)
-    done = run(words.replace("limit 1", "limit 50").replace("60", "2"), project)
+    done = run(words.replace("limit 1", "limit 50").replace("60", "8"), project)
     assert "Timeout" in done.stdout and re.search(r'File "main.py", line [23]', done.stdout)

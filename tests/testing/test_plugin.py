@@ -299,6 +299,84 @@ def test_hands_of_ones_own_press_and_read(pytester: pytest.Pytester):
             board.send_signal(signal.SIGTERM)
 
 
+OWN_RIG = """
+class Rig:
+    def power(self, on):
+        with open("said.txt", "a") as file:
+            file.write(f"power {on}\\n")
+
+    def press_part(self, name, ms):
+        with open("said.txt", "a") as file:
+            file.write(f"{name} {ms}\\n")
+
+    def look(self, name):
+        return {"lit": True}
+
+    def wait(self, seconds):
+        pass
+"""
+OWN_BENCH = """
+def test_what_the_rig_can_do(board):
+    board.press_part("faster", 50)
+    assert board.part("lamp").lit
+
+def test_what_the_board_prints(board):
+    assert board.console == ""
+
+def test_what_it_cannot_see(board):
+    assert board.part("lamp").changes > 3
+
+def test_what_it_cannot_do(board):
+    board.do("faster", "press")
+
+def test_pixels(board):
+    board.assert_screen("x")
+"""
+
+
+def test_the_tests_of_ones_own_firmware_on_a_board(pytester: pytest.Pytester):
+    """Those that `tally new` writes, as they are: the board is an emulated one behind a pty."""
+    subprocess.run([*TALLY, "new", "lamp"], check=True, cwd=pytester.path, capture_output=True)
+    with subprocess.Popen(
+        [*TALLY, "emulate", "card", "--firmware", "lamp", "--pty", "--control", "0", "--json"],
+        stdout=subprocess.PIPE, text=True, cwd=pytester.path,
+    ) as board:  # fmt: skip
+        try:
+            assert board.stdout
+            lines = [""]
+            while lines[-1] != "}\n":
+                lines.append(board.stdout.readline())
+            where = json.loads("".join(lines))
+            backend = f"--tally-backend=serial:{where['port']}"
+            firmware = f"--tally-firmware={pytester.path / 'lamp'}"
+            result = pytester.runpytest_subprocess(
+                "lamp/tests", firmware, backend, f"--tally-hands={where['control']}"
+            )
+            result.assert_outcomes(passed=2)
+            (pytester.path / "rig.py").write_text(OWN_RIG)
+            pytester.makepyfile(test_own=OWN_BENCH)
+            result = pytester.runpytest_subprocess(
+                "test_own.py", firmware, backend, "--tally-hands=rig.py:Rig", "-rs"
+            )
+            result.assert_outcomes(passed=2, skipped=3)
+            result.stdout.fnmatch_lines_random(
+                [
+                    "*board.do is nothing that these hands can do: they have no do()*",
+                    "*lamp.changes is nothing that these hands can see*",
+                    "*board.assert_screen is nothing that a real board can do*",
+                ]
+            )
+            said = (pytester.path / "said.txt").read_text().splitlines()
+            assert said.count("power False") == said.count("power True") == 5
+            assert "faster 50" in said
+        finally:
+            board.send_signal(signal.SIGTERM)
+    lost = pytester.runpytest_subprocess(
+        "test_own.py", firmware, "--tally-backend=serial:/dev/nothing", "--tally-hands=rig.py:Rig"
+    )
+    lost.stdout.fnmatch_lines(["*/dev/nothing cannot be opened*"])
+
+
 ANY_BENCH = """
 def test_codes(card):
     assert card.press_for_code() == card.expected_code(0)

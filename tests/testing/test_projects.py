@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from tallystick.cli import tally
 from tallystick.common.errors import BadInputError, TallyError
 from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.project import Project
 from tallystick.tools.image.folder import of_project, with_files_of
@@ -104,7 +105,9 @@ def test_an_image_of_ones_own_boots_and_may_write(tmp_path, monkeypatch):
     words = ["image", "build", "--firmware", str(tmp_path), "--board", "pico", "--out", str(out)]
     result = CliRunner().invoke(tally, [*words, "--json"])
     assert json.loads(result.output)["device"] == "firmware"
-    assert set(inspect(out).files) == {"main.py", "other.mpy"}
+    found = inspect(out)
+    assert set(found.files) == {"main.py", "other.mpy"}
+    assert [area.name for area in found.areas] == ["MicroPython", "file system"]  # no slots
     for kind in ("bin", "hex", "uf2"):
         with Card(Image.load(out / f"firmware.{kind}"), seed=1) as card:
             card.power_on()
@@ -157,6 +160,151 @@ def test_a_change_is_built_and_keeps_what_the_firmware_wrote(project):
         watcher.look()
         assert "main.py" in str(found.pop())
         assert card.powered
+
+
+def test_a_main_that_does_not_compile_is_told_with_its_line(project):
+    """It goes to the board as source, and is compiled here all the same."""
+    main = project.firmware / "main.py"
+    main.write_text("x = 1\n\nmatch x:\n    case 1:\n        pass\n")
+    with pytest.raises(BadInputError, match=r"main\.py does not compile: line 3: SyntaxError"):
+        of_project(project)
+
+
+def test_another_board_toml_is_told(project):
+    """Parts are wired before power-on."""
+    (project.firmware.parent / "tilt.py").write_text("")
+    (project.firmware.parent / "board.toml").write_text(
+        'board = "pico"\n[[part]]\nkind = "tilt:Tilt"\npin = 3\n'
+    )
+    project = Project.find(project.firmware.parent)
+    found: list[Image | TallyError] = []
+    watcher = Watcher(project, found.append)
+    for name in ("board.toml", "tilt.py"):
+        with (project.firmware.parent / name).open("a") as file:
+            file.write("# changed\n")
+        watcher.look()
+        (told,) = found
+        assert isinstance(told, TallyError) and name in told.what
+        assert "start the emulator again" in told.todo.lower()
+        found.clear()
+    watcher.look()
+    assert not found
+
+
+READS = """
+import os
+print(sorted(os.listdir()), open("note.txt").read().strip())
+with open("note.txt", "w") as file:
+    file.write("written")
+"""
+
+
+def test_files_that_are_no_modules_lie_on_the_board(project):
+    main, note = project.firmware / "main.py", project.firmware / "note.txt"
+    main.write_text(READS)
+    note.write_text("first")
+    for name in (".hidden", "__pycache__/x.pyc", ".git/config"):
+        (project.firmware / name).parent.mkdir(exist_ok=True)
+        (project.firmware / name).write_text("no")
+    with Card(of_project(project), seed=1, fittings=project.fittings()) as card:
+        card.power_on()
+        assert card.console == "['main.py', 'note.txt'] first\n"
+        main.write_text(READS + "# changed\n")
+        restart(card, of_project(project))
+        assert card.console.endswith("written\n")  # the firmware's own word stays
+        note.write_text("second")
+        restart(card, of_project(project))
+        assert card.console.endswith("second\n")  # and goes for another of ours
+        note.unlink()
+        main.write_text("import os\nprint(os.listdir())\n")
+        restart(card, of_project(project))
+        assert card.console.endswith("['main.py']\n")
+    note.write_text("first")
+    image = of_project(project)
+    with Card(image, seed=1, fittings=project.fittings()) as card:  # `--flash`, another day
+        card.power_on()
+        card.flash.load(image.board.storage.address, with_files_of(image, b"").segments[0][1])
+        assert with_files_of(image, bytes(card.flash.memory)).segments == image.segments
+
+
+def test_a_folder_with_all_else_in_it_gives_its_modules(tmp_path):
+    """main.py beside tests, a virtual environment, what was built, and a part."""
+    for name, text in {
+        "main.py": "import pack.inner\nimport font\n", "pack/__init__.py": "", "README.md": "x",
+        "pack/inner.py": "print(open('a.bin').read())\n", "font.py": "print('font')\n",
+        "pack/tests/__init__.py": "", "tests/test_it.py": "import pytest\n",
+        "test_more.py": "match 1:\n    case 1: pass\n", "conftest.py": "match 1:\n    case _: 1\n",
+        "env/pyvenv.cfg": "", "env/lib/x.py": "type X = int\n", "a.bin": "content",
+        ".venv/x.py": "type X = int\n", "build/firmware.bin": "old",
+        "tilt.py": "match 1:\n    case 1: pass\n",
+        "board.toml": 'board = "pico"\nfiles = ["*.bin"]\n'
+                      '[[part]]\nkind = "tilt:Tilt"\npin = 3\n',
+    }.items():  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    project = Project.find(tmp_path)
+    assert list(project.on_board.modules()) == [
+        "font.py", "main.py", "pack/__init__.py", "pack/inner.py", "pack/tests/__init__.py",
+    ]  # fmt: skip
+    assert list(project.on_board.data()) == ["a.bin"]
+    with Card(of_project(project), seed=1) as card:
+        card.power_on()
+        assert card.console == "content\nfont\n"
+    board = tmp_path / "board.toml"
+    board.write_text('files = ["*.ttf"]\n')
+    with pytest.raises(BadInputError, match=r"'\*\.ttf' fits no file"):
+        of_project(Project.find(tmp_path))
+    board.write_text("files = 3\n")
+    with pytest.raises(BadInputError, match="something else"):
+        Project.find(tmp_path)
+    board.write_text("")
+    assert not Project.find(tmp_path).on_board.data()
+
+
+NATIVE = """import micropython
+
+
+@micropython.native
+def more(x):
+    return x + 1
+
+
+@micropython.viper
+def three(x: int) -> int:
+    y = x * 3
+    return y
+
+
+print(more(2), three(4))
+"""
+
+
+@pytest.mark.parametrize("covered", [False, True])
+def test_a_module_with_machine_code_goes_there_as_source(project, tmp_path, monkeypatch, covered):
+    if covered:
+        (tmp_path / "hits").mkdir()
+        monkeypatch.setenv("TALLY_COVERAGE", str(tmp_path / "hits"))
+    (project.firmware / "fast.py").write_text(NATIVE)
+    (project.firmware / "main.py").write_text("import fast\n")
+    with Card(of_project(project), seed=1, fittings=project.fittings()) as card:
+        card.power_on()
+        assert card.console == "3 12\n"
+    (project.firmware / "fast.py").write_text(NATIVE + "x = (\n")
+    with pytest.raises(BadInputError, match=r"fast\.py does not compile: line 1\d"):
+        of_project(project)
+
+
+def test_a_traceback_of_a_covered_firmware_names_its_own_lines(project, tmp_path, monkeypatch):
+    (tmp_path / "hits").mkdir()
+    monkeypatch.setenv("TALLY_COVERAGE", str(tmp_path / "hits"))
+    (project.firmware / "fails.py").write_text("# x\n\n\ndef f():\n    # y\n    return 1 // 0\n")
+    (project.firmware / "main.py").write_text("# x\nimport fails\n\n\nfails.f()\n")
+    with (
+        Card(of_project(project), seed=1, fittings=project.fittings()) as card,
+        pytest.raises(FirmwareCrashError) as crash,
+    ):
+        card.power_on()
+    assert '"main.py", line 5' in str(crash.value) and '"fails.py", line 6' in str(crash.value)
 
 
 def test_a_flash_without_a_file_system_is_taken_as_new(project):

@@ -1,22 +1,33 @@
 """What an installation of the emulator takes: this distribution and all it asks for, without
-extras."""
+extras. Bytecode is a row of its own: pip makes it, unless it is told not to."""
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
 from typing import Any
 
+import tallystick
+from tallystick.tools import firmware
 from tallystick.tools.bench.row import row
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def measure() -> list[dict[str, Any]]:
-    """MB on disk, as the installed distributions list their files."""
-    needed = _closure("tallystick")
-    size = sum(_size(one) for one in needed) / 1e6
-    return [row("install: the emulator and what it needs", round(size, 1), "MB", "≤ 60")]
+    """MB on disk, as the installed distributions list their files. Of a checkout, which lists
+    none, its own folders are measured."""
+    paths = {path for one in _closure("tallystick") for path in _files(one)} | _own()
+    plain, compiled = (
+        sum(path.stat().st_size for path in paths if (path.suffix == ".pyc") is bytecode) / 1e6
+        for bytecode in (False, True)
+    )
+    return [
+        row("install: the emulator and what it needs", round(plain, 1), "MB", "≤ 60"),
+        row("install: bytecode besides", round(compiled, 1), "MB", ""),
+    ]
 
 
 def _closure(name: str) -> list[Distribution]:
@@ -36,12 +47,17 @@ def _closure(name: str) -> list[Distribution]:
     return list(found.values())
 
 
-def _size(one: Distribution) -> int:
-    total = 0
-    for file in one.files or []:
-        path = one.locate_file(file)
-        try:
-            total += path.stat().st_size  # type: ignore[attr-defined]
-        except OSError:
-            continue
-    return total
+def _files(one: Distribution) -> set[Path]:
+    found = (Path(str(one.locate_file(file))) for file in one.files or [])
+    return {path.resolve() for path in found if path.is_file()}
+
+
+def _own() -> set[Path]:
+    package = Path(tallystick.__file__).resolve().parent
+    folders = [package, firmware.root()]
+    return {
+        (Path(place) / name).resolve()
+        for folder in folders
+        for place, _, names in os.walk(folder, followlinks=True)
+        for name in names
+    }

@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from tallystick.tools.coverage.lines import source_lines
+
 _NAME = "COVER__"
 
 
 class Instrumenter(Protocol):
-    """Puts something into the modules of an image."""
+    """Puts something into the modules of an image. lines: source → see `source_lines`."""
+
+    lines: dict[Path, tuple[int, ...]]
 
     def instrument(self, text: str, path: Path) -> str:
         """The module with it. `path` is the source; lines in `text` are as there."""
@@ -27,6 +31,7 @@ class Table:
     """Counter number → (source file, line), for all modules of one image."""
 
     statements: list[tuple[str, int]] = field(default_factory=list)
+    lines: dict[Path, tuple[int, ...]] = field(default_factory=dict)
 
     def instrument(self, text: str, path: Path) -> str:
         """The module with its counters. `path` is the source; lines in `text` are as there."""
@@ -35,7 +40,9 @@ class Table:
         position = 1 if _is_docstring(tree.body) else 0
         begin = ast.parse(f"from coverhits import hits\n{_NAME} = hits(0)").body
         tree.body[position:position] = begin
-        return ast.unparse(ast.fix_missing_locations(tree))
+        made = ast.unparse(ast.fix_missing_locations(tree))
+        self.lines[path] = source_lines(tree, made)
+        return made
 
     @property
     def number(self) -> int:
@@ -87,7 +94,9 @@ class _Counters(ast.NodeTransformer):
         return node if _is_typing(node) else self.generic_visit(node)
 
     def _counted(self, body: list[ast.stmt], parent: ast.AST) -> list[ast.stmt]:
-        documented = isinstance(parent, ast.Module | ast.ClassDef | ast.FunctionDef)
+        documented = isinstance(
+            parent, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        )
         result: list[ast.stmt] = []
         for number, statement in enumerate(body):
             skipped = (

@@ -24,7 +24,7 @@ from tallystick.emulator.interpreter import resident
 from tallystick.tools.debugger.instrument import Debugged
 from tallystick.tools.debugger.orders import Flags
 from tallystick.tools.debugger.recorder import FirmwareRecorder
-from tallystick.tools.image.folder import from_folder
+from tallystick.tools.image.folder import of_project
 
 _SLICE_S = 0.02
 _SLICE_US = 1_000_000
@@ -37,7 +37,7 @@ class Engine:
     def __init__(self, channel: socket.socket, flags: Flags, request: dict[str, Any]) -> None:
         project = Project.find(Path(request["project"]), request.get("board"))
         table = Debugged()
-        image = from_folder(project.firmware, project.board, table)
+        image = of_project(project, table)
         self._card = Card(image, seed=request.get("seed", 0), fittings=project.fittings())
         self._recorder = FirmwareRecorder(self._card, table, channel, flags)
         self._speed = float(request.get("speed", 1.0))

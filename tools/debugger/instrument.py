@@ -6,9 +6,11 @@ import ast
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError
+from tallystick.tools.coverage.lines import source_lines
 from tallystick.tools.debugger.orders import FIRST, SIZE
 
 _FRAME = "F__"
+_WHICH = "I__"  # no name of the firmware's own
 _AT, _AWAY, _ENTER, _LEAVE = "AT__", "AWAY__", "ENTER__", "LEAVE__"
 _IMPORT = (
     f"from tallydebug import at as {_AT}, away as {_AWAY}, enter as {_ENTER}, leave as {_LEAVE}"
@@ -17,26 +19,29 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Debugged:
-    """An `Instrumenter`. lines: statement → (file, line); functions: number → (file, name)."""
+    """An `Instrumenter`. places: statement → (file, line); functions: number → (file, name)."""
 
     def __init__(self) -> None:
-        self.lines: dict[int, tuple[str, int]] = {}
+        self.lines: dict[Path, tuple[int, ...]] = {}
+        self.places: dict[int, tuple[str, int]] = {}
         self.functions: list[tuple[str, str]] = []
 
     def instrument(self, text: str, path: Path) -> str:
         """See `Instrumenter`. Raises BadInputError for more statements than there is room for."""
         tree = ast.parse(text)
         _Module(self, str(path)).visit(tree)
-        if FIRST + len(self.lines) >= SIZE:
+        if FIRST + len(self.places) >= SIZE:
             raise BadInputError("The firmware has more statements than the debugger has room for.")
-        return ast.unparse(ast.fix_missing_locations(tree))
+        made = ast.unparse(ast.fix_missing_locations(tree))
+        self.lines[path] = source_lines(tree, made)
+        return made
 
     def finish(self, text: str) -> str:
         return text
 
     def statement(self, path: str, line: int) -> int:
-        number = FIRST + len(self.lines)
-        self.lines[number] = (path, line)
+        number = FIRST + len(self.places)
+        self.places[number] = (path, line)
         return number
 
     def function(self, path: str, name: str) -> int:
@@ -45,10 +50,10 @@ class Debugged:
 
     def at(self, path: str, line: int) -> tuple[int, set[int]] | None:
         """Where a breakpoint on this line really is, and its statements; None without any."""
-        there = sorted({one for file, one in self.lines.values() if file == path and one >= line})
+        there = sorted({one for file, one in self.places.values() if file == path and one >= line})
         if not there:
             return None
-        numbers = {n for n, place in self.lines.items() if place == (path, there[0])}
+        numbers = {n for n, place in self.places.items() if place == (path, there[0])}
         return there[0], {min(numbers)}
 
 
@@ -90,8 +95,8 @@ class _Module(ast.NodeTransformer):
         self._names.append(node.name)
         self._bodies(node)
         self._names.pop()
-        chosen = " ".join(f"{name} if i == {i} else" for i, name in enumerate(names))
-        value = f"lambda i: {chosen} None" if names else "lambda i: None"
+        chosen = " ".join(f"{name} if {_WHICH} == {i} else" for i, name in enumerate(names))
+        value = f"lambda {_WHICH}: {chosen} None" if names else f"lambda {_WHICH}: None"
         enter = f"{_FRAME} = {_ENTER}(({self._path!r}, {place}), {value}, {tuple(names)!r})"
         start = 1 if _documented(node.body) else 0
         declared = [one for one in node.body if isinstance(one, ast.Global | ast.Nonlocal)]

@@ -13,6 +13,7 @@ SIZE = 64 * 1024  # bytes: orders and statements
 _TARGET = 8
 _LOGS = 2
 _WANTED = 1  # a person wants it to pause: the server's, until it has
+_GOES_ON = 3  # the breakpoint that it was held at was none: the step before goes on
 
 
 class Order(IntEnum):
@@ -50,6 +51,10 @@ class Flags:
         self.order(order)
         if self.pause_wanted:
             self.memory[0] = Order.PAUSE
+
+    def goes_on(self) -> None:
+        """From a breakpoint whose condition does not hold: a step is where it was before."""
+        self.memory[_GOES_ON] = 1
 
     def want_pause(self) -> None:
         """From another process."""

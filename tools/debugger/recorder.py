@@ -13,6 +13,7 @@ import ast
 import ctypes
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -52,6 +53,15 @@ class Position:
     boot: int
     count: int
     operations: int = 0
+
+
+@dataclass(frozen=True)
+class BreakpointRule:
+    """condition: MicroPython, "" for always. log: it says this and does not stop; None: it
+    stops."""
+
+    condition: str = ""
+    log: str | None = None
 
 
 class Logged(Enum):
@@ -100,6 +110,8 @@ class FirmwareRecorder:
         self._here: tuple[Position, int, int] | None = None  # statement, depth
         self._log: list[tuple[Position, int, int]] = []
         self._breakpoints: set[int] = set()
+        self._rules: dict[int, BreakpointRule] = {}  # of those that do not stop every time
+        self._only_breakpoint = False  # no order of its own ended here
         self._quiet = False  # on its way to somewhere
         self._writes: list[int] = []  # addresses of flash operations, in order
         self._wanted_operation = -1
@@ -124,6 +136,7 @@ class FirmwareRecorder:
             self._log.append((position, message.value, depth))
             return
         self._here = (position, message.value, depth)
+        self._only_breakpoint = message.arg == 3
         self._held()
         mcu.answer_aside()
 
@@ -195,7 +208,7 @@ class FirmwareRecorder:
         board = self.card.board
         return {
             "ready": True,
-            "lines": [[n, *place] for n, place in self._table.lines.items()],
+            "lines": [[n, *place] for n, place in self._table.places.items()],
             "functions": self._table.functions,
             "board": board.name,
             "sector": board.flash_timing.sector,
@@ -274,9 +287,44 @@ class FirmwareRecorder:
             self._flags.order(Order.PAUSE)
 
     def _do_breakpoints(self, request: dict[str, Any]) -> None:
-        self._breakpoints = set(request["numbers"])
-        self._flags.breakpoints(self._breakpoints)
+        self._set_breakpoints(request)
         self._tell({"answer": True})
+
+    def _set_breakpoints(self, request: dict[str, Any]) -> None:
+        self._breakpoints = set(request["numbers"])
+        self._rules = {n: BreakpointRule(*rule) for n, *rule in request["rules"]}
+        self._flags.breakpoints(self._breakpoints)
+
+    def _at_breakpoint(self) -> str | None:
+        """What a stop here is told with; None where there is none, or its condition does not
+        hold. Says what a log point says."""
+        assert self._here is not None
+        _, statement, depth = self._here
+        if statement not in self._breakpoints:
+            return None
+        rule = self._rules.get(statement, BreakpointRule())
+        try:
+            if rule.condition and self._truth(rule.condition, depth) != "True":
+                return None
+            if rule.log is None:
+                return ""
+            if not self._quiet:
+                self._tell({"printed": self._filled(rule.log, depth) + "\n", "log": True})
+        except TallyError as error:
+            return f"The breakpoint's {rule.condition or rule.log!r}: {error.what}"
+        return None
+
+    def _truth(self, condition: str, depth: int) -> str:
+        return str(self._value(depth - 1, f"bool({condition})")[1])
+
+    def _filled(self, text: str, depth: int) -> str:
+        """`{…}` is what is evaluated there."""
+
+        def shown(found: re.Match[str]) -> str:
+            kind, value, _ = self._value(depth - 1, found[1])
+            return str(ast.literal_eval(value)) if kind == "str" and value[-1] in "'\"" else value
+
+        return re.sub(r"\{([^{}]+)\}", shown, text)
 
     def _do_go(self, request: dict[str, Any]) -> Going:
         """order: RUN, IN, OVER, OUT. until_us: virtual time at which it is paused."""
@@ -293,16 +341,20 @@ class FirmwareRecorder:
                 self._go_to_the_end(self._over, self._over_reason)
             assert self._here is not None
             wanted = self._paused or self._flags.pause_wanted
-            at_breakpoint = self._here[1] in self._breakpoints
-            if order is Order.RUN and not wanted and not at_breakpoint:
-                self.keepers.keep(self._now)
+            told = self._at_breakpoint()
+            if not wanted and told is None and (order is Order.RUN or self._only_breakpoint):
+                if order is not Order.RUN:
+                    self._flags.goes_on()
+                elif self.keepers.due or not self._only_breakpoint:
+                    self.keepers.keep(self._now)
                 self._do_pending()
                 self._flags.go(order)
                 continue
             self.until_us = None
             self._do_pending()
             step = "step" if order is not Order.RUN else "pause"
-            self._stopped("pause" if wanted else "breakpoint" if at_breakpoint else step)
+            reason = "pause" if wanted else step if told is None else "breakpoint"
+            self._stopped(reason, told or "")
             return
 
     def pause(self) -> None:
@@ -357,6 +409,7 @@ class FirmwareRecorder:
     def _handed(self) -> dict[str, Any]:
         return {
             "numbers": sorted(self._breakpoints), "heard": self._heard.decode(),
+            "rules": [[n, one.condition, one.log] for n, one in self._rules.items()],
             "inputs": self._inputs,
         }  # fmt: skip
 
@@ -374,7 +427,10 @@ class FirmwareRecorder:
         position, _, depth = self._here
         what = request["what"]
         if what == "write":
-            sector, address = self.card.board.flash_timing.sector, request["address"]
+            board, address = self.card.board, request["address"]
+            sector, base = board.flash_timing.sector, board.chip.flash_base
+            if address is not None and address >= base:
+                address -= base  # as the chip sees it, and `tally image inspect` shows it
             found = [
                 n for n, at in enumerate(self._writes)
                 if address is None or at // sector == address // sector
@@ -410,8 +466,7 @@ class FirmwareRecorder:
         """In a keeper's child."""
         self.recording = False
         self.keepers.forget_dead()
-        self._breakpoints = set(request["numbers"])
-        self._flags.breakpoints(self._breakpoints)
+        self._set_breakpoints(request)
         self._heard = request["heard"].encode()
         self._inputs = request["inputs"]
         self._since_us = self.card.clock.now
@@ -438,12 +493,11 @@ class FirmwareRecorder:
                 self.keepers.keep(self._now)
                 keeper = self.keepers.all[-1]
         assert self._here is not None
-        self._log.append(self._here)  # where it is held is logged by nobody
+        if what != "hit" or self._stops_here():
+            self._log.append(self._here)  # where it is held is logged by nobody
         yield from self._replay(Logged.HITS if what == "hit" else Logged.ALL, until)
         log = [one for one in self._log if one[0] < Position(until.boot, until.count)]
-        if what == "hit":
-            log = [one for one in log if one[1] in self._breakpoints]
-        elif what == "step":
+        if what == "step":
             log = [one for one in log if one[2] <= depth]
         if log:
             self._go_to(keeper, log[-1][0], "breakpoint" if what == "hit" else what)
@@ -494,18 +548,32 @@ class FirmwareRecorder:
             at = Position(boot, count)
             if self._now <= at <= until and self._over is None:
                 if (self._now.boot, self._now.count) != (boot, count):
-                    self._aim(logged, boot, count)
-                    yield
+                    yield from self._run_to(logged, boot, count)
                 self.card.part(name).do(action, value)
         if (self._now.boot, self._now.count) == (until.boot, until.count):
             return
         if self._over is None:
-            self._aim(logged, until.boot, until.count)
-            yield
+            yield from self._run_to(logged, until.boot, until.count)
 
-    def _aim(self, logged: Logged, boot: int, count: int) -> None:
+    def _run_to(self, logged: Logged, boot: int, count: int) -> Going:
+        """Breakpoints with a condition are held at, to see whether it holds."""
+        holds = logged is Logged.HITS and bool(self._rules)
         order = Order.LOG_ALL if logged is Logged.ALL else Order.RUN
-        self._flags.order(order, boot, count, logs=logged is not Logged.NOTHING)
+        while True:
+            logs = logged is not Logged.NOTHING and not holds
+            self._flags.order(order, boot, count, logs=logs)
+            yield
+            if self._over is not None:
+                return
+            assert self._here is not None
+            # Where it is held is logged by nobody.
+            if logged is Logged.ALL or (logged is Logged.HITS and self._stops_here()):
+                self._log.append(self._here)
+            if not holds or (self._now.boot, self._now.count) == (boot, count):
+                return
+
+    def _stops_here(self) -> bool:
+        return self._at_breakpoint() is not None
 
     def due_input(self) -> int | None:
         """While it is replayed: the virtual time at which something was done to a part of a
@@ -545,11 +613,14 @@ class FirmwareRecorder:
         """Evaluates in the firmware's process. Raises TallyError with what went wrong there."""
         link = self.card.mcu.link
         assert link is not None
-        said = link.prompt(source)
-        try:
-            return ast.literal_eval(said)
-        except (ValueError, SyntaxError):
-            raise TallyError(said) from None
+        module = "__import__('tallydebug')"
+        said = link.prompt(f"{module}.told({source})")
+        if not said.isdecimal():
+            raise TallyError(said)
+        found = ""
+        while len(found) < int(said):
+            found += ast.literal_eval(link.prompt(f"{module}.piece({len(found)})"))
+        return ast.literal_eval(found)
 
     def _do_stack(self, request: dict[str, Any]) -> None:
         above = [
@@ -563,7 +634,7 @@ class FirmwareRecorder:
         frame, above = request["frame"], self.frames()
         if frame < len(above):
             found = [
-                [name, type(value).__name__, _shown(value)]
+                [name, type(value).__name__, _shown(value), False, ""]
                 for name, value in above[frame].f_locals.items()
                 if not name.startswith("@")
             ]
@@ -572,8 +643,8 @@ class FirmwareRecorder:
         frame -= len(above)
         found = []
         for name in self._ask(f"__import__('tallydebug').names({frame})"):
-            kind, shown = self._ask(f"__import__('tallydebug').shown({frame}, {name!r})")
-            found.append([name, kind, shown])
+            shown = self._ask(f"__import__('tallydebug').shown({frame}, {name!r})")
+            found.append([name, *shown, name])
         self._tell({"answer": found})
 
     def _do_evaluate(self, request: dict[str, Any]) -> None:
@@ -584,17 +655,26 @@ class FirmwareRecorder:
                 value = eval(source, at.f_globals, dict(at.f_locals))  # noqa: S307 (of the person at it)
             except Exception as error:
                 raise TallyError(f"{type(error).__name__}: {error}") from None
-            self._tell({"answer": [type(value).__name__, _shown(value)]})
+            self._tell({"answer": [type(value).__name__, _shown(value), False]})
             return
-        frame -= len(above)
+        self._tell({"answer": self._value(frame - len(above), source)})
+
+    def _do_inside(self, request: dict[str, Any]) -> None:
+        """What is in a value of the firmware."""
+        frame = request["frame"] - len(self.frames())
+        found: list[Any] = []
+        while page := self._value(frame, request["source"], "inside", f", {len(found)}"):
+            found += page
+            if not page[-1][1]:
+                break  # the row that says how many there are
+        self._tell({"answer": found})
+
+    def _value(self, frame: int, source: str, how: str = "evaluate", more: str = "") -> Any:
+        """frame: of the firmware, the outermost is 0. → kind, shown, whether it unfolds; `inside`:
+        rows of name, kind, shown, whether it unfolds, source. Raises TallyError."""
         module = "__import__('tallydebug')"
-        self._tell(
-            {
-                "answer": self._ask(
-                    f"{module}.evaluate({frame}, {source!r}, {module}.globals_of({frame}))"
-                )
-            }
-        )
+        where = f"{frame}, {source!r}, {module}.globals_of({frame})"
+        return self._ask(f"{module}.{how}({where}{more})")
 
     def _do_part(self, request: dict[str, Any]) -> None:
         """Something happens to a part, at this statement."""

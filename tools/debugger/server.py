@@ -6,9 +6,11 @@ in a process of its own (`engine.py`).
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
+import re
 import selectors
 import socket
 import subprocess
@@ -146,6 +148,18 @@ class Offered:
     ready: dict[str, Any]
 
 
+def _wrong_in(wanted: dict[str, Any], condition: str, log: str | None) -> str:
+    """Of a breakpoint, in words; "" where nothing is."""
+    if wanted.get("hitCondition"):
+        return "hits are not counted: give a condition"
+    for source in (condition, *re.findall(r"\{([^{}]+)\}", log or "")):
+        try:
+            ast.parse(source.strip() or "0", mode="eval")
+        except (SyntaxError, ValueError):
+            return f"{source!r} is no expression"
+    return ""
+
+
 class DebugSession:
     """One client, until it goes. defaults: what `launch` may leave out. offered: in place of what
     it would launch."""
@@ -159,7 +173,8 @@ class DebugSession:
         self._engine: EngineChannel | None = None
         self._places: dict[int, tuple[str, int]] = {}
         self._functions: list[list[str]] = []
-        self._breakpoints: dict[str, set[int]] = {}
+        self._breakpoints: dict[str, dict[int, tuple[str, str | None]]] = {}
+        self._unfolded: list[tuple[int, str]] = []  # frame, what is asked there
         self._running = False
         self._stack: list[tuple[str, str, int]] = []  # file, function, line; outermost first
         self._entry: dict[str, Any] = {}
@@ -217,7 +232,7 @@ class DebugSession:
         except TallyError as error:
             self._wire.send({**answer, "success": False, "message": error.what})
             return True
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (LookupError, TypeError, ValueError, AttributeError):
             self._wire.send({**answer, "success": False, "message": "Its arguments are malformed."})
             return True
         after = body.pop("__after", None) if isinstance(body, dict) else None
@@ -233,13 +248,15 @@ class DebugSession:
 
     def _event(self, message: dict[str, Any]) -> None:
         if "printed" in message:
-            self._send_event("output", {"category": "stdout", "output": message["printed"]})
+            category = "console" if message.get("log") else "stdout"
+            self._send_event("output", {"category": category, "output": message["printed"]})
         elif "stopped" in message:
             self._stopped(message)
 
     def _stopped(self, message: dict[str, Any]) -> None:
         self._running = False
         self._stack.clear()
+        self._unfolded.clear()
         if message["text"]:
             self._send_event("output", {"category": "stderr", "output": message["text"] + "\n"})
         at = f"{message['time_us'] / 1e6:.6f} s, statement {message['count']}"
@@ -284,6 +301,8 @@ class DebugSession:
             "supportsConfigurationDoneRequest": True,
             "supportsStepBack": True,
             "supportsEvaluateForHovers": True,
+            "supportsConditionalBreakpoints": True,
+            "supportsLogPoints": True,
             "supportsTerminateRequest": True,
             "supportsDelayedStackTraceLoading": False,
         }
@@ -322,18 +341,21 @@ class DebugSession:
 
     def _on_setBreakpoints(self, arguments: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         path = str(Path(arguments["source"].get("path", "")).resolve())
-        found, numbers = [], set()
+        found: list[dict[str, Any]] = []
+        rules: dict[int, tuple[str, str | None]] = {}
         for wanted in arguments.get("breakpoints", []):
             place = self._statement(path, wanted["line"])
-            if place is None:
-                message = "no statement on this line, or after it"
-                found.append({"verified": False, "line": wanted["line"], "message": message})
+            rule = wanted.get("condition") or "", wanted.get("logMessage") or None
+            wrong = _wrong_in(wanted, *rule) if place else "no statement on this line, or after it"
+            if place is None or wrong:
+                found.append({"verified": False, "line": wanted["line"], "message": wrong})
             else:
-                numbers.add(place[1])
+                rules[place[1]] = rule
                 found.append({"verified": True, "line": place[0]})
-        self._breakpoints[path] = numbers
-        every = sorted(set().union(*self._breakpoints.values()))
-        self._ask({"do": "breakpoints", "numbers": every})
+        self._breakpoints[path] = rules
+        every = {n: rule for one in self._breakpoints.values() for n, rule in one.items()}
+        ruled = [[n, *rule] for n, rule in every.items() if rule != ("", None)]
+        self._ask({"do": "breakpoints", "numbers": sorted(every), "rules": ruled})
         return {"breakpoints": found}
 
     def _statement(self, path: str, line: int) -> tuple[int, int] | None:
@@ -415,14 +437,33 @@ class DebugSession:
         if reference == _PARTS:
             parts = self._ask({"do": "parts"})
             rows = [[name, "part", json.dumps(state)] for name, state in parts.items()]
+            return {
+                "variables": [
+                    {"name": name, "type": kind, "value": value, "variablesReference": 0}
+                    for name, kind, value in rows
+                ]
+            }
+        if reference > _PARTS:
+            frame, source = self._unfolded[reference - _PARTS - 1]
+            found = self._ask({"do": "inside", "frame": frame, "source": source})
         else:
-            rows = self._ask({"do": "variables", "frame": reference - 1})
+            frame = reference - 1
+            found = self._ask({"do": "variables", "frame": frame})
         return {
             "variables": [
-                {"name": name, "type": kind, "value": value, "variablesReference": 0}
-                for name, kind, value in rows
+                {
+                    "name": name, "type": kind, "value": value,
+                    **({"evaluateName": source} if source else {}),
+                    "variablesReference": self._reference(frame, source) if unfolds else 0,
+                }
+                for name, kind, value, unfolds, source in found
             ]
-        }
+        }  # fmt: skip
+
+    def _reference(self, frame: int, source: str) -> int:
+        """By which what is in a value is asked for, until it goes on."""
+        self._unfolded.append((frame, source))
+        return _PARTS + len(self._unfolded)
 
     def _on_evaluate(self, arguments: dict[str, Any]) -> dict[str, Any]:
         source = str(arguments.get("expression", ""))
@@ -430,8 +471,10 @@ class DebugSession:
             return self._command(source)
         self._held()
         frame = arguments.get("frameId") or max(1, len(self._stack))
-        kind, value = self._ask({"do": "evaluate", "frame": frame - 1, "source": source})
-        return {"result": value, "type": kind, "variablesReference": 0}
+        asked = {"do": "evaluate", "frame": frame - 1, "source": source}
+        kind, value, unfolds = self._ask(asked)
+        reference = self._reference(frame - 1, source) if unfolds else 0
+        return {"result": value, "type": kind, "variablesReference": reference}
 
     def _command(self, source: str) -> dict[str, Any]:
         """What is no Python: done to the board."""

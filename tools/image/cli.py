@@ -114,7 +114,7 @@ def build(
         if heap:
             raise click.UsageError("--heap measures our own firmware: leave it out.")
         project = Project.find(firmware, board)
-        built = folders.build(project.firmware, project.board, version, signing)
+        built = folders.build(project, version, signing)
     else:
         built = building.build(
             device, board or boards.DEFAULT, version,

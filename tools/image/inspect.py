@@ -82,7 +82,7 @@ def _update(path: Path) -> InspectedImage:
 
 
 def _found(board: Board, flash: dict[int, bytes]) -> InspectedImage:
-    header, signed_by, files, boot_files = None, "", {}, {}
+    header, signed_by, files, boot_files, own = None, "", {}, {}, False
     if board.slots:
         slot, sector = board.slots[0], board.flash_timing.sector
         signed = _read(board, flash, slot.address, SIZE + SIGNATURE_SIZE)
@@ -97,12 +97,14 @@ def _found(board: Board, flash: dict[int, bytes]) -> InspectedImage:
             boot = _read(board, flash, board.boot.address, board.boot.size)
             if boot.strip(b"\xff"):
                 boot_files = _sizes(boot, board, board.storage.size)
-        elif board.image_format == "littlefs":
+        else:
             files = _of_a_folder(board, flash)
+            own = bool(files)
     else:
         content = _read(board, flash, board.file_system.address, board.file_system.size)
         files = _sizes(content, board, board.storage.size)
-    return InspectedImage(board, header, signed_by, files, boot_files, areas(board, flash))
+    rows = areas(board, flash, own=own)
+    return InspectedImage(board, header, signed_by, files, boot_files, rows)
 
 
 def _of_a_folder(board: Board, flash: dict[int, bytes]) -> dict[str, int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import Board, Region
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,20 +37,12 @@ class Area:
     what: str
 
 
-def areas(board: Board, flash: dict[int, bytes]) -> list[Area]:
-    """The areas of a board, by address. `flash`: chip address → content of an image."""
+def areas(board: Board, flash: dict[int, bytes], *, own: bool = False) -> list[Area]:
+    """The areas of a board, by address. `flash`: chip address → content of an image. own: of
+    somebody's own firmware, which has the whole storage as its file system."""
     base = board.chip.flash_base
-    rows = [("identity", board.identity, "serial number, transport keys")]
-    if board.journal.size:
-        rows.append(("journal", board.journal, "seed, keys, moving factor"))
-    if board.slots:
-        assert board.boot is not None and board.record is not None
-        rows.append(("boot stage", board.boot, "chooses the slot; never updated"))
-        rows.append(("slot A", board.slots[0], "header, firmware"))
-        rows.append(("slot B", board.slots[1], "header, firmware"))
-        rows.append(("boot record", board.record, "which slot, on trial or not"))
-    else:
-        rows.append(("file system", board.file_system, "firmware"))
+    whole = [("file system", board.storage, "firmware, and what it writes")]
+    rows = whole if own else _of_a_device(board)
     first = min(region.address for _, region, _ in rows)
     micropython = _used(flash, base, first) or -1  # an image that is not merged has none
     found = [Area("MicroPython", base, first, micropython, "the board's own, or merged in")]
@@ -59,6 +51,23 @@ def areas(board: Board, flash: dict[int, bytes]) -> list[Area]:
         found.append(Area(name, address, region.size, _used(flash, address, region.size), what))
     found.sort(key=lambda area: area.address)
     return list(_with_gaps(found, base + board.flash_size))
+
+
+def _of_a_device(board: Board) -> list[tuple[str, Region, str]]:
+    """The areas of our own firmware: name, where, what for."""
+    rows = [("identity", board.identity, "serial number, transport keys")]
+    if board.journal.size:
+        rows.append(("journal", board.journal, "seed, keys, moving factor"))
+    if not board.slots:
+        return [*rows, ("file system", board.file_system, "firmware")]
+    assert board.boot is not None and board.record is not None
+    return [
+        *rows,
+        ("boot stage", board.boot, "chooses the slot; never updated"),
+        ("slot A", board.slots[0], "header, firmware"),
+        ("slot B", board.slots[1], "header, firmware"),
+        ("boot record", board.record, "which slot, on trial or not"),
+    ]
 
 
 def _used(flash: dict[int, bytes], address: int, size: int) -> int:

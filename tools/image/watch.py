@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from tallystick.common.errors import TallyError
+from tallystick.common.errors import BadInputError, TallyError
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.project import Project
@@ -19,8 +19,9 @@ Stamps = dict[Path, tuple[int, int]]
 def restart(card: Card, image: Image) -> None:
     """The card starts with this image. Files that its firmware wrote stay, as does the rest of its
     flash. Raises BadInputError, before anything was done, and FirmwareCrashError."""
-    image = with_files_of(image, bytes(card.flash.memory))
+    image = with_files_of(image, bytes(card.flash.memory), card.image)
     card.power_off()
+    card.mcu.source_lines = image.lines
     for address, data in image.segments:
         card.flash.load(address, data)
     card.image = image
@@ -51,15 +52,32 @@ class Watcher:
 
     def look(self) -> None:
         """Builds when something is not what it was at the last look."""
-        now = stamps(self._project)
-        if now == self._seen:
+        now, before = stamps(self._project), self._seen
+        if now == before:
             return
         self._seen = now
+        wiring = set(self._project.wiring())
+        if any(now.get(path) != before.get(path) for path in wiring):
+            self._on_change(_other_parts(self._project))
+        if {path: one for path, one in now.items() if path not in wiring} == {
+            path: one for path, one in before.items() if path not in wiring
+        }:
+            return
         try:
             found: Image | TallyError = of_project(self._project)
         except TallyError as error:
             found = error
         self._on_change(found)
+
+
+def _other_parts(project: Project) -> TallyError:
+    """What is told when board.toml, or a part's file, is another."""
+    return BadInputError(
+        "What is soldered to the board has changed on paper only: "
+        f"{', '.join(path.name for path in project.wiring())}.",
+        kept="The firmware goes on, with the parts that it was started with.",
+        todo="Start the emulator again; with --flash FILE it keeps its flash.",
+    )
 
 
 def stamps(project: Project) -> Stamps:

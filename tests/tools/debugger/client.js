@@ -41,6 +41,28 @@ async function main(port, file) {
     variablesReference: scopes[0].variablesReference,
   })).body.variables;
   assert.deepStrictEqual(found.map((one) => [one.name, one.value]), [["a", "0"], ["b", "3"]]);
+  // A condition and a log point, as the editor sends them.
+  await client.setBreakpointsRequest({
+    source: { path: file },
+    breakpoints: [
+      { line: 10, condition: "result == 18" },
+      { line: 20, logMessage: "total {total}" },
+    ],
+  });
+  await Promise.all([
+    client.assertOutput("console", "total 3\ntotal 9\n"),
+    client.continueRequest({ threadId: 1 }),
+    client.assertStoppedLocation("breakpoint", { path: file, line: 10 }),
+  ]);
+  const stack = (await client.stackTraceRequest({ threadId: 1 })).body.stackFrames;
+  const asked = await client.evaluateRequest({
+    expression: "[a, {'b': b}]", frameId: stack[0].id,
+  });
+  assert.strictEqual(asked.body.result, "[9, {'b': 9}]");
+  const parts = (await client.variablesRequest({
+    variablesReference: asked.body.variablesReference,
+  })).body.variables;
+  assert.deepStrictEqual(parts.map((one) => one.value), ["9", "{'b': 9}"]);
   await client.disconnectRequest();
   console.log("well");
   process.exit(0);

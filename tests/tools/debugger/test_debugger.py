@@ -174,6 +174,18 @@ class Editor:
             found += answer["breakpoints"]
         return found
 
+    def rule(self, path: Path, **rules: dict[str, str]) -> list[dict[str, Any]]:
+        """Breakpoints of a file that have more than a line: `_19={"condition": …}`."""
+        wanted = [{"line": int(line[1:]), **more} for line, more in rules.items()]
+        asked = self.ask("setBreakpoints", source={"path": str(path)}, breakpoints=wanted)
+        found: list[dict[str, Any]] = asked["breakpoints"]
+        return found
+
+    def unfold(self, reference: int) -> dict[str, dict[str, Any]]:
+        """What is in a variable, or a frame: by name."""
+        found = self.ask("variables", variablesReference=reference)["variables"]
+        return {one["name"]: one for one in found}
+
     def go(self, how: str) -> Stop:
         self.send(how, threadId=1)
         return self.stop()
@@ -221,6 +233,182 @@ def test_breakpoints_stack_and_variables(editor, project):
     assert "NameError" in editor.ask("evaluate", expression="nothing", frameId=2)
     assert editor.go("continue").reason == "breakpoint"
     assert editor.variables() == {"a": "3", "b": "6"}
+
+
+def test_a_condition_and_a_log_point_forwards_and_back(editor, project):
+    main = project / "main.py"
+    editor.begin(stopOnEntry=True)
+    found = editor.rule(
+        main, _20={"condition": "total in (9, 30)"}, _9={"logMessage": "{a} and {b}: {'x' * 2}"}
+    )
+    assert [one["verified"] for one in found] == [True, True]
+    assert editor.go("continue").reason == "breakpoint"
+    assert (editor.where()[0], editor.variables()["total"]) == (("<module>", 20), "9")
+    assert editor.printed == "0 and 3: xx\n3 and 6: xx\n"
+    editor.go("continue")
+    assert editor.variables()["total"] == "30"
+    said = editor.printed
+    assert editor.go("reverseContinue").reason == "breakpoint"
+    assert editor.variables()["total"] == "9"
+    assert editor.go("reverseContinue").reason == "entry"  # 0, 3: it does not hold
+    assert editor.printed == said  # what was logged once is not logged on the way back
+
+    # A step goes over a breakpoint whose condition does not hold, and stops where one does.
+    editor.rule(main, _19={}, _9={"condition": "a == 3"})
+    editor.go("continue")
+    assert editor.go("next").reason == "step" and editor.where() == [("<module>", 20)]
+    editor.go("continue")
+    assert editor.go("next").reason == "breakpoint" and editor.where()[0] == ("add", 9)
+    assert editor.go("stepOut").reason == "step" and editor.where() == [("<module>", 20)]
+
+
+def test_a_condition_that_seldom_holds_is_found_forwards_and_back(project):
+    """Of thousands of times that it was come by."""
+    (project / "main.py").write_text("n = 0\nwhile n < 2500:\n    n += 1\n    m = n\n1 / 0\n")
+    editor = Editor(project)
+    try:
+        editor.begin(stopOnEntry=True)
+        editor.rule(project / "main.py", _4={"condition": "n % 1000 == 7"})
+        for n in ("7", "1007", "2007"):
+            assert editor.go("continue").reason == "breakpoint"
+            assert editor.variables()["n"] == n
+        assert editor.go("continue").reason == "exception"  # its end
+        for n in ("2007", "1007", "7"):
+            assert editor.go("reverseContinue").reason == "breakpoint"
+            assert editor.variables()["n"] == n
+        assert editor.go("reverseContinue").reason == "entry"
+    finally:
+        editor.close()
+
+
+def test_a_condition_that_is_wrong_is_told(editor, project):
+    main = project / "main.py"
+    editor.begin(stopOnEntry=True)
+    found = editor.rule(
+        main, _9={"condition": "a =="}, _20={"logMessage": "{)}"}, _21={"hitCondition": "3"}
+    )
+    assert [one["verified"] for one in found] == [False] * 3
+    assert [one["message"] for one in found] == [
+        "'a ==' is no expression", "')' is no expression",
+        "hits are not counted: give a condition",
+    ]  # fmt: skip
+    editor.rule(main, _9={"condition": "nobody > 3"})
+    stop = editor.go("continue")
+    assert stop.reason == "breakpoint" and editor.where()[0] == ("add", 9)
+    assert "nobody > 3" in stop.text and "NameError" in stop.text
+
+
+def test_where_something_was_done_is_come_by_on_the_way_back(project):
+    (project / "main.py").write_text("n = 0\nwhile n < 50:\n    n += 1\n    m = n\n")
+    editor = Editor(project)
+    try:
+        editor.begin((project / "main.py", 4))
+        editor.go("continue")
+        editor.ask("evaluate", expression=".press key")
+        editor.go("continue")
+        editor.go("continue")
+        assert editor.variables()["n"] == "4"
+        seen = []
+        for _ in range(3):
+            editor.go("reverseContinue")
+            seen.append(editor.variables()["n"])
+        assert seen == ["3", "2", "1"]  # it was pressed at 2
+    finally:
+        editor.close()
+
+
+VALUES = """class Badly:
+    def __init__(self):
+        self.x = 1
+
+    def __repr__(self):
+        return self.name
+
+
+class Good:
+    shared = 1
+
+    def __init__(self):
+        self.parts = {"a": [1, (2, 3)], 7: b"x"}
+        self.big = bytearray(bytes(range(256)) * 40)
+        self.many = list(range(5000))
+
+
+def look(good, bad):
+    for i in range(3, 4):
+        text = "x" * 1000
+        return i
+
+
+look(Good(), Badly())
+"""
+
+
+def test_values_unfold_and_large_ones_are_shown_in_part(project):
+    (project / "main.py").write_text(VALUES)
+    editor = Editor(project)
+    try:
+        editor.begin((project / "main.py", 21))
+        frame = editor.ask("stackTrace", threadId=1)["stackFrames"][0]["id"]
+        there = editor.unfold(frame)
+        assert there["i"]["value"] == "3" and not there["i"]["variablesReference"]
+        assert there["bad"]["value"] == "(AttributeError in its __repr__)"
+        assert "(1000 in all)" in there["text"]["value"]
+        good = editor.unfold(there["good"]["variablesReference"])
+        assert list(good) == ["big", "many", "parts"]
+        assert "(10240 in all)" in good["big"]["value"]
+        assert len(good["many"]["value"]) <= 401 and good["many"]["value"].endswith("…")
+        parts = editor.unfold(good["parts"]["variablesReference"])
+        assert parts["7"]["value"] == "b'x'" and not parts["7"]["variablesReference"]
+        (inner,) = (
+            one for one in editor.unfold(parts["'a'"]["variablesReference"]).values()
+            if one["variablesReference"]
+        )  # fmt: skip
+        assert inner["value"] == "(2, 3)"
+        asked = editor.ask("evaluate", expression=inner["evaluateName"], frameId=frame)
+        assert asked["result"] == "(2, 3)"
+        assert editor.unfold(asked["variablesReference"])["[1]"]["value"] == "3"
+        rows = editor.unfold(good["big"]["variablesReference"])
+        assert rows["[16]"]["value"].startswith("b'\\x10\\x11") and len(rows) == 201
+        assert rows["…"]["value"] == "10240 in all: evaluate a slice"
+        assert isinstance(editor.ask("variables", variablesReference=(1 << 20) + 999), str)
+    finally:
+        editor.close()
+
+
+def test_tracebacks_name_the_lines_of_the_sources(project):
+    (project / "helper.py").write_text(
+        "# a comment\n\n\ndef fail(n):\n    # another\n    if n:\n\n        return 1 // 0\n"
+    )
+    (project / "main.py").write_text("import sys\nfrom helper import fail\n\ntry:\n    fail(1)\n"
+                                     "except ZeroDivisionError as error:\n"
+                                     "    sys.print_exception(error)\nfail(\n    2)\n")  # fmt: skip
+    editor = Editor(project)
+    try:
+        stop = editor.begin()
+        for text, line in ((editor.printed, 5), (stop.text, 8)):
+            assert f'"main.py", line {line}, in' in text and '"helper.py", line 8, in fail' in text
+    finally:
+        editor.close()
+
+
+def test_a_deep_stack_and_many_variables_are_shown(project):
+    """They are longer than one message of the firmware's."""
+    names = [f"a_rather_long_name_of_a_variable_{n}" for n in range(80)]
+    made = "".join(f"{name} = {n}\n" for n, name in enumerate(names))
+    (project / "main.py").write_text(
+        f"{made}\n\ndef down(n):\n    if n:\n        down(n - 1)\n    return n\n\n\ndown(30)\n"
+    )
+    editor = Editor(project)
+    try:
+        editor.begin((project / "main.py", 86))
+        where = editor.where()
+        assert where[0] == ("down", 86) and where[30:] == [("down", 85), ("<module>", 89)]
+        assert editor.variables(30) == {"n": "30"}
+        found = editor.variables(31)
+        assert [found[name] for name in names] == [str(n) for n in range(80)]
+    finally:
+        editor.close()
 
 
 def test_stepping_in_over_and_out_of_modules_and_methods(editor, project):
@@ -289,8 +477,10 @@ def test_back_to_the_last_write_of_a_sector(editor, project):
     stop = editor.stop()
     assert stop.reason == "data breakpoint"
     assert editor.where()[0][0] == "settle" and editor.variables(1)["total"] == "9"
-    editor.ask("evaluate", expression=".write 0xA0000")
-    assert editor.stop().reason == "data breakpoint" and editor.where()[0][0] == "settle"
+    for inside in ("0xA0000", "0xA0ABC", "0x100A0ABC"):  # as the chip sees it, too
+        editor.ask("evaluate", expression=f".write {inside}")
+        assert editor.stop().reason == "data breakpoint" and editor.where()[0][0] == "settle"
+        editor.go("continue")
     editor.ask("evaluate", expression=".write 0x1000")
     assert "Nothing was written" in editor.stop().text
     assert "no address" in editor.ask("evaluate", expression=".write here")
@@ -458,7 +648,7 @@ def test_one_line_may_have_several_statements_and_a_function_none():
     table = Debugged()
     text = table.instrument('def f():\n    """Doc."""\n\nx = 1; y = 2\n', Path("/a.py"))
     compile(text, "a", "exec")
-    assert table.at("/a.py", 2) == (4, {min(n for n, (_, at) in table.lines.items() if at == 4)})
+    assert table.at("/a.py", 2) == (4, {min(n for n, (_, at) in table.places.items() if at == 4)})
     assert table.at("/a.py", 5) is None and table.at("/b.py", 1) is None
 
 

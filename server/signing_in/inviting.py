@@ -255,6 +255,7 @@ def accept(state: ServerState, firm_name: str, link: str, password: str, browser
             raise _no_good()
         connection.execute(delete(HelpRequest).where(HelpRequest.id == row.id))
         recovery.set_password(state, connection, firm.name, firm.policy, invited, hashed)
+        recovery.note_first(connection, invited, state.now())
         _note(
             state, connection, firm, f"person:{invited.id}", "invitation-used", invited.login,
             state.now(),

@@ -216,6 +216,8 @@ def reset(
             set_password(
                 state, connection, context.firm, context.policy, person, hashed, recovered_by=by
             )
+        if again.context.get("invited"):
+            note_first(connection, person, inside.now)
         if not helped or not person.enrolled or usable(inside, person):
             return None
         _act(inside, person, "enrol-only-session")
@@ -233,6 +235,13 @@ def reset(
     session = state.database.run(work)
     state.outbox.wake()
     return session
+
+
+def note_first(connection: Connection, person: KnownPerson, now: float) -> None:
+    """An account was opened by an invitation, which one person may have sent to himself: as one of
+    the staff it counts after a while only."""
+    if columns := people.new_colleague(person.role, now):
+        people.change(connection, person.firm_id, person.id, **columns)
 
 
 def _must_be_the_directorys(
@@ -379,6 +388,7 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
         limits.before_help_code(connection, firm.policy, firm.id, browser.source, now)
         rows = connection.execute(
             select(HelpRequest.id, HelpRequest.code_tag, HelpRequest.person_id, HelpRequest.detail)
+            .add_columns(HelpRequest.kind)
             .join(PersonRow, PersonRow.id == HelpRequest.person_id)
             .where(
                 HelpRequest.firm_id == firm.id,
@@ -411,7 +421,11 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
             person_id=row.person_id,
             purpose=Purpose.RECOVERY,
             stage=Stage.RESET,
-            context={"help": True, "voids": json.loads(row.detail).get("voids", [])},
+            context={
+                "help": True,
+                "voids": json.loads(row.detail).get("voids", []),
+                "invited": row.kind == INVITATION,
+            },
             source=browser.source,
             now=now,
         )

@@ -139,3 +139,16 @@ def test_administrators_read_of_everybody_new_among_the_staff(portal, made):
     made(portal, boss, "puppet", "support")
     told = [m["text"] for m in portal.messages() if m["to"] == "chief@firm.example"]
     assert any("gave puppet the role support" in text for text in told)
+
+
+def test_nobody_changes_his_own_role(portal):
+    portal.staff("other", "administrator")
+    boss = portal.staff("boss", "administrator")
+    page = f"/people/{number_of(portal, 'boss')}"
+    boss.get(page).post(page, role="support")
+    assert "Nobody changes his own role" in boss.problem
+    boss.get(page).post(page, role="administrator", disabled="yes")
+    assert "Nobody changes his own role" in boss.problem
+    assert sql(portal, "SELECT role, disabled_at FROM person WHERE login = 'boss'") == [
+        ("administrator", None)
+    ]

@@ -221,19 +221,21 @@ def _untold() -> list[Patch]:
     return [(notices, "notify", _always(None))]
 
 
+def _is_disabled_at(part: Any) -> bool:
+    table = getattr(part, "table", None)
+    return getattr(part, "name", "") == "disabled_at" and getattr(table, "name", "") == "person"
+
+
 def _barred_verifies() -> list[Patch]:
     """The statements as they are, but that nobody is disabled."""
     from sqlalchemy import null
     from sqlalchemy.sql import visitors
 
     from tallystick.server.checking import tokens
-    from tallystick.server.store.models import PersonRow
-
-    column = PersonRow.__table__.c.disabled_at
 
     def enabled(statement: Any) -> Any:
         return visitors.replacement_traverse(
-            statement, {}, lambda part, **_: null() if part is column else None
+            statement, {}, lambda part, **_: null() if _is_disabled_at(part) else None
         )
 
     names = ("_CARDS_BY_USER", "_CARDS_BY_SERIAL", "_APPS_BY_USER")
@@ -412,7 +414,27 @@ def _seal_unread() -> list[Patch]:
     return [(audit, "hmac", Careless)]
 
 
+def _goes_on_after_enrolment() -> list[Patch]:
+    from tallystick.server.accounts import sessions
+
+    real = sessions.end_all
+
+    def of_others(connection: Any, person_id: int, *, but: int | None = None) -> None:
+        if but is None:
+            real(connection, person_id)
+
+    return [(sessions, "end_all", of_others)]
+
+
+def _silent_merge() -> list[Patch]:
+    from tallystick.server.joining import merging
+
+    return [(merging, "_tell", _always(None))]
+
+
 BROKEN = {
+    "goes-on-after-enrolment": _goes_on_after_enrolment,
+    "silent-merge": _silent_merge,
     "boxes-unbound": _unbound_boxes,
     "recovery-share": _all_the_messages,
     "own-address": _each_address,

@@ -374,6 +374,26 @@ def test_two_accounts_of_one_person(server):
     assert server.client.post(path, json={"goes": "ann.l"}, headers=headers).status_code == 404
 
 
+def test_both_are_told_that_they_became_one(house, monkeypatch):
+    """Whoever of the two did not want it is to know, at his addresses of before."""
+    told = []
+    monkeypatch.setattr(
+        keeping, "notify", lambda *_, person, what, **__: told.append((person.email, str(what)))
+    )
+    with house.write() as connection:
+        stays, goes = (
+            keeping.add(
+                connection, ways(house), PersonWish(login=login, email=f"{login}@x.example")
+            )
+            for login in ("puppet", "ann")
+        )
+        merging.merge(connection, ways(house), stays, goes)
+    assert told == [
+        ("ann@x.example", "it became one with the account puppet"),
+        ("puppet@x.example", "the account ann became one with it"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -129,7 +129,7 @@ def start(
         )
         _tried(state, connection, firm.id, person, "recovery-begun", kind=kind.value)
         held = _first_of_kind(context, person, kind)
-        if person is not None and held is not None:
+        if person is not None and held is not None and METHODS[kind].sends:
             _send_if_allowed(context, person, held)
         return token
 

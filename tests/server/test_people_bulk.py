@@ -394,6 +394,25 @@ def test_both_are_told_that_they_became_one(house, monkeypatch):
     ]
 
 
+def test_a_card_that_comes_over_is_to_be_confirmed_anew(server):
+    """Whoever the account is of has not shown it beside his password."""
+    server.card(user="ann.l")
+    server.card("1000000002", user="ann")
+    with opened(server.settings) as parts, parts.database.write() as connection:
+        connection.execute(text("UPDATE assignment SET confirmed_at = 1"))
+        firm = firms.by_id(connection, 1)
+        who = Caller("console", firm.id, Role.ADMIN, "console", "")
+        both = (people.by_login(connection, firm.id, login) for login in ("ann", "ann.l"))
+        merging.merge(connection, Ways(parts.ring, firm, who, server.clock()), *both)
+        found = connection.execute(
+            text(
+                "SELECT serial, confirmed_at FROM assignment JOIN card ON card.id = card_id "
+                "ORDER BY serial"
+            )
+        ).all()
+    assert found == [("1000000001", None), ("1000000002", 1)]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -44,7 +44,7 @@ class KnownPerson:
     recovered_by: what recovered the password, until something else has signed in with it.
     password_at: when it was set. source: the directory that keeps the rest (`Keeper`).
     language: that the person has chosen, or "". colleague_from: from when on a member of staff
-    counts as the second one of two; None: since ever."""
+    counts as the second one of two; None: since ever. left: everything was taken from a leaver."""
 
     id: int
     firm_id: int
@@ -64,6 +64,7 @@ class KnownPerson:
     handle: str = ""
     language: str = ""
     colleague_from: int | None = None
+    left: bool = False
 
 
 def canonical(login: str) -> str:
@@ -350,6 +351,7 @@ def _known(row: AnyRow) -> KnownPerson:
         handle=row.handle or "",
         language=row.language,
         colleague_from=row.colleague_from,
+        left=row.left_at is not None,
     )
 
 

@@ -221,7 +221,7 @@ def _active(connection: Connection, firm_id: int) -> int:
 
 
 def _has_left(person: KnownPerson) -> bool:
-    return person.disabled and not person.has_password and not person.enrolled
+    return person.disabled and person.left
 
 
 def _may_leave(ways: Ways, person: KnownPerson) -> None:

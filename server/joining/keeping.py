@@ -273,7 +273,7 @@ def _columns(
         if raised(person.role, wanted.role):
             columns |= ways.new_colleague(wanted.role)
     if wanted.disabled is not None and wanted.disabled != person.disabled:
-        columns["disabled_at"] = int(ways.now) if wanted.disabled else None
+        columns |= {"disabled_at": int(ways.now) if wanted.disabled else None, "left_at": None}
     return columns or {"full_name": person.full_name}
 
 

@@ -392,7 +392,9 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
             .join(PersonRow, PersonRow.id == HelpRequest.person_id)
             .where(
                 HelpRequest.firm_id == firm.id,
-                HelpRequest.kind.in_((RECOVERY, INVITATION)),
+                # An invitation is for whoever had nothing here, when it is used, too.
+                (HelpRequest.kind == RECOVERY)
+                | ((HelpRequest.kind == INVITATION) & PersonRow.enrolled_at.is_(None)),
                 PersonRow.login_key == people.canonical(login),
                 HelpRequest.code_tag.is_not(None),
                 HelpRequest.tries < HELP_TRIES,

@@ -244,8 +244,8 @@ def pages(
 
 
 def gathered(firm_id: int, rows: Iterable[Mapping[str, Any]], now: float) -> GatheredRows:
-    """New people, for `insert_many`. rows: login, role, email, full_name, groups,
-    colleague_from."""
+    """New people, for `insert_many`. rows: login, role, email, full_name, groups; colleague_from
+    for staff."""
     names = (
         "firm_id", "login", "login_key", "handle", "role", "email", "email_verified", "full_name",
         "groups", "created_at", "colleague_from",
@@ -254,7 +254,7 @@ def gathered(firm_id: int, rows: Iterable[Mapping[str, Any]], now: float) -> Gat
         (
             firm_id, row["login"], canonical(row["login"]), chance.token_hex(16), row["role"],
             row["email"], int(bool(row["email"])), row["full_name"], row["groups"], int(now),
-            row["colleague_from"],
+            row.get("colleague_from"),
         )
         for row in rows
     )  # fmt: skip

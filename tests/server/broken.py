@@ -432,14 +432,7 @@ def _silent_merge() -> list[Patch]:
     return [(merging, "_tell", _always(None))]
 
 
-def _leavers_invited() -> list[Patch]:
-    from tallystick.server.signing_in import inviting
-
-    return [(inviting, "may_be_invited", lambda _, person: not person.disabled)]
-
-
 BROKEN = {
-    "leavers-invited": _leavers_invited,
     "goes-on-after-enrolment": _goes_on_after_enrolment,
     "silent-merge": _silent_merge,
     "boxes-unbound": _unbound_boxes,

@@ -96,6 +96,8 @@ def test_an_account_of_ones_own_making_is_no_colleague(portal, made, role):
     assert "puppet is new among the staff" in decided(portal, boss, puppet)
     assert "puppet is new among the staff" in decided(portal, puppet, boss)
     assert sql(portal, "SELECT agreed_by FROM help_request WHERE agreed_by IS NOT NULL") == []
+    asked = "SELECT id FROM help_request WHERE asked_by = :puppet"  # nor is anybody bothered
+    assert sql(portal, asked, puppet=number_of(portal, "puppet")) == []
 
 
 def test_nor_is_an_old_one_that_nobody_had_opened(portal):

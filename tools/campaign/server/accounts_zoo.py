@@ -24,7 +24,15 @@ from tallystick.server.services import oidc as provider
 from tallystick.server.services import radius
 from tallystick.server.services.oidc_clients import TokenError
 from tallystick.server.serving import client
-from tallystick.server.signing_in import attempts, login, recovery, second, stepup, together
+from tallystick.server.signing_in import (
+    attempts,
+    inviting,
+    login,
+    recovery,
+    second,
+    stepup,
+    together,
+)
 from tallystick.server.signing_in.attempts import Purpose, Stage
 from tallystick.server.signing_in.login import Way
 from tallystick.server.store import origin, signing_keys
@@ -398,6 +406,12 @@ ZOO: tuple[BrokenServer, ...] = (
         "whom one of the two has just made agrees",
         lambda: [(together, "_must_count", _always(None))],
         ("own_colleague",),
+    ),
+    BrokenServer(
+        "leavers-invited",
+        "whoever has left is invited as somebody new",
+        lambda: [(inviting, "may_be_invited", lambda _, person: not person.disabled)],
+        ("leaver_again",),
     ),
     BrokenServer("help-for-ever", "a help code does not expire", _help_for_ever, ("help_desk",)),
     BrokenServer("makes-people", "a misspelt name becomes a person", _makes_people, ("misspelt",)),

@@ -444,6 +444,22 @@ class AccountsModel(RuleBasedStateMachine):
         boss.get(page).post(f"{page}/help/collect", request=number)
         self._must("secret big" not in boss.text, "an administrator alone got a help code")
 
+    @rule(name=USERS)
+    def leaver_again(self, name: str) -> None:
+        """An administrator makes a leaver of somebody, and opens the account as his own."""
+        who, boss = self._who(name), self._signed_in("boss")
+        if boss is None:
+            return
+        page = f"/people/{who.id}"
+        boss.get(page).post(f"{page}/leave", login=who.login)
+        old = self._new().password(who.login, who.password)
+        self._must(old.whose() == "", "a leaver signed in")
+        boss.get(page).post(page, role=who.role.value, email="own@home.example")
+        boss.post(f"{page}/invite/letter")
+        code = re.search(r"\b[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}\b", boss.text)
+        self._must(code is None, "an administrator alone was let into a leaver's account")
+        self.town.settle(name, who.role)
+
     @rule(name=ANYBODY)
     def strangers_lock(self, name: str) -> None:
         """They know a login name; its owner has a browser that he has used before."""

@@ -25,6 +25,9 @@ MAX_LOGIN = 255
 NEAR = 0.6  # of `difflib`: how like another a login is
 NEAR_COMPARED = 5000
 PAGE = 1000
+# Whoever makes an account, raises its role and opens it himself would be two members of staff. The
+# others read of it, in their mail, before the new one counts.
+NEW_COLLEAGUE_S = 3 * 86400
 
 
 class Keeper(StrEnum):
@@ -40,7 +43,8 @@ class KnownPerson:
     """A person, without the password's hash. enrolled: has, or had, a second factor.
     recovered_by: what recovered the password, until something else has signed in with it.
     password_at: when it was set. source: the directory that keeps the rest (`Keeper`).
-    language: that the person has chosen, or ""."""
+    language: that the person has chosen, or "". colleague_from: from when on a member of staff
+    counts as the second one of two; None: since ever. left: everything was taken from a leaver."""
 
     id: int
     firm_id: int
@@ -59,6 +63,8 @@ class KnownPerson:
     external_id: str = ""
     handle: str = ""
     language: str = ""
+    colleague_from: int | None = None
+    left: bool = False
 
 
 def canonical(login: str) -> str:
@@ -238,15 +244,17 @@ def pages(
 
 
 def gathered(firm_id: int, rows: Iterable[Mapping[str, Any]], now: float) -> GatheredRows:
-    """New people, for `insert_many`. rows: login, role, email, full_name, groups."""
+    """New people, for `insert_many`. rows: login, role, email, full_name, groups; colleague_from
+    for staff."""
     names = (
         "firm_id", "login", "login_key", "handle", "role", "email", "email_verified", "full_name",
-        "groups", "created_at",
+        "groups", "created_at", "colleague_from",
     )  # fmt: skip
     values = (
         (
             firm_id, row["login"], canonical(row["login"]), chance.token_hex(16), row["role"],
             row["email"], int(bool(row["email"])), row["full_name"], row["groups"], int(now),
+            row.get("colleague_from"),
         )
         for row in rows
     )  # fmt: skip
@@ -273,6 +281,13 @@ def change(connection: Connection, firm_id: int, person_id: int, **values: Any) 
     )
     if changed.rowcount != 1:
         raise no_such_person()
+
+
+def new_colleague(role: PersonRole, now: float) -> dict[str, int]:
+    """Columns of somebody who is of the staff from now on, or can be for the first time."""
+    if role is PersonRole.USER:
+        return {}
+    return {"colleague_from": int(now) + NEW_COLLEAGUE_S}
 
 
 def note_enrolment(connection: Connection, person_id: int, now: float) -> None:
@@ -335,6 +350,8 @@ def _known(row: AnyRow) -> KnownPerson:
         external_id=row.external_id,
         handle=row.handle or "",
         language=row.language,
+        colleague_from=row.colleague_from,
+        left=row.left_at is not None,
     )
 
 

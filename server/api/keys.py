@@ -1,9 +1,11 @@
 """Security keys (FIDO2) that a station enrols for people. As a card that a station assigns, a key
-is a second factor for somebody whose rights the station covers; a password is asked for besides."""
+is a second factor for somebody whose rights the station covers; a password is asked for besides,
+also where policy lets keys alone, until its holder has shown it together with his."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -158,6 +160,7 @@ def _context(
     """The challenge is bound to whoever asks, to whom it is for, and until when."""
     bound = f"{caller.id}|{person.id}|{until}|{nonce}".encode()
     challenge = state.ring.tag("key-for", bound)
-    return second.context_of(
+    context = second.context_of(
         state, connection, firm.id, firm.display_name, firm.policy, "", challenge=challenge
     )
+    return replace(context, handed=True)

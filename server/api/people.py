@@ -245,7 +245,9 @@ def add_person(body: NewPersonRequest, state: AState, caller: Admin) -> PersonVi
         wanted = PersonWish(body.login, body.name, body.email, body.role, tuple(body.groups))
         return keeping.add(connection, _ways(state, connection, caller), wanted)
 
-    return PersonView(**view(state.database.run(work)))
+    made = state.database.run(work)
+    state.outbox.wake()
+    return PersonView(**view(made))
 
 
 @router.post("/import")

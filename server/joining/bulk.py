@@ -105,6 +105,7 @@ def _once(
         with database.write(come, entries) as connection:
             changed, same = _change_all(connection, ways, people_file)
             people.insert_many(connection, come)
+            _tell_of_staff(connection, ways)
             leaving.leave(connection, ways, leavers)
             planned = Planned(
                 [line.login for line in islice(people_file.that(ADDED), MOST_NAMED)],
@@ -135,6 +136,13 @@ def _once(
     except DryRunError:
         pass
     return done[0]
+
+
+def _tell_of_staff(connection: Connection, ways: Ways) -> None:
+    """Of those who have just come."""
+    new = (PersonRow.created_at == int(ways.now)) & (PersonRow.role != PersonRole.USER.value)
+    for person in people.pages(connection, ways.firm.id, new):
+        keeping.tell_of_staff(connection, ways, person)
 
 
 def _said(line: PersonLine) -> dict[str, str]:
@@ -213,7 +221,7 @@ def _active(connection: Connection, firm_id: int) -> int:
 
 
 def _has_left(person: KnownPerson) -> bool:
-    return person.disabled and not person.has_password and not person.enrolled
+    return person.disabled and person.left
 
 
 def _may_leave(ways: Ways, person: KnownPerson) -> None:

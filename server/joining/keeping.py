@@ -14,6 +14,7 @@ from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.accounts.people import MAX_LOGIN, Keeper, KnownPerson, canonical
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
+from tallystick.server.accounts.rights import covers
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages.notices import notify, to_administrators
 from tallystick.server.methods.sent import EMAIL
@@ -24,6 +25,7 @@ from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import PersonRow
 from tallystick.server.wording.worded import Worded, worded
 
+CONSOLE = "console"
 MAX_TEXT = 255
 MOST_GROUPS = 200
 # Of several roles that groups give, the one with the most rights.
@@ -47,6 +49,10 @@ class Ways:
     def act(self, action: str, subject: str, **detail: str | int) -> Act:
         now_ms = int(self.now * 1000)
         return Act(now_ms, self.firm.id, self.caller.id, action, subject, detail)
+
+    def new_colleague(self, role: PersonRole) -> dict[str, int]:
+        """Columns of somebody who is given a role. The console needs nobody's consent."""
+        return {} if self.caller.id == CONSOLE else people.new_colleague(role, self.now)
 
     def is_own(self, person: KnownPerson) -> bool:
         return self.caller.id == f"person:{person.id}"
@@ -166,14 +172,15 @@ def add(
         source=ways.by.value,
         external_id=external_id,
         disabled_at=int(ways.now) if wanted.disabled else None,
+        **ways.new_colleague(role),
     )
     detail = {"role": role.value, **facts}
     if ways.by:
         detail["by"] = ways.by.value
     record(connection, ways.ring, [ways.act("person-added", wanted.login, **detail)])
     made = people.get(connection, ways.firm.id, number)
-    if made.role is PersonRole.ADMINISTRATOR:
-        _tell_of_administrator(connection, ways, made)
+    if made.role is not PersonRole.USER:
+        tell_of_staff(connection, ways, made)
     return made
 
 
@@ -187,6 +194,7 @@ def gathered(ways: Ways, wanted: Iterable[PersonWish]) -> GatheredRows:
             "email": one.email or None,
             "full_name": one.name or "",
             "groups": "\n".join(one.groups or ()),
+            "colleague_from": ways.new_colleague(one.role or PersonRole.USER).get("colleague_from"),
         }
         for one in wanted
     )
@@ -233,9 +241,14 @@ def change(
     record(connection, ways.ring, acts)
     if not quiet:
         _tell_of_changes(connection, ways, person, after)
-    if after.role is PersonRole.ADMINISTRATOR is not person.role:
-        _tell_of_administrator(connection, ways, after)
+    if raised(person.role, after.role):
+        tell_of_staff(connection, ways, after)
     return after
+
+
+def raised(before: PersonRole, after: PersonRole) -> bool:
+    """Whether the one role has rights that the other has not."""
+    return not covers(before, other=after)
 
 
 def _columns(
@@ -257,8 +270,10 @@ def _columns(
         columns["groups"] = "\n".join(wanted.groups)
     if wanted.role is not None:
         columns["role"] = wanted.role.value
+        if raised(person.role, wanted.role):
+            columns |= ways.new_colleague(wanted.role)
     if wanted.disabled is not None and wanted.disabled != person.disabled:
-        columns["disabled_at"] = int(ways.now) if wanted.disabled else None
+        columns |= {"disabled_at": int(ways.now) if wanted.disabled else None, "left_at": None}
     return columns or {"full_name": person.full_name}
 
 
@@ -370,8 +385,14 @@ def _tell_of_changes(
                 tell(replace(new, email=old.email), words)
 
 
-def _tell_of_administrator(connection: Connection, ways: Ways, new: KnownPerson) -> None:
-    what = worded("{actor} made {login} an administrator", actor=ways.caller.name, login=new.login)
+def tell_of_staff(connection: Connection, ways: Ways, new: KnownPerson) -> None:
+    """To all administrators: whoever has such a role may soon decide with one of them."""
+    actor = ways.caller.name
+    what = worded(
+        "{actor} gave {login} the role {role}", actor=actor, login=new.login, role=new.role
+    )
+    if new.role is PersonRole.ADMINISTRATOR:
+        what = worded("{actor} made {login} an administrator", actor=actor, login=new.login)
     to_administrators(connection, ways.ring, firm=ways.firm, what=what, now=ways.now, but=new.id)
 
 

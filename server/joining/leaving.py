@@ -29,8 +29,10 @@ from tallystick.server.store.models_login import Attempt, Factor, HelpRequest, S
 
 
 def leave(connection: Connection, ways: Ways, gone: Sequence[KnownPerson]) -> None:
-    """These people leave the firm; their accounts stay, barred and empty. Whoever comes back begins
-    as a new person does. Nobody is told: what would be told may be read by others by then.
+    """These people leave the firm; their accounts stay, barred and empty. Whoever comes back is let
+    in by two of the help desk, or by the console: an invitation, which one administrator makes,
+    would open somebody else's account. Nobody is told: what would be told may be read by others by
+    then.
 
     Raises ApiError: 403 for oneself, 409 for the last administrator and for whom a directory keeps.
     """
@@ -93,8 +95,10 @@ def _take_everything(connection: Connection, ways: Ways, person: KnownPerson) ->
         person.id,
         disabled_at=int(ways.now),
         password_hash=None,
-        password_at=None,
-        enrolled_at=None,
+        # When there was one stays, and that a factor was enrolled: whoever opens the account again
+        # would be the one who left. That takes two of the help desk, as any recovery.
+        password_at=int(ways.now) if person.has_password else person.password_at,
+        left_at=int(ways.now),
         recovered_by=None,
     )
     return acts

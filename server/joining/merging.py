@@ -69,6 +69,7 @@ def merge(connection: Connection, ways: Ways, stays: KnownPerson, goes: KnownPer
         columns |= {"source": goes.source.value, "external_id": goes.external_id}
         columns["handle"] = goes.handle
         _hand_over(connection, stays, goes)
+    _tell(connection, ways, stays, goes)
     leaving.remove(connection, replace(ways, by=goes.source), goes)
     people.change(connection, ways.firm.id, stays.id, **columns)
     acts = [ways.act("people-merged", stays.login, gone=goes.login, number=goes.id)]
@@ -78,6 +79,13 @@ def merge(connection: Connection, ways: Ways, stays: KnownPerson, goes: KnownPer
         people.note_enrolment(connection, stays.id, ways.now)
     record(connection, ways.ring, acts)
     return people.get(connection, ways.firm.id, stays.id)
+
+
+def _tell(connection: Connection, ways: Ways, stays: KnownPerson, goes: KnownPerson) -> None:
+    """Both, at the addresses of before: whoever of the two did not want it is to know."""
+    tell = keeping.teller(connection, ways)
+    tell(goes, worded("it became one with the account {login}", login=stays.login))
+    tell(stays, worded("the account {login} became one with it", login=goes.login))
 
 
 def _address(connection: Connection, *whose: KnownPerson) -> dict[str, Any]:

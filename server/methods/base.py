@@ -40,7 +40,8 @@ class Context:
     attempt. any_of: kinds of token whose codes are as good as those of the one asked for (None:
     only its own kind). metadata: what the FIDO Alliance says of keys. recovering: nothing is right
     that may not recover a password. known: the name of a browser that its owner has signed in with
-    before, or ''. channels: by which messages can be sent (None: not asked).
+    before, or ''. channels: by which messages can be sent (None: not asked). handed: somebody else
+    than its owner enrols.
     """
 
     connection: Connection
@@ -58,6 +59,7 @@ class Context:
     recovering: bool = False
     known: str = ""
     channels: frozenset[str] | None = None
+    handed: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Owner:
 @dataclass(frozen=True)
 class Held:
     """A factor as a person sees it. key: names it in URLs and forms. confirmed: its owner has shown
-    it together with another factor; nothing else recovers a password. Times since 1970."""
+    it together with another factor; nothing else recovers a password, or opens anything alone.
+    Times since 1970."""
 
     key: str
     kind: MethodKind

@@ -94,14 +94,21 @@ class StoredMethod(ABC):
             return factors.get(context.connection, person.id, 0)
         return factor
 
-    def accept(self, context: Context, factor: Enrolled, position: int) -> Verdict:
-        """Store success: the throttle opens, the position moves on."""
+    def accept(
+        self,
+        context: Context,
+        factor: Enrolled,
+        position: int,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Verdict:
+        """Store success: the throttle opens, the position moves on. facts: None keeps them."""
         factors.move(
             context.connection,
             factor,
             position=position,
             throttle=Throttle(),
             used_at=int(context.now),
+            facts=facts,
         )
         return Verdict(Reason.OK)
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from tallystick.server.accounts import factors
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.methods.base import Context, Form, Owner, Started, Thing
+from tallystick.server.methods.base import Context, Form, Held, Owner, Started, Thing
 from tallystick.server.methods.stored import StoredMethod
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.wording.worded import worded
@@ -23,7 +23,9 @@ NEW = "new"  # the key of an enrolment: nothing is stored before the authenticat
 class WebAuthnMethod(StoredMethod):
     """external_id: the credential id. position: the signature counter. facts: {"public_key" (COSE,
     hex), "aaguid", "attestation" (its format), "backed_up", "vouched" (by whom), "hardware", "root"
-    (which of the firm's)}. Of a key that was enrolled by an earlier version nobody vouched."""
+    (which of the firm's), "handed" (whoever put it in for its holder may have its PIN, so it opens
+    nothing alone before he has shown it with his password)}. Of a key that was enrolled by an
+    earlier version nobody vouched."""
 
     kind = MethodKind.WEBAUTHN
     thing = Thing.KEY
@@ -32,6 +34,15 @@ class WebAuthnMethod(StoredMethod):
     hint = worded("Touch the reader, or your key.")
     typed = False
     default_label = worded("Security key")
+
+    def held(self, context: Context, person: Owner) -> list[Held]:
+        handed = {
+            str(one.id)
+            for one in factors.of_person(context.connection, person.id)
+            if one.facts.get("handed")
+        }
+        held = super().held(context, person)
+        return [replace(one, confirmed=one.key not in handed) for one in held]
 
     def start(self, context: Context, person: Owner, form: Form) -> Started:
         """show: options, JSON for navigator.credentials.create."""
@@ -80,6 +91,7 @@ class WebAuthnMethod(StoredMethod):
                         "vouched": sorted(vouched.by),
                         "hardware": vouched.hardware,
                         "root": vouched.root,
+                        "handed": context.handed,
                     },
                     secret=None,
                     position=made.sign_count,
@@ -121,7 +133,9 @@ class WebAuthnMethod(StoredMethod):
             return self.refuse(context, factor)
         if why := attestation.no_more(factor.facts, context.policy, context.metadata):
             return Verdict(Reason.NOT_ACCEPTED, why=why)
-        accepted = self.accept(context, factor, count)
+        # Beside a password, or in a session: alone, a key that was handed out is not asked.
+        confirmed = dict(factor.facts) | {"handed": False} if factor.facts.get("handed") else None
+        accepted = self.accept(context, factor, count, confirmed)
         return replace(accepted, amr=_amr(hardware=bool(factor.facts.get("hardware"))))
 
 

@@ -110,6 +110,9 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
             note_change(
                 member, connection, "method-enrolled", kind, worded("a way to sign in was added")
             )
+            if not person.enrolled:
+                # Opened by a password alone, perhaps by whoever else has read it.
+                sessions.end_all(connection, person.id, but=member.session.id)
             if member.session.enrol_only:
                 return _end_if_enough(member, connection, verdict)
             amr = verdict.amr or METHODS[kind].amr

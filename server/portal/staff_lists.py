@@ -115,6 +115,7 @@ def add_person(member: ChangesPeople, form: Form) -> Response:
             made = keeping.add(connection, ways_of(member), wanted)
     except ApiError as error:
         return show_people(member, error=error)
+    member.visit.state.outbox.wake()
     return member.visit.go(f"/people/{made.id}")
 
 

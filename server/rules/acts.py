@@ -50,6 +50,7 @@ WORDS: Mapping[str, str] = {
     "invitation-withdrawn": worded("withdrew the invitation of"),
     "key-refused": worded("was refused a security key:"),
     "key-unknown": worded("came with a security key that opens nothing here"),
+    "key-unconfirmed": worded("came with a security key that its holder has not shown yet"),
     "key-retired": worded("forgot the encryption key"),
     "keys-rotated": worded("made the encryption key"),
     "limit-reached": worded("was refused by a limit:"),
@@ -104,6 +105,7 @@ FAILURES = frozenset(
     {
         "help-code-wrong",
         "key-unknown",
+        "key-unconfirmed",
         "limit-reached",
         "password-wrong",
         "recovery-wrong",

@@ -362,7 +362,8 @@ class _Judging:
             return RadiusReply(packet.AccessAccept)
         with self._state.database.read() as connection:
             firm_id = firms.by_name(connection, self._settings.firm).id
-            groups = people.groups_of(connection, firm_id, asked.name)
+            login_name = people.login_of(connection, firm_id, asked.name)
+            groups = people.groups_of(connection, firm_id, login_name)
         return RadiusReply(packet.AccessAccept, groups=groups)
 
     def _without_second(self, asked: _Asked) -> RadiusReply:

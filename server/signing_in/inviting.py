@@ -199,6 +199,7 @@ def _open_invitation(row: AnyRow, now: float) -> OpenInvitation:
 def invitable(firm: KnownFirm, now: float) -> ColumnElement[bool]:
     """Of a person's row: may be invited (`may_be_invited`), and is not."""
     no_password: ColumnElement[bool] = PersonRow.password_hash.is_(None)
+    no_password &= PersonRow.password_at.is_(None)
     if firm.policy.directory_passwords:
         no_password |= PersonRow.source == people.Keeper.LDAP.value
     invited = exists(
@@ -214,7 +215,8 @@ def invitable(firm: KnownFirm, now: float) -> ColumnElement[bool]:
 
 def may_be_invited(firm: KnownFirm, person: KnownPerson) -> bool:
     elsewhere = asked_of_directory(person, firm.policy)
-    return not (person.disabled or person.enrolled or (person.has_password and not elsewhere))
+    had_one = person.has_password or person.password_at is not None
+    return not (person.disabled or person.enrolled or (had_one and not elsewhere))
 
 
 def welcomed(state: ServerState, firm_name: str, link: str, browser: Browser) -> KnownPerson:
@@ -255,6 +257,7 @@ def accept(state: ServerState, firm_name: str, link: str, password: str, browser
             raise _no_good()
         connection.execute(delete(HelpRequest).where(HelpRequest.id == row.id))
         recovery.set_password(state, connection, firm.name, firm.policy, invited, hashed)
+        recovery.note_first(connection, invited, state.now())
         _note(
             state, connection, firm, f"person:{invited.id}", "invitation-used", invited.login,
             state.now(),
@@ -332,7 +335,9 @@ def _may_be_invited(firm: KnownFirm, person: KnownPerson) -> None:
         )
     if not may_be_invited(firm, person):
         raise _not_invited(
-            worded("{login} has a password already.", login=person.login),
+            worded("{login} has a password already.", login=person.login)
+            if person.has_password
+            else worded("{login} has had this account before.", login=person.login),
             worded("Whoever has lost it recovers the account."),
         )
 

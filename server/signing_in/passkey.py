@@ -71,9 +71,10 @@ def finish(
     state: ServerState, firm_name: str, token: str, form: Form, browser: Browser
 ) -> Signed | Verdict:
     """→ signed in, or why not; a challenge is good for one answer. Raises ApiError: 401 when the
-    attempt is over, or nobody has such a key; 403 where policy does not allow it."""
+    attempt is over, or nobody has such a key; 403 where policy does not allow it, and for a key
+    that was handed out, before its holder has shown it together with his password."""
 
-    def work(connection: Connection) -> Signed | Verdict | None:
+    def work(connection: Connection) -> Signed | Verdict | ApiError:
         firm = firms.by_name(connection, firm_name)
         _must_be_allowed(firm)
         under = attempts.find(connection, token, firm.id, Purpose.KEY_ALONE, state.now())
@@ -91,7 +92,11 @@ def finish(
         if person is None or held is None or person.disabled:
             limits.password_failed(connection, firm.id, browser.source, state.now())
             audit(connection, state, firm.id, "key-unknown", person.id if person else None)
-            return None
+            return _unknown()
+        if not held.confirmed:
+            limits.password_failed(connection, firm.id, browser.source, state.now())
+            audit(connection, state, firm.id, "key-unconfirmed", person.id)
+            return _not_alone_yet()
         verdict = METHODS[held.kind].verify(context, as_person(person), held.key, form)
         audit_verdict(context, person, held, verdict)
         if not verdict.accepted:
@@ -102,8 +107,8 @@ def finish(
         return sign_in(state, connection, person, firm.policy, amr, browser, next_url)
 
     outcome = state.database.run(work)
-    if outcome is None:
-        raise _unknown()
+    if isinstance(outcome, ApiError):  # returned, so that it counts
+        raise outcome
     return outcome
 
 
@@ -147,4 +152,14 @@ def _unknown() -> ApiError:
         "This key opens no account here.",
         kept=NOTHING_CHANGED,
         todo="Sign in with your password, and enrol the key in your account.",
+    )
+
+
+def _not_alone_yet() -> ApiError:
+    return ApiError(
+        403,
+        "key-unconfirmed",
+        "This key was enrolled for you: show it once with your password.",
+        kept="The key stays enrolled.",
+        todo="Sign in with your password and this key. From then on the key is enough.",
     )

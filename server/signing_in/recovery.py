@@ -129,7 +129,7 @@ def start(
         )
         _tried(state, connection, firm.id, person, "recovery-begun", kind=kind.value)
         held = _first_of_kind(context, person, kind)
-        if person is not None and held is not None:
+        if person is not None and held is not None and METHODS[kind].sends:
             _send_if_allowed(context, person, held)
         return token
 
@@ -216,6 +216,8 @@ def reset(
             set_password(
                 state, connection, context.firm, context.policy, person, hashed, recovered_by=by
             )
+        if again.context.get("invited"):
+            note_first(connection, person, inside.now)
         if not helped or not person.enrolled or usable(inside, person):
             return None
         _act(inside, person, "enrol-only-session")
@@ -233,6 +235,13 @@ def reset(
     session = state.database.run(work)
     state.outbox.wake()
     return session
+
+
+def note_first(connection: Connection, person: KnownPerson, now: float) -> None:
+    """An account was opened by an invitation, which one person may have sent to himself: as one of
+    the staff it counts after a while only."""
+    if columns := people.new_colleague(person.role, now):
+        people.change(connection, person.firm_id, person.id, **columns)
 
 
 def _must_be_the_directorys(
@@ -379,10 +388,13 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
         limits.before_help_code(connection, firm.policy, firm.id, browser.source, now)
         rows = connection.execute(
             select(HelpRequest.id, HelpRequest.code_tag, HelpRequest.person_id, HelpRequest.detail)
+            .add_columns(HelpRequest.kind)
             .join(PersonRow, PersonRow.id == HelpRequest.person_id)
             .where(
                 HelpRequest.firm_id == firm.id,
-                HelpRequest.kind.in_((RECOVERY, INVITATION)),
+                # An invitation is for whoever had nothing here, when it is used, too.
+                (HelpRequest.kind == RECOVERY)
+                | ((HelpRequest.kind == INVITATION) & PersonRow.enrolled_at.is_(None)),
                 PersonRow.login_key == people.canonical(login),
                 HelpRequest.code_tag.is_not(None),
                 HelpRequest.tries < HELP_TRIES,
@@ -411,7 +423,11 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
             person_id=row.person_id,
             purpose=Purpose.RECOVERY,
             stage=Stage.RESET,
-            context={"help": True, "voids": json.loads(row.detail).get("voids", [])},
+            context={
+                "help": True,
+                "voids": json.loads(row.detail).get("voids", []),
+                "invited": row.kind == INVITATION,
+            },
             source=browser.source,
             now=now,
         )

@@ -108,6 +108,7 @@ def ask_recovery(
     """Ask for a recovery; voids: kind and key of the methods that are lost. → its number"""
     if asker.id == person.id:
         raise _not_alone()
+    _must_count(state, asker)
     request_id = recovery.new_request(
         connection,
         asker,
@@ -142,6 +143,7 @@ def ask_hand_over(
     person = people.meant(connection, firm.id, login)
     if asker.id == person.id:
         raise _not_alone()
+    _must_count(state, asker)
     if holding.holder(connection, row.id, state.now()) is not None:
         raise holding.held_already(serial)
     proof = prove(
@@ -194,7 +196,7 @@ def agree(
         raise _not_alone()
     asker = people.get(connection, other.firm_id, request.asked_by)
     helped = people.get(connection, other.firm_id, request.person_id)
-    _must_still_do(request.kind, asker, other, helped)
+    _must_still_do(state, request.kind, asker, other, helped)
     connection.execute(
         update(HelpRequest).where(HelpRequest.id == request_id).values(agreed_by=other.id)
     )
@@ -205,11 +207,14 @@ def agree(
         connection.execute(delete(HelpRequest).where(HelpRequest.id == request_id))
 
 
-def _must_still_do(kind: str, asker: KnownPerson, other: KnownPerson, helped: KnownPerson) -> None:
+def _must_still_do(
+    state: ServerState, kind: str, asker: KnownPerson, other: KnownPerson, helped: KnownPerson
+) -> None:
     """Whether the two may do it now: one of them may have been barred meanwhile, or the person have
     become more than he was. Raises ApiError (403)."""
     if any(one.disabled or _RIGHT[kind] not in RIGHTS[one.role] for one in (asker, other)):
         raise _not_alone()
+    _must_count(state, asker, other)
     if not covers(asker.role, other.role, other=helped.role):
         raise ApiError(
             403,
@@ -218,6 +223,27 @@ def _must_still_do(kind: str, asker: KnownPerson, other: KnownPerson, helped: Kn
             kept=NOTHING_CHANGED,
             todo="An administrator has to be one of the two.",
         )
+
+
+def _counts(one: KnownPerson, now: float) -> bool:
+    return one.colleague_from is None or now >= one.colleague_from
+
+
+def _must_count(state: ServerState, *ones: KnownPerson) -> None:
+    """Somebody whom a colleague made one of the staff a moment ago may be that colleague. Raises
+    ApiError (403)."""
+    for one in ones:
+        if not _counts(one, state.now()):
+            raise ApiError(
+                403,
+                "new-colleague",
+                worded("{login} is new among the staff.", login=one.login),
+                kept=NOTHING_CHANGED,
+                todo=worded(
+                    "For {days} days, whoever is new decides nothing together with a colleague.",
+                    days=people.NEW_COLLEAGUE_S // 86400,
+                ),
+            )
 
 
 def _hand_over(
@@ -265,7 +291,7 @@ def collect(
         raise _not_alone()
     other = people.get(connection, asker.firm_id, request.agreed_by)
     person = people.get(connection, asker.firm_id, request.person_id)
-    _must_still_do(request.kind, asker, other, person)
+    _must_still_do(state, request.kind, asker, other, person)
     _note(state, connection, asker, "help-code-made", person.login)
     return recovery.make_code(state, connection, request_id)
 
@@ -318,6 +344,7 @@ def _tell_colleagues(
 
     for one in people.search(connection, firm.id, "", limit=None):
         may = _RIGHT[kind] in RIGHTS[one.role] and not one.disabled
+        may = may and _counts(one, state.now())
         enough = covers(asker.role, one.role, other=person.role)
         if may and enough and one.email and one.id not in (asker.id, person.id):
             outbox.post(

@@ -76,7 +76,9 @@ class PersonRow(Base):
     email_verified: the firm's staff, not the person, gave the address. full_name, groups (one a
     line): for services.
     recovered_by: what recovered the password; it does not serve as second factor until something
-    else has. language: that the person has chosen, or "".
+    else has. language: that the person has chosen, or "". colleague_from: from when on this member
+    of staff counts as the second one of two (`people.NEW_COLLEAGUE_S`); None: since ever. left_at:
+    when everything was taken from a leaver, who is barred since.
     """
 
     __tablename__ = "person"
@@ -100,6 +102,8 @@ class PersonRow(Base):
     source: Mapped[str] = mapped_column(String(16), server_default="")
     external_id: Mapped[str] = mapped_column(String(255), server_default="")
     language: Mapped[str] = mapped_column(String(8), server_default="")
+    colleague_from: Mapped[int | None] = mapped_column(BigInteger)
+    left_at: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (
         UniqueConstraint("firm_id", "login"),

@@ -193,7 +193,277 @@ def _eap_unsigned() -> list[Patch]:
     return [(RadiusServer, "_is_genuine", _always(True))]
 
 
+def _unbound_boxes() -> list[Patch]:
+    from tallystick.server.store.keys import ServerKeyRing
+
+    seal, unseal = ServerKeyRing.encrypt, ServerKeyRing.decrypt
+    return [
+        (ServerKeyRing, "encrypt", lambda self, text, _: seal(self, text, "")),
+        (ServerKeyRing, "decrypt", lambda self, box, _: unseal(self, box, "")),
+    ]
+
+
+def _all_the_messages() -> list[Patch]:
+    from tallystick.server.signing_in import recovery
+
+    return [(recovery, "RECOVERY_SHARE", 1)]
+
+
+def _each_address() -> list[Patch]:
+    from tallystick.server.rules import addresses
+
+    return [(addresses, "counted_by", lambda source: source)]
+
+
+def _untold() -> list[Patch]:
+    from tallystick.server.messages import notices
+
+    return [(notices, "notify", _always(None))]
+
+
+def _is_disabled_at(part: Any) -> bool:
+    table = getattr(part, "table", None)
+    return getattr(part, "name", "") == "disabled_at" and getattr(table, "name", "") == "person"
+
+
+def _barred_verifies() -> list[Patch]:
+    """The statements as they are, but that nobody is disabled."""
+    from sqlalchemy import null
+    from sqlalchemy.sql import visitors
+
+    from tallystick.server.checking import tokens
+
+    def enabled(statement: Any) -> Any:
+        return visitors.replacement_traverse(
+            statement, {}, lambda part, **_: null() if _is_disabled_at(part) else None
+        )
+
+    names = ("_CARDS_BY_USER", "_CARDS_BY_SERIAL", "_APPS_BY_USER")
+    return [(tokens, name, enabled(getattr(tokens, name))) for name in names]
+
+
+def _forbidden_verifies() -> list[Patch]:
+    from tallystick.server.accounts.policy import MethodKind
+    from tallystick.server.checking import verification
+
+    real = verification._question
+    return [
+        (verification, "_question", lambda *args: replace(
+            real(*args), methods=frozenset(MethodKind)))
+    ]  # fmt: skip
+
+
+def _long_sessions() -> list[Patch]:
+    from tallystick.server.accounts import sessions
+
+    return [(sessions, "shorten", _always(None))]
+
+
+def _firms_together() -> list[Patch]:
+    from sqlalchemy import select
+
+    from tallystick.server.accounts import people
+    from tallystick.server.store.models import PersonRow
+
+    real = people.get
+
+    def anybody(connection: Any, firm_id: int, person_id: int, **more: Any) -> Any:
+        query = select(PersonRow.firm_id).where(PersonRow.id == person_id)
+        return real(connection, connection.scalar(query) or firm_id, person_id, **more)
+
+    return [(people, "get", anybody)]
+
+
+def _unconfirmed_restore() -> list[Patch]:
+    from tallystick.server.store import restored
+
+    return [(restored, "must_be_confirmed", _always(None))]
+
+
+def _counters_stay() -> list[Patch]:
+    from tallystick.server.operating import operations
+
+    return [(operations, "_moved_on", lambda row, *_: row.moving_factor)]
+
+
+def _loans_last() -> list[Patch]:
+    from sqlalchemy import true
+
+    from tallystick.server.stock import cards
+
+    return [(cards, "live", lambda _: true())]
+
+
+def _macs_unread() -> list[Patch]:
+    from tallystick.server.stock.containers import Container
+
+    return [(Container, "_mac_is_right", _always(True))]
+
+
+def _weak_containers() -> list[Patch]:
+    from tallystick.server.stock import containers
+
+    return [(containers, "MACS", {**containers.MACS, **containers.OLD_MACS})]
+
+
+def _own_role() -> list[Patch]:
+    from tallystick.server.joining.keeping import Ways
+
+    return [(Ways, "is_own", _always(False))]
+
+
+def _scim_takes_staff() -> list[Patch]:
+    from tallystick.server.joining import scim
+
+    return [(scim, "_may_take", lambda person: person)]
+
+
+def _ldap_takes_staff() -> list[Patch]:
+    from tallystick.server.accounts.people import canonical
+    from tallystick.server.joining import reading
+
+    def anybody(_: Any, __: Any, entry: Any, by_login: Any) -> Any:
+        return by_login.get(canonical(entry.login))
+
+    return [(reading, "_adopted", anybody)]
+
+
+def _many_leave() -> list[Patch]:
+    from tallystick.server.joining import bulk
+
+    return [(bulk, "must_not_be_many", _always(None))]
+
+
+def _any_certificate() -> list[Patch]:
+    import ldap
+
+    return [(ldap, "OPT_X_TLS_DEMAND", ldap.OPT_X_TLS_NEVER)]
+
+
+def _leavers_cards() -> list[Patch]:
+    from tallystick.server.joining import leaving
+
+    return [(leaving, "_keep_cards_back", _always([]))]
+
+
+def _keys_alone_anyway() -> list[Patch]:
+    from tallystick.server.signing_in import passkey
+
+    return [(passkey, "_must_be_allowed", _always(None))]
+
+
+def _handed_keys_alone() -> list[Patch]:
+    from tallystick.server.methods.stored import StoredMethod
+    from tallystick.server.methods.webauthn import WebAuthnMethod
+
+    return [(WebAuthnMethod, "held", StoredMethod.held)]
+
+
+def _counter_stands() -> list[Patch]:
+    from tallystick.server.methods import fido
+
+    real = fido.check_assertion
+    return [(fido, "check_assertion", lambda *args, **m: real(*args, **m | {"sign_count": 0}))]
+
+
+def _unscrubbed() -> list[Patch]:
+    from tallystick.server.serving import logs
+
+    return [(logs, "scrub", lambda text: text)]
+
+
+def _endless_queue() -> list[Patch]:
+    from tallystick.server.accounts.hashing import Hashing
+
+    return [(Hashing, "run", lambda _, work: work())]
+
+
+def _anybodys_proxy() -> list[Patch]:
+    from tallystick.server.rules import addresses
+
+    return [(addresses, "_trusted", _always(True))]
+
+
+def _formulas() -> list[Patch]:
+    from tallystick.server.rules import tables
+
+    return [(tables, "MARKED", ())]
+
+
+def _any_picture() -> list[Patch]:
+    from tallystick.server.accounts import faces
+
+    return [(faces, "FORMATS", None)]
+
+
+def _next_anywhere() -> list[Patch]:
+    from tallystick.server.portal.web import Visit
+
+    return [(Visit, "safe_next", lambda _, wanted: wanted)]
+
+
+def _seal_unread() -> list[Patch]:
+    import hmac
+
+    from tallystick.server.store import audit
+
+    class Careless:
+        compare_digest = staticmethod(_always(True))
+        digest = hmac.digest
+
+    return [(audit, "hmac", Careless)]
+
+
+def _goes_on_after_enrolment() -> list[Patch]:
+    from tallystick.server.accounts import sessions
+
+    real = sessions.end_all
+
+    def of_others(connection: Any, person_id: int, *, but: int | None = None) -> None:
+        if but is None:
+            real(connection, person_id)
+
+    return [(sessions, "end_all", of_others)]
+
+
+def _silent_merge() -> list[Patch]:
+    from tallystick.server.joining import merging
+
+    return [(merging, "_tell", _always(None))]
+
+
 BROKEN = {
+    "goes-on-after-enrolment": _goes_on_after_enrolment,
+    "silent-merge": _silent_merge,
+    "boxes-unbound": _unbound_boxes,
+    "recovery-share": _all_the_messages,
+    "own-address": _each_address,
+    "untold": _untold,
+    "barred-verifies": _barred_verifies,
+    "forbidden-verifies": _forbidden_verifies,
+    "long-sessions": _long_sessions,
+    "firms-together": _firms_together,
+    "restore-unconfirmed": _unconfirmed_restore,
+    "counters-stay": _counters_stay,
+    "loans-last": _loans_last,
+    "macs-unread": _macs_unread,
+    "weak-containers": _weak_containers,
+    "own-role": _own_role,
+    "scim-takes-staff": _scim_takes_staff,
+    "ldap-takes-staff": _ldap_takes_staff,
+    "many-leave": _many_leave,
+    "any-certificate": _any_certificate,
+    "leavers-cards": _leavers_cards,
+    "keys-alone-anyway": _keys_alone_anyway,
+    "handed-key-alone": _handed_keys_alone,
+    "counter-stands": _counter_stands,
+    "logs-unscrubbed": _unscrubbed,
+    "endless-queue": _endless_queue,
+    "anybodys-proxy": _anybodys_proxy,
+    "formulas": _formulas,
+    "any-picture": _any_picture,
+    "next-anywhere": _next_anywhere,
+    "seal-unread": _seal_unread,
     "anybodys-answer": _anybodys_answer,
     "eap-unsigned": _eap_unsigned,
     "number-for-handle": _number_for_handle,

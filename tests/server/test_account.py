@@ -133,6 +133,23 @@ def test_an_open_browser_is_not_enough(portal, path):
     assert str(browser.page.url).endswith(f"/p/default{path}")
 
 
+@pytest.mark.parametrize("path", ["/enrol/sms", "/password", "/address"])
+def test_nor_is_a_remembered_browser_with_the_password(portal, path):
+    """A moment after the sign-in, too: what it has shown is one factor."""
+    portal.policy(remember_device_days=7)
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    totp = portal.enrol_totp(browser)
+    browser.get("/").post("/sign-out")
+    key = re.search(r"/second/totp/(\d+)", browser.sign_in("ann").page.text).group(1)
+    browser.get(f"/second/totp/{key}")
+    browser.post(f"/second/totp/{key}", code=totp.at(int(portal.clock())), remember="yes")
+    browser.get("/").post("/sign-out")
+    assert browser.sign_in("ann").heading == "You are signed in"
+    for ask in (browser.get, browser.get("/").post):
+        assert ask(path).heading.startswith("How do you want"), path
+
+
 def test_without_a_second_factor_the_password_is_asked_for_again(portal):
     portal.person("ann")
     browser = Browser(portal.url).sign_in("ann")

@@ -8,9 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError
-from tallystick.tools.campaign.server.accounts import accounts, run
+from tallystick.tools.campaign.server.accounts import _chunk, accounts, run
 from tallystick.tools.campaign.server.accounts_zoo import ZOO
 from tallystick.tools.campaign.server.model import AccountsModel
+from tallystick.tools.campaign.server.town import live_server
 
 # One of each kind; `tally campaign accounts` has them all.
 SOME = ("recovered-serves", "radius-any-name", "reset-first", "makes-people")
@@ -33,6 +34,14 @@ def test_nothing_follows_that_may_not_on_postgresql(postgresql):
 def test_broken_servers_are_caught(name):
     result = run(steps=1, seed=3, animals=frozenset({name}))
     assert (result.planted, result.caught, result.missed) == (1, 1, [])
+
+
+@pytest.mark.slow
+def test_each_seed_is_another_run():
+    """Left to itself, hypothesis begins with the simplest one, and that is always the same."""
+    with live_server() as live:
+        steps = {_chunk(live, 1, 4, seed)[0] for seed in range(5)}
+    assert len(steps) > 1
 
 
 def test_the_zoo_names_rules_that_there_are():

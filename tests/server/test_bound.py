@@ -459,6 +459,16 @@ def test_a_key_of_another_user_or_in_a_frame_is_refused(keys):
     assert use_key(keys, key, topOrigin="https://elsewhere.example") == "wrong"
 
 
+def test_a_key_whose_counter_did_not_grow_is_refused(keys):
+    """As a copy's does not."""
+    key = SoftKey()
+    assert enrol_key(keys, key) == "ok"
+    assert use_key(keys, key) == "ok"
+    key.count -= 1  # the copy was made before
+    assert use_key(keys, key) == "wrong"
+    assert use_key(keys, key) == "ok"
+
+
 def test_one_credential_in_two_firms_is_refused_in_words(keys):
     from tallystick.server.errors import ApiError
 

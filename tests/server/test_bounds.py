@@ -26,6 +26,7 @@ from tallystick.server.serving import answers, protocol
 from tallystick.server.serving.running import running_in_thread
 from tallystick.server.settings import settings_from
 from tallystick.server.store import database, schema
+from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 
 PROXIES = networks(["10.0.0.0/8", "2001:db8:1::/48"])
@@ -161,6 +162,18 @@ def test_strangers_recoveries_leave_the_name_to_its_owner(behind_a_proxy):
     owner = Browser(portal.url)
     owner.http.headers["x-forwarded-for"] = "198.51.100.2"
     assert owner.get("/recover").post("/recover", login="ann", kind="totp").page.is_success
+
+
+def test_where_nothing_is_sent_no_limit_of_messages_is_met(portal):
+    """It would stand in the log as a refusal of whoever begins, and nobody was refused."""
+    portal.person("ann")
+    portal.enrol_totp(Browser(portal.url).sign_in("ann"))
+    for _ in range(8):
+        browser = Browser(portal.url).get("/recover").post("/recover", login="ann", kind="totp")
+        assert browser.heading == "Prove that it is you"
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        query = text("SELECT count(*) FROM audit WHERE action = 'limit-reached'")
+        assert connection.scalar(query) == 0
 
 
 def test_an_address_is_not_believed_of_anybody(portal):

@@ -280,6 +280,15 @@ def test_the_password_is_the_directorys(firm, slapd):
     assert isinstance(firm.first("ann", "a new one"), PendingSignIn)
 
 
+def test_an_empty_password_is_not_asked_about(firm, slapd):
+    """Some directories take it from anybody: it is an anonymous bind (RFC 4513 5.1.2)."""
+    slapd.stop()
+    with refused("wrong-password"):
+        firm.first("ann", "")
+    with refused("directory-away"):
+        firm.first("ann", " ")
+
+
 def test_a_password_of_before_opens_nothing(firm, slapd):
     """Whoever was known here had a password here: it ends when the directory takes over."""
     firm.person("bob", enrolled=False)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import nullcontext
 
+import pyotp
 import pytest
 from sqlalchemy import text
 
@@ -95,3 +97,29 @@ def test_a_short_login_name_is_in_most_passwords(login, password, good):
     policy = FirmPolicy()
     with nullcontext() if good else refused("bad-password"):
         passwords.check_new(password, login, policy, SmallBreachList(), 0)
+
+
+def test_what_it_opened_elsewhere_ends_when_its_owner_enrols(portal):
+    """Whoever else has read it has a session of one factor, and may have begun to enrol his own."""
+    portal.person("ann")
+    thief, owner = Browser(portal.url).sign_in("ann"), Browser(portal.url).sign_in("ann")
+    thief.get("/enrol/totp").post("/enrol/totp", label="His")
+    key = re.search(r"/enrol/totp/(\d+)/confirm", thief.page.text).group(1)
+    secret = re.search(r'class="secret">(\w+)<', thief.page.text).group(1)
+    page = thief.page
+    portal.enrol_totp(owner)
+    assert owner.get("/").heading == "My account"
+    assert thief.get("/").heading == "Sign in"
+    thief.page = page
+    thief.post(f"/enrol/totp/{key}/confirm", code=pyotp.TOTP(secret).at(int(portal.clock())))
+    assert "is enrolled" not in thief.page.text
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM factor WHERE confirmed_at > 0")) == 1
+
+
+def test_a_further_factor_ends_nothing(portal):
+    totp = enrolled(portal)
+    one = portal.with_app(Browser(portal.url), "ann", totp)
+    two = portal.with_app(Browser(portal.url), "ann", totp)
+    portal.enrol_totp(one)
+    assert two.get("/").heading == "My account"

@@ -7,15 +7,19 @@ import json
 import re
 from uuid import UUID
 
+import httpx
 import pytest
 
-from tallystick.server.accounts import firms, people
+from tallystick.server.accounts import credentials, firms, people
+from tallystick.server.accounts.credentials import Role
 from tallystick.server.store.opened import opened
 from tests.server.chromium import first_password, make, sign_in, sign_out, virtual_key
+from tests.server.conftest import bearer
 from tests.server.portal_driver import Browser, Portal
 from tests.server.soft_key import SoftKey
 from tests.server.test_accessibility import Inspector, touched
-from tests.server.test_key_trust import amr, enrol, origin
+from tests.server.test_key_trust import amr, enrol, number_of, origin
+from tests.server.test_key_trust import sign_in as with_password
 
 MODEL = UUID("00000000-0000-4000-8000-000000000007")
 
@@ -185,3 +189,45 @@ def test_in_a_real_browser(page, portal, settings, clock):
     page.get_by_role("button", name="Sign in with a key alone").click()
     page.get_by_role("heading", name="My account").wait_for()
     assert inspect.found == {}
+
+
+def put_in(portal: Portal, role: Role, key: SoftKey, login: str = "ann") -> None:
+    """A station, or an administrator's program, enrols a key for somebody."""
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        made = credentials.add(
+            connection, parts.ring, role=role, name="puts in", now=portal.clock(), actor="test"
+        )
+    program = httpx.Client(base_url=portal.url, headers=bearer(made))
+    asked = program.post("/v1/keys/options", json={"user": login}).raise_for_status().json()
+    response = json.loads(key.create(asked["options"], asked["origin"]))
+    body = {field: asked[field] for field in ("nonce", "until")} | {"user": login, "serial": "7"}
+    program.post("/v1/keys", json=body | {"response": response}).raise_for_status()
+
+
+@pytest.mark.parametrize("role", [Role.STATION, Role.ADMIN])
+def test_a_key_that_was_put_in_for_somebody_opens_nothing_alone(portal, role):
+    """Whoever puts it in has it in the hand, and may know its PIN."""
+    portal.person("ann")
+    portal.policy(key_alone=True)
+    put_in(portal, role, key := SoftKey(MODEL))
+    browser, options = asked(portal)
+    assert refused(answer(browser, key, options), "once with your password")
+    # Its holder shows it together with the password: from then on it is good alone.
+    sign_in_by(portal, key)
+    browser, options = asked(portal)
+    answer(browser, key, options)
+    assert browser.get("/").heading == "My account"
+
+
+def test_a_wrong_answer_of_it_confirms_nothing(portal):
+    portal.person("ann")
+    portal.policy(key_alone=True)
+    put_in(portal, Role.STATION, key := SoftKey(MODEL))
+    stranger = SoftKey(MODEL, handle=key.handle, id=key.id)
+    assert "not right" in sign_in_by(portal, stranger).problem
+    browser, options = asked(portal)
+    assert refused(answer(browser, key, options), "once with your password")
+
+
+def sign_in_by(portal: Portal, key: SoftKey) -> Browser:
+    return with_password(portal, key, number_of(portal))

@@ -26,12 +26,12 @@ from tallystick.server.operating.cli import server as commands
 from tallystick.server.rules import tables
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import add_credential
-from tallystick.server.signing_in import recovery
+from tallystick.server.signing_in import inviting, recovery
 from tallystick.server.store import audit
 from tallystick.server.store.models import AuditEntry, PersonRow
 from tallystick.server.store.opened import opened
 from tests.server.conftest import bearer
-from tests.server.house import House, refused
+from tests.server.house import HERE, House, refused
 from tests.server.portal_driver import Browser
 
 FIRM = "\n".join(
@@ -232,7 +232,7 @@ def test_leavers_lose_everything_at_once(portal):
         assert whole["sessions"] == 1 and [one["kind"] for one in whole["methods"]] == ["totp"]
         assert http.post(f"/v1/people/{found['id']}/leave").status_code == 204
         after = http.get(f"/v1/people/{found['id']}").json()
-    assert after["disabled"] and not after["has_password"] and not after["enrolled"]
+    assert after["disabled"] and not after["has_password"] and not after["methods"]
     assert after["methods"] == [] and after["sessions"] == 0
     assert browser.get("/").heading == "Sign in"
     waiting.post(f"/second/totp/{key}", code=totp.at(int(portal.clock())))
@@ -340,13 +340,13 @@ def test_the_same_login_later_is_somebody_else(house):
         assert sessions.of_person(connection, again.id, house.clock()) == []
 
 
-def test_whoever_comes_back_begins_anew(house):
+def test_whoever_comes_back_has_nothing_of_before(house):
     house.person("ann")
     with house.write() as connection:
         leaving.leave(connection, ways(house), [house.known("ann")])
     import_(house, "login,active\nann,yes\n")
     ann = house.known("ann")
-    assert not ann.disabled and not ann.has_password and not ann.enrolled
+    assert not ann.disabled and not ann.has_password and ann.enrolled
     with refused("wrong-password"):
         house.first()
 
@@ -372,6 +372,45 @@ def test_two_accounts_of_one_person(server):
     assert server.reason(hotp(seed, 0, 6), user="ann") == "ok"
     assert server.client.post(path, json={"goes": "ann"}, headers=headers).status_code == 422
     assert server.client.post(path, json={"goes": "ann.l"}, headers=headers).status_code == 404
+
+
+def test_both_are_told_that_they_became_one(house, monkeypatch):
+    """Whoever of the two did not want it is to know, at his addresses of before."""
+    told = []
+    monkeypatch.setattr(
+        keeping, "notify", lambda *_, person, what, **__: told.append((person.email, str(what)))
+    )
+    with house.write() as connection:
+        stays, goes = (
+            keeping.add(
+                connection, ways(house), PersonWish(login=login, email=f"{login}@x.example")
+            )
+            for login in ("puppet", "ann")
+        )
+        merging.merge(connection, ways(house), stays, goes)
+    assert told == [
+        ("ann@x.example", "it became one with the account puppet"),
+        ("puppet@x.example", "the account ann became one with it"),
+    ]
+
+
+def test_a_card_that_comes_over_is_to_be_confirmed_anew(server):
+    """Whoever the account is of has not shown it beside his password."""
+    server.card(user="ann.l")
+    server.card("1000000002", user="ann")
+    with opened(server.settings) as parts, parts.database.write() as connection:
+        connection.execute(text("UPDATE assignment SET confirmed_at = 1"))
+        firm = firms.by_id(connection, 1)
+        who = Caller("console", firm.id, Role.ADMIN, "console", "")
+        both = (people.by_login(connection, firm.id, login) for login in ("ann", "ann.l"))
+        merging.merge(connection, Ways(parts.ring, firm, who, server.clock()), *both)
+        found = connection.execute(
+            text(
+                "SELECT serial, confirmed_at FROM assignment JOIN card ON card.id = card_id "
+                "ORDER BY serial"
+            )
+        ).all()
+    assert found == [("1000000001", None), ("1000000002", 1)]
 
 
 @pytest.mark.parametrize(
@@ -566,3 +605,41 @@ def test_the_api_names_columns_that_are_not_read(server):
     headers = bearer(server.admin)
     answer = server.client.post("/v1/people/import", json=body, headers=headers).json()
     assert answer["unread"] == ["Telefon", "Tx"] and answer["added"] == ["zoe"]
+
+
+@pytest.mark.parametrize("enrolled", [True, False])
+def test_nobody_lets_a_leaver_in_again_alone(house, enrolled):
+    """Who leaves and is enabled again, has his account: one administrator does not open it."""
+    house.person("ann", enrolled=enrolled)
+    with house.write() as connection:
+        leaving.leave(connection, ways(house), [house.known("ann")])
+        number = people.by_login(connection, 1, "ann").id
+        back = PersonWish(disabled=False, email="own@home.example")
+        keeping.change(connection, ways(house), number, back)
+    ann = house.known("ann")
+    assert not (ann.disabled or ann.has_password or ann.left)
+    assert not inviting.may_be_invited(house.firm, ann)
+    more = {"actor": "test", "now": house.clock()}
+    with house.write() as connection, refused("not-invited"):
+        inviting.print_letter(house.state, connection, house.firm, ann, **more)
+    with house.write() as connection:
+        invited = select(PersonRow.id).where(inviting.invitable(house.firm, house.clock()))
+        assert connection.scalars(invited).all() == []
+        code = recovery.console_help(house.state, connection, ann, house.clock())
+    token = recovery.with_help(house.state, "default", "ann", code, HERE)
+    session = recovery.reset(house.state, "default", token, "another good one", HERE)
+    assert bool(session) is enrolled  # it can only enrol, then
+    if enrolled:
+        with refused("no-usable-method"):
+            house.first("ann", "another good one")
+
+
+def test_an_invitation_of_before_does_not_recover(house):
+    """Whoever printed it would have the account of somebody who uses a card since."""
+    with house.write() as connection:
+        ann = keeping.add(connection, ways(house), PersonWish(login="ann"))
+        more = {"actor": "test", "now": house.clock()}
+        letter = inviting.print_letter(house.state, connection, house.firm, ann, **more)
+        people.note_enrolment(connection, ann.id, house.clock())
+    with refused("wrong-help-code"):
+        recovery.with_help(house.state, "default", "ann", letter.code, HERE)

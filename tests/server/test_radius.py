@@ -293,12 +293,16 @@ def test_an_old_client_is_allowed_and_said_loudly(vpn, seed, caplog):
     ],
 )
 @pytest.mark.parametrize("mode", [Mode.APPEND])
-def test_groups_of_the_user(vpn, portal, seed, attribute):
+@pytest.mark.parametrize("name", ["ann", "Ann@firm.example"])
+def test_groups_of_the_user(vpn, portal, seed, attribute, name):
     with opened(portal.settings) as parts, parts.database.write() as connection:
         connection.execute(
-            text("UPDATE person SET groups = 'staff' || char(10) || 'vpn é' WHERE login = 'ann'")
+            text(
+                "UPDATE person SET groups = 'staff' || char(10) || 'vpn é', "
+                "email = 'ann@firm.example', email_verified = 1 WHERE login = 'ann'"
+            )
         )
-    request = vpn.request(User_Name="ann", User_Password=PASSWORD + hotp(seed, 2, 6))
+    request = vpn.request(User_Name=name, User_Password=PASSWORD + hotp(seed, 2, 6))
     answer = vpn.raw(request.RequestPacket())
     reply = request.CreateReply(packet=answer)
     assert reply.code == packet.AccessAccept

@@ -28,6 +28,13 @@ def rows() -> list[tuple[str, list[str]]]:
     return found
 
 
+def test_each_row_names_its_guard():
+    table = PAGE.read_text().split("## Rows")[1].split("## What remains")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(lines) == len(rows()) > 70
+    assert [line for line in lines if not GUARD.search(line)] == []
+
+
 def test_the_page_cites_tests_that_there_are():
     cited = CITED.findall(PAGE.read_text())
     assert len(cited) > 40

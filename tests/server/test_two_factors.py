@@ -566,6 +566,18 @@ def test_backup_codes_are_good_once(portal, sheet):
     assert not any(code in stored or code.replace("-", "") in stored for code in codes)
 
 
+def test_guesses_at_a_sheet_pause_it(portal, sheet):
+    _, key, codes = sheet
+    portal.policy(max_failures=3)
+    browser = Browser(portal.url).sign_in("ann").get(f"/second/codes/{key}")
+    for _ in range(3):
+        browser.post(f"/second/codes/{key}", code="AAAAA-AAAAA")
+    assert browser.post(f"/second/codes/{key}", code=codes[1]).page.status_code == 429
+    portal.clock.advance(61)
+    again = Browser(portal.url).sign_in("ann").get(f"/second/codes/{key}")
+    assert again.post(f"/second/codes/{key}", code=codes[1]).heading == "You are signed in"
+
+
 def test_backup_codes_are_off_unless_policy_says_so(portal):
     portal.person("ann")
     browser = Browser(portal.url).sign_in("ann")

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, update
 
 from tallystick.server.accounts import people, rights, sessions
 from tallystick.server.checking import tokens
-from tallystick.server.errors import ApiError
 from tallystick.server.loans import desk, holding
+from tallystick.server.loans.proof import Proof
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.card import CardMethod
 from tallystick.server.methods.codes import CodesMethod
@@ -24,7 +24,15 @@ from tallystick.server.services import oidc as provider
 from tallystick.server.services import radius
 from tallystick.server.services.oidc_clients import TokenError
 from tallystick.server.serving import client
-from tallystick.server.signing_in import attempts, login, recovery, second, stepup, together
+from tallystick.server.signing_in import (
+    attempts,
+    inviting,
+    login,
+    recovery,
+    second,
+    stepup,
+    together,
+)
 from tallystick.server.signing_in.attempts import Purpose, Stage
 from tallystick.server.signing_in.login import Way
 from tallystick.server.store import origin, signing_keys
@@ -160,7 +168,9 @@ def _tokens_outlive() -> Sequence[Patch]:
 
 
 def _agrees_alone() -> Sequence[Patch]:
-    def alone(state: Any, connection: Connection, firm: Any, other: Any, request_id: int) -> None:
+    def alone(
+        state: Any, connection: Connection, firm: Any, other: Any, request_id: int, **_: Any
+    ) -> None:
         connection.execute(
             update(HelpRequest).where(HelpRequest.id == request_id).values(agreed_by=other.id)
         )
@@ -247,8 +257,8 @@ def _made_up_confirmation() -> Sequence[Patch]:
     return [(CardMethod, "held", confirmed)]
 
 
-def _refuse_nothing(*_: object, **__: object) -> ApiError | None:
-    return None
+def _refuse_nothing(*_: object, **__: object) -> Proof:
+    return Proof()
 
 
 def _found_is_as_before() -> Sequence[Patch]:
@@ -391,6 +401,18 @@ ZOO: tuple[BrokenServer, ...] = (
     ),
     BrokenServer("signed-out-goes-on", "signing out ends nothing", _still_alive, ("end",)),
     BrokenServer("agrees-alone", "the one who asks agrees", _agrees_alone, ("help_desk",)),
+    BrokenServer(
+        "new-colleague",
+        "whom one of the two has just made agrees",
+        lambda: [(together, "_must_count", _always(None))],
+        ("own_colleague",),
+    ),
+    BrokenServer(
+        "leavers-invited",
+        "whoever has left is invited as somebody new",
+        lambda: [(inviting, "may_be_invited", lambda _, person: not person.disabled)],
+        ("leaver_again",),
+    ),
     BrokenServer("help-for-ever", "a help code does not expire", _help_for_ever, ("help_desk",)),
     BrokenServer("makes-people", "a misspelt name becomes a person", _makes_people, ("misspelt",)),
     BrokenServer(

@@ -52,6 +52,25 @@ def test_every_pin_of_every_bus_is_as_in_the_table(foreign, board, bus, signals)
             assert tried(foreign, list(expected), board) == expected
 
 
+@pytest.mark.parametrize(
+    ("board", "there", "gone"),
+    [
+        (
+            "pico",
+            {"board.LED": 25, "board.GP3": 3, "cpu.GPIO7": 7, "board.GP29": 29},
+            ["board.GPIO3", "board.GP30", "board.GP", "cpu.GP3", "cpu.LED", "cpu.GPIO30"],
+        ),
+        ("nucleo_l476rg", {"board.A0": 0, "cpu.A5": 5}, ["cpu.A1", "board.LED", "cpu.H9"]),
+    ],
+)
+def test_pins_have_names_of_the_board_and_of_the_chip(foreign, board, there, gone):
+    told = tried(foreign, [f"assert Pin.{name}._n == {n}" for name, n in there.items()], board)
+    assert set(told.values()) == {""}
+    for name in gone:
+        crash = tried(foreign, [f"Pin.{name}"], board)[f"Pin.{name}"]
+        assert crash.startswith("AttributeError: "), name
+
+
 def test_what_the_port_refuses_is_refused_in_its_words(foreign):
     expected = {
         "Pin(99)": "ValueError: invalid pin",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 _NAME = "COVER__"
+_ASSEMBLER = "micropython.asm_"  # a function in assembler takes instructions, and no counters
 
 
 class Instrumenter(Protocol):
@@ -85,6 +86,10 @@ class _Counters(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> ast.AST:
         return node if _is_typing(node) else self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        machine = any(ast.unparse(one).startswith(_ASSEMBLER) for one in node.decorator_list)
+        return node if machine else self.generic_visit(node)
 
     def _counted(self, body: list[ast.stmt], parent: ast.AST) -> list[ast.stmt]:
         documented = isinstance(parent, ast.Module | ast.ClassDef | ast.FunctionDef)

@@ -95,7 +95,7 @@ class Pin:
         return late.more(self, "pin", name)
 
 
-class _Named:
+class _PinNames:
     """`Pin.board` and `Pin.cpu`. has: whether a name is of that kind."""
 
     def __init__(self, has):

@@ -528,3 +528,12 @@ def test_light_sleep_without_an_end_is_woken_by_a_pin(foreign):
     card.mcu.set_input(16, 0, "a button")
     card.run_for(100)
     assert card.console == "awake\n"
+
+
+def test_a_buzzer_is_silent_without_power(foreign):
+    card = foreign("from machine import PWM, Pin\nPWM(Pin(5), freq=1000, duty_u16=3000)")
+    card.power_on()
+    card.run_for(10)
+    assert card.mcu.pwm == {5: (1000, 3000)}
+    card.power_off()
+    assert card.mcu.pwm == {}

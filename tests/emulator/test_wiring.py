@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.emulator.boards import ALL, find
+from tallystick.emulator.chip.pins import OPEN_DRAIN, Pins
 from tallystick.emulator.chips import CHIPS
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import FirmwareCrashError, WiringError
@@ -291,3 +292,21 @@ def test_the_emulated_wires_are_those_of_the_table():
             )
             for pin, signal in zip(board.display_pins, signals, strict=True):
                 assert f"{kind}{board.display_bus}_{signal}" in table.functions[pin]
+
+
+def test_an_open_drain_that_is_pulled_down_fights_with_who_drives_it_high():
+    pins = Pins()
+    pins.drive(3, 1, "the sensor")
+    pins.configure(3, OPEN_DRAIN, 0, 0)
+    assert "the sensor to 1" in pins.conflict and "the chip (open drain) to 0" in pins.conflict
+
+
+def test_a_reset_ends_the_pulls_of_sleep():
+    pins = Pins()
+    pins.resistors[3] = 1
+    pins.pull_down([3])
+    assert pins.level(3) == 0
+    pins.release_pulls()
+    pins.drive(3, 0, "somebody")
+    pins.drive(3, None, "somebody")
+    assert pins.level(3) == 1

@@ -135,6 +135,7 @@ class Mcu:
         self._timers: dict[int, tuple[int, int]] = {}  # number → due µs, period µs (0: once)
         self._dog = (0, 0)  # the watchdog: time-out µs, and when it bites
         self._bitten = False
+        self._silences = 0  # that its watchdog has ended
         self._looks = 0  # at the clock or a pin since it did anything else
         self._handlers: dict[int, Callable[[Message], None]] = {
             **Peripherals(self).handlers,
@@ -199,7 +200,12 @@ class Mcu:
             "writable": self.writable,
             "modelled": list(board.chip.modelled_ranges),
             "registers": list(board.chip.modelled_registers),
-            "modules": [*_COMMON_MODULES, *board.chip.port_modules, *board.modules],
+            "modules": [
+                *_COMMON_MODULES,
+                *board.chip.port_modules,
+                *board.modules,
+                *(("files",) if self.writable else ()),
+            ],
             "built_in": board.chip.built_in,
             "costs": {
                 **_both(board.port_settings(), board.costs),
@@ -355,13 +361,18 @@ class Mcu:
             self.supply.settle()
 
     def _run(self, until_us: int, stop: Callable[[], bool] | None) -> None:
+        late = -1  # its starts when the time was over
+        silences = self._silences
         while not self.held and not (stop is not None and stop()):
             if self._bitten:
                 self._bite()
             if self.state is ChipState.RUNNING and self._wait is None:
                 busy = self.clock.now - until_us
+                late = self.boots if busy > 0 and late < 0 else late
                 if busy > _BUSY_US or (busy > 0 and self._looks > _POLLING):
                     return
+                if busy > 0 and (self.boots - late > _RESTARTS or self._silences > silences):
+                    return  # it starts, and starts again
                 self._step()
                 continue
             due = self.clock.next_event()
@@ -377,9 +388,12 @@ class Mcu:
     def settle(self) -> None:
         """Runs until the firmware waits (or has no process), without letting time pass in waits;
         for `_BUSY_US` at most."""
-        limit = self.clock.now + _BUSY_US
+        limit, starts = self.clock.now + _BUSY_US, self.boots + _RESTARTS
+        silences = self._silences
         while self.at_work:
-            if self.clock.now > limit or self._looks > _POLLING:
+            if self.clock.now > limit or self._looks > _POLLING or self.boots > starts:
+                break
+            if self._silences > silences:
                 break
             self._step()
             if self._bitten:
@@ -438,6 +452,7 @@ class Mcu:
             self.pass_time(max(0, due - self.clock.now))
             self._bitten = True
             self._bite()
+            self._silences += 1
             return
         limit, hurry = link.SILENCE_S, self._link.hurry
         where = self._where(self._link.interrupt())
@@ -589,8 +604,11 @@ class Mcu:
         line.feed(data, listening=self.state is ChipState.RUNNING and not asleep)
         if line.asked and line.received:
             code, boots = _UART + line.number, self.boots
-            idle_us = round(_IDLE_BYTES * line.byte_us()) if line.asked == 2 else 0
-            self.clock.after(idle_us, lambda: self._tell(code, boots))
+            if line.asked == 2:
+                idle_us, heard = round(_IDLE_BYTES * line.byte_us()), line.heard
+                self.clock.after(idle_us, lambda: self._tell_idle(line, heard, code, boots))
+            else:
+                self.clock.after(0, lambda: self._tell(code, boots))
         if self._wait is not None and self._wait[1] & link.WAKE_UART and line.received:
             self._end_wait(1)
 
@@ -598,6 +616,11 @@ class Mcu:
         """An interrupt that is no pin's, of the start `boots`."""
         if self.state is ChipState.RUNNING and self.boots == boots:
             self._fire(code, wake)
+
+    def _tell_idle(self, line: Uart, heard: int, code: int, boots: int) -> None:
+        """Nothing has come since."""
+        if line.heard == heard:
+            self._tell(code, boots)
 
     # -- timers --------------------------------------------------------------------------------
 
@@ -800,6 +823,8 @@ _STARTS = 20
 _NOW = int(Op.NOW)  # asked of every message: an Enum takes its time
 # A firmware that does nothing but look, so often, is not at work.
 _POLLING = 20
+# Nor is one that has started anew so often: it resets itself for ever.
+_RESTARTS = 10
 
 # Virtual time that a firmware may work on end: to erase a whole slot takes 7 s on a Pico.
 _BUSY_US = 30_000_000

@@ -99,6 +99,8 @@ SILENCE_S = 60.0
 _SLICE_MS = 100
 _TRIES = 10  # to have a traceback of a firmware that is interrupted
 _TRY_MS = 200
+_ANSWERS = 40  # first, to what it asks on its way out
+_ANSWER_MS = 50
 
 
 def start_words(port: str, heap: int, kind: str, *numbers: int) -> list[str]:
@@ -207,16 +209,28 @@ class PipeLink(Link):
     def interrupt(self) -> str:
         if self._process < 0:
             return ""
-        for _ in range(_TRIES):
+        for number in range(_TRIES):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._process, signal.SIGINT)
             with contextlib.suppress(LinkClosedError, OSError):
-                while self._poll.poll(_TRY_MS):
-                    message = self.receive()
-                    if message.op == Op.CRASH:
-                        return message.data.decode(errors="replace")
-                self.unwind()  # it may wait for an answer, on its way out
+                for _ in range(0 if number else _ANSWERS):
+                    if (told := self._told_last(_ANSWER_MS)) is not None:
+                        return told
+                    # What it does on its way out (`finally`) gets an answer, so that the traceback
+                    # stays that of where it was.
+                    self.answer(0, bytes(LEVELS), 0)
+                if (told := self._told_last(_TRY_MS)) is not None:
+                    return told
+                self.unwind()
         return ""
+
+    def _told_last(self, quiet_ms: int) -> str | None:
+        """The traceback that it ends with; None when it is quiet for so long."""
+        while len(self._buffer) > self._at or self._poll.poll(quiet_ms):
+            message = self.receive()
+            if message.op == Op.CRASH:
+                return message.data.decode(errors="replace")
+        return None
 
     def close(self) -> None:
         if self._process >= 0:

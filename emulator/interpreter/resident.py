@@ -38,6 +38,7 @@ from tallystick.emulator.interpreter import link
 from tallystick.emulator.interpreter.link import (
     ANSWER,
     HEADER,
+    LEVELS,
     Link,
     LinkClosedError,
     LinkSilentError,
@@ -329,6 +330,7 @@ class _Watchdog:
 
 _PATIENCE = 20  # interrupts
 _TRIES = 5  # to have a traceback of a firmware that was interrupted
+_ANSWERS = 40  # before that, to what it asks on its way out
 _GRACE_S = 0.05
 _ENDING = (signal.SIGINT, signal.SIGALRM, signal.SIGTERM)
 
@@ -407,7 +409,7 @@ class ResidentLink(Link):
 
     def interrupt(self) -> str:
         """It has been, by the watchdog."""
-        for _ in range(_TRIES):
+        for number in range(_ANSWERS + _TRIES):
             with contextlib.suppress(LinkSilentError, LinkClosedError):
                 while True:
                     if self._at == self._end:
@@ -422,7 +424,10 @@ class ResidentLink(Link):
                     if self._at == self._end:
                         break
                 self._at = self._end = 0
-                self.unwind()
+                if number < _ANSWERS:  # see `PipeLink.interrupt`
+                    self.answer(0, bytes(LEVELS), 0)
+                else:
+                    self.unwind()
                 if self._interpreter is not None:
                     self._interpreter.turn()
         return ""

@@ -16,6 +16,7 @@ class Uart:
         self.received = bytearray()
         self.room = 256  # bytes that the driver's receive buffer takes
         self.lost = 0  # bytes that came while the UART was off, asleep, or its buffer full
+        self.heard = 0  # times that bytes came
         self.asked = 0  # firmware wants to hear: 1 of each byte, 2 when the line is idle after one
         self.number = 0  # of the UART that asked
         self.on_send: Callable[[bytes], None] | None = None
@@ -42,6 +43,7 @@ class Uart:
             return
         if self.detuned:
             data = bytes(byte ^ 0xA5 for byte in data)
+        self.heard += 1
         fits = data[: max(0, self.room - len(self.received))]
         self.lost += len(data) - len(fits)
         self.received += fits

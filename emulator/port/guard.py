@@ -12,7 +12,7 @@ import uos
 # The port's own, which no firmware sees. They stay with those who have them.
 _PRIVATE = (
     "boot", "link", "flash", "vfs_board", "uctypes_stm", "usb_device", "guard", "machine_rp2",
-    "machine_stm32", "micropython_board", "late", "room",
+    "machine_stm32", "micropython_board", "late", "room", "files",
 )  # fmt: skip
 # Frozen into this MicroPython, and importing what is not there.
 _FROZEN = ("ssl", "mip", "requests")

@@ -95,6 +95,21 @@ class Pin:
         return late.more(self, "pin", name)
 
 
+class _PinNames:
+    """`Pin.board` and `Pin.cpu`. has: whether a name is of that kind."""
+
+    def __init__(self, has):
+        self._has = has
+
+    def __getattr__(self, name):
+        if self._has(name):
+            try:
+                return Pin(name)
+            except ValueError:
+                pass
+        raise AttributeError("'type' object has no attribute '%s'" % name)
+
+
 def _bus(kind, number, pins):
     """The host hears which pins a bus is on: a byte each, FF for none."""
     value = 0

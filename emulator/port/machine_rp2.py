@@ -55,6 +55,8 @@ def check_watchdog(ms):
         raise ValueError("timeout exceeds 8388")
 
 
+machine.Pin.board = machine._PinNames(lambda name: name in names or name[2:].isdigit())
+machine.Pin.cpu = machine._PinNames(lambda name: name[4:].isdigit())
 machine.Pin.IRQ_FALLING = 4
 machine.Pin.IRQ_RISING = 8
 machine.irq_of = lambda pin: pin

@@ -16,6 +16,7 @@ machine.SOFT_RESET = 0
 machine.ADC.CORE_VREF = 256
 machine.ADC.CORE_TEMP = 257
 machine.ADC.CORE_VBAT = 258
+machine.Pin.board = machine.Pin.cpu = machine._PinNames(lambda name: True)
 machine.Pin.IRQ_RISING = 0x10110000
 machine.Pin.IRQ_FALLING = 0x10210000
 

@@ -66,7 +66,8 @@ class WDT:
         if id != 0:
             raise ValueError("WDT(%d) doesn't exist" % id)
         machine.check_watchdog(timeout)
-        link.post(link.OP_WDT, 1, timeout)
+        link.post_slow(link.OP_WDT, 1, timeout, b"")
+        link.catch_up()  # it bites a firmware that touches nothing from here on, too
 
     def feed(self):
         link.post(link.OP_WDT)

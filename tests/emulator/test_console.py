@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tallystick.emulator.boards import find
 from tallystick.emulator.chip import declared as names
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.tools.upkeep import declared, emulated
@@ -152,3 +153,23 @@ def test_a_firmware_that_looks_at_the_clock_all_the_time_goes_on_by_itself(forei
         assert due is not None
         card.run_to(due)
     assert card.console == "over\n"
+
+
+@pytest.mark.parametrize("board", ["pico", "nucleo_l476rg"])
+def test_registers_end_where_the_model_does(foreign, board):
+    chip = find(board).chip
+    ranges = list(zip(chip.modelled_ranges[::2], chip.modelled_ranges[1::2], strict=True))
+    beyond = [
+        (last + 4) & ~3
+        for _, last in ranges
+        if (last + 4) & ~3 not in chip.modelled_registers
+        and not any(begin <= (last + 4) & ~3 <= end for begin, end in ranges)
+    ]
+    card = foreign(
+        f"from machine import mem32\nfor at in {beyond!r}:\n    try:\n        mem32[at]\n"
+        "        print('there: %x' % at)\n    except NotImplementedError:\n        pass",
+        board,
+    )
+    card.power_on()
+    card.run_for(1000)
+    assert card.console == ""

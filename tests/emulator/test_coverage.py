@@ -12,9 +12,11 @@ import pytest
 from coverage import CoverageData
 
 from tallystick.common.errors import BadInputError
+from tallystick.emulator import boards
 from tallystick.tools import firmware
 from tallystick.tools.coverage import collect
 from tallystick.tools.coverage.instrument import Table
+from tallystick.tools.image.build import build
 
 PRESS = """
 from tallystick.tools.fresh import card
@@ -54,6 +56,21 @@ def test_two_processes_are_merged_into_a_file_that_coverage_reads(tmp_path: Path
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert json.loads(done.stdout)["percent"] == 100
+
+
+def test_a_function_in_assembler_has_no_counters(tmp_path: Path):
+    text = "@micropython.asm_thumb\ndef call(r0):\n    data(2, 0x4798)\ndef plain():\n    go()\n"
+    counted = Table().instrument(text, tmp_path / "rom.py")
+    body = counted.partition("def call")[2].partition("def plain")[0]
+    assert body.count("COVER__[") == 1  # before `plain`
+    assert counted.partition("def plain")[2].count("COVER__[") == 1
+
+
+@pytest.mark.parametrize("board", ["pico", "nucleo_l476rg", "pico2"])
+def test_every_device_has_an_image_with_counters(tmp_path: Path, monkeypatch, board: str):
+    monkeypatch.setenv("TALLY_COVERAGE", str(tmp_path))
+    build(boards.find(board).device, board, "1.0.0")
+    assert list(tmp_path.glob("table-*.json"))
 
 
 def test_counters_change_nothing_but_time(tmp_path: Path):

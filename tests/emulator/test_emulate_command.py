@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from tallystick.cli import main, tally
+from tallystick.common.errors import BadInputError
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.kept_files import keep_flash
 from tallystick.tools import fresh
@@ -155,3 +156,12 @@ def test_a_file_error_is_one_line_and_no_traceback(
         main(["image", "identity", *words])
     assert end.value.code == 3
     assert f"{tmp_path / 'file'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [1, 4095, 4097, 8192])
+def test_a_file_of_another_size_is_another_flash(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "flash"
+    path.write_bytes(b"x" * size)
+    with pytest.raises(BadInputError, match=f"holds {size} bytes"):
+        keep_flash(path, 4096)
+    assert path.read_bytes() == b"x" * size

@@ -97,6 +97,37 @@ def test_where_it_was_is_told(run, tmp_path, monkeypatch, inside, covered, sourc
     assert 'File "main.py", line 9, in <module>' in told and "~" not in told
 
 
+CLEANS_UP = """import time
+from machine import Pin
+
+try:
+    while True:
+        pass
+finally:
+    for _ in range(3):
+        time.sleep(1)
+    Pin(3, Pin.OUT).value()
+"""
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_where_it_was_is_told_of_one_that_cleans_up(run, monkeypatch, inside):
+    monkeypatch.setattr(link, "SILENCE_S", 0.3)
+    card = run(CLEANS_UP)
+    with mode(inside), pytest.raises(FirmwareCrashError, match=r'File "main.py", line [56],'):
+        card.power_on()
+
+
+def test_a_traceback_that_came_with_what_was_posted_is_read(run, monkeypatch):
+    """In one piece: there is nothing more to wait for."""
+    monkeypatch.setattr(link, "SILENCE_S", 0.3)
+    monkeypatch.setattr(link, "_TRIES", 1)
+    card = run("from machine import Pin\nPin(3, Pin.OUT).on()\nwhile True:\n    pass")
+    with pytest.raises(FirmwareCrashError, match=r'File "main.py", line [34],'):
+        card.power_on()
+    assert "KeyboardInterrupt" not in card.console
+
+
 def test_one_that_cannot_be_interrupted_is_ended_as_well(run, monkeypatch):
     monkeypatch.setattr(link, "SILENCE_S", 0.3)
     card = run(STUBBORN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -327,6 +328,31 @@ def test_a_watchdog_bites_where_nothing_is_touched(foreign, monkeypatch):
     assert card.mcu.boots == 2
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_watchdog_bites_when_starting_it_was_the_last_that_was_done(foreign, monkeypatch, inside):
+    from tallystick.emulator.interpreter import link, resident
+
+    monkeypatch.setattr(link, "SILENCE_S", 0.2)
+    card = foreign(
+        "from machine import WDT, reset_cause\nprint(reset_cause())\nWDT(timeout=100)\n"
+        "while True:\n    pass"
+    )
+    with resident.enabled() if inside else nullcontext():
+        card.power_on()
+        card.run_for(300)
+        assert card.console.split("\n")[:3] == ["1", "3", "3"]
+        assert card.mcu.boots < 10  # it is not waited for until it stops doing so
+        card.power_off()
+
+
+@pytest.mark.parametrize("before", ["", "f = open('x', 'w')\nf.write('x')\n"])
+def test_a_firmware_that_resets_itself_for_ever_is_left_at_it(foreign, before):
+    card = foreign(f"{before}import machine\nmachine.reset()")
+    card.power_on()
+    card.run_for(100)
+    assert 5 < card.mcu.boots < 100
+
+
 LOGGER = """
 import os
 
@@ -348,6 +374,20 @@ def test_a_file_is_written_and_outlives_the_power(foreign):
         card.run_for(2000)
         assert card.console.split("\n")[-2].startswith(f"{number} ")
         card.power_off()
+
+
+def test_files_that_are_left_open_hurt_nobody(foreign):
+    """The board's garbage collector closes them some day; what is in them may be there or not."""
+    card = foreign(
+        "import gc, os\nfor n in range(30):\n    open('f%d' % n, 'w').write('x' * n)\n"
+        "    gc.collect()\nfirst = open('first', 'w')\nfirst.write('kept')\n"
+        "with open('closed', 'w') as file:\n    file.write('abc')\n"
+        "first.write(' open')\nfirst.close()\n"
+        "print(open('first').read(), open('closed').read(), len(open('f9').read()))"
+    )
+    card.power_on()
+    card.run_for(20_000)
+    assert card.console == "kept open abc 9\n"
 
 
 def test_what_this_board_mounts_to_be_read_only_is_not_written(foreign):
@@ -381,6 +421,23 @@ def test_an_echo_by_interrupt(foreign):
         card.send(text)
         card.run_for(100)
     assert sent == b"HELLOAGAIN"
+
+
+def test_a_line_is_idle_once_after_its_last_byte(foreign):
+    card = foreign(
+        "from machine import UART, Pin\nline = UART(0, 9600, tx=Pin(0), rx=Pin(1))\n"
+        "line.irq(lambda line: print(line.any()), UART.IRQ_RXIDLE)"
+    )
+    card.power_on()
+    card.run_for(100)
+    for byte in b"four":
+        card.send(bytes([byte]))
+        card.run_for(1)
+    card.run_for(100)
+    assert card.console == "4\n"
+    card.send(b"x")
+    card.run_for(100)
+    assert card.console == "4\n5\n"
 
 
 def test_a_line_on_other_pins_does_not_arrive(foreign):
@@ -507,3 +564,12 @@ def test_light_sleep_without_an_end_is_woken_by_a_pin(foreign):
     card.mcu.set_input(16, 0, "a button")
     card.run_for(100)
     assert card.console == "awake\n"
+
+
+def test_a_buzzer_is_silent_without_power(foreign):
+    card = foreign("from machine import PWM, Pin\nPWM(Pin(5), freq=1000, duty_u16=3000)")
+    card.power_on()
+    card.run_for(10)
+    assert card.mcu.pwm == {5: (1000, 3000)}
+    card.power_off()
+    assert card.mcu.pwm == {}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.emulator.boards import ALL, find
+from tallystick.emulator.chip.pins import OPEN_DRAIN, Pins
 from tallystick.emulator.chips import CHIPS
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import FirmwareCrashError, WiringError
@@ -50,6 +51,25 @@ def test_every_pin_of_every_bus_is_as_in_the_table(foreign, board, bus, signals)
                 line = f"{bus}({number}, {signal}=Pin({pin}))"
                 expected[line] = "" if pin in fits else f"ValueError: bad {signal.upper()} pin"
             assert tried(foreign, list(expected), board) == expected
+
+
+@pytest.mark.parametrize(
+    ("board", "there", "gone"),
+    [
+        (
+            "pico",
+            {"board.LED": 25, "board.GP3": 3, "cpu.GPIO7": 7, "board.GP29": 29},
+            ["board.GPIO3", "board.GP30", "board.GP", "cpu.GP3", "cpu.LED", "cpu.GPIO30"],
+        ),
+        ("nucleo_l476rg", {"board.A0": 0, "cpu.A5": 5}, ["cpu.A1", "board.LED", "cpu.H9"]),
+    ],
+)
+def test_pins_have_names_of_the_board_and_of_the_chip(foreign, board, there, gone):
+    told = tried(foreign, [f"assert Pin.{name}._n == {n}" for name, n in there.items()], board)
+    assert set(told.values()) == {""}
+    for name in gone:
+        crash = tried(foreign, [f"Pin.{name}"], board)[f"Pin.{name}"]
+        assert crash.startswith("AttributeError: "), name
 
 
 def test_what_the_port_refuses_is_refused_in_its_words(foreign):
@@ -287,3 +307,21 @@ def test_the_emulated_wires_are_those_of_the_table():
             )
             for pin, signal in zip(board.display_pins, signals, strict=True):
                 assert f"{kind}{board.display_bus}_{signal}" in table.functions[pin]
+
+
+def test_an_open_drain_that_is_pulled_down_fights_with_who_drives_it_high():
+    pins = Pins()
+    pins.drive(3, 1, "the sensor")
+    pins.configure(3, OPEN_DRAIN, 0, 0)
+    assert "the sensor to 1" in pins.conflict and "the chip (open drain) to 0" in pins.conflict
+
+
+def test_a_reset_ends_the_pulls_of_sleep():
+    pins = Pins()
+    pins.resistors[3] = 1
+    pins.pull_down([3])
+    assert pins.level(3) == 0
+    pins.release_pulls()
+    pins.drive(3, 0, "somebody")
+    pins.drive(3, None, "somebody")
+    assert pins.level(3) == 1

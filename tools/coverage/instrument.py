@@ -12,6 +12,7 @@ from typing import Protocol
 from tallystick.tools.coverage.lines import source_lines
 
 _NAME = "COVER__"
+_ASSEMBLER = "micropython.asm_"  # a function in assembler takes instructions, and no counters
 
 
 class Instrumenter(Protocol):
@@ -92,6 +93,10 @@ class _Counters(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> ast.AST:
         return node if _is_typing(node) else self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        machine = any(ast.unparse(one).startswith(_ASSEMBLER) for one in node.decorator_list)
+        return node if machine else self.generic_visit(node)
 
     def _counted(self, body: list[ast.stmt], parent: ast.AST) -> list[ast.stmt]:
         documented = isinstance(

@@ -33,7 +33,7 @@ def there(name):
             thing = getattr(thing, one)
         except AttributeError:
             more = getattr(thing, "__getattr__", None)
-            if more is None or not hasattr(thing, "__init__"):
+            if more is None or not isinstance(thing, type):
                 raise
             thing = more(thing, one)
 def asked(name):

@@ -1,0 +1,73 @@
+"""The reader's records on a few small sectors, for any number of cuts in a row. This visits a part
+of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from tallystick.common.errors import BadInputError, ExitCode
+from tallystick.tools.campaign.cli import campaign
+from tallystick.tools.campaign.proof.library import Library
+from tallystick.tools.campaign.proof.records import RecordsWorld
+from tallystick.tools.campaign.proof.search import visit
+from tallystick.tools.campaign.reader.animals import ANIMALS
+
+BY_NAME = {animal.name: animal for animal in ANIMALS}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"keys": 2}, {"restarts": True}, {"sectors": 3, "slots": 2, "reserve": 1}]
+)
+def test_nothing_is_broken(options: dict[str, int]) -> None:
+    found = visit(RecordsWorld(Library(), **options), 8)
+    assert found.broken == "", "\n".join(found.way)
+    assert found.states == 8
+
+
+@pytest.mark.parametrize(("sectors", "slots"), [(2, 2), (2, 3), (3, 1)])
+def test_small_ones_come_to_an_end(sectors: int, slots: int) -> None:
+    found = visit(RecordsWorld(Library(), sectors=sectors, slots=slots, reserve=1))
+    assert (found.closed, found.broken) == (True, "")
+
+
+def test_the_same_states_every_time() -> None:
+    first, second = (visit(RecordsWorld(Library()), 6) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("name", ["reader-no-crc", "reader-no-settling", "reader-nothing-moves"])
+def test_broken_records_are_found(name: str) -> None:
+    with BY_NAME[name].firmware() as root:
+        found = visit(RecordsWorld(Library(root)), 40)
+    assert found.broken
+    assert found.way
+
+
+def test_a_full_store_is_told_apart() -> None:
+    """Out of which cuts in a row have left no sector; a violation when it is asked for."""
+    world = RecordsWorld(Library(), sectors=2, slots=2, reserve=1)
+    visit(world)
+    assert world.full
+    strict = RecordsWorld(Library(), sectors=2, slots=2, reserve=1, fills=False)
+    assert visit(strict).broken == "no page takes a record"
+
+
+def test_a_reader_at_its_beginning_may_say_that_it_is_damaged() -> None:
+    """Found here, and written down: its second write is cut, then the erase of a first start that
+    begins anew, then what makes solid. A cut that reads otherwise at each start has to be in it."""
+    found = visit(RecordsWorld(Library(), sectors=2, slots=3, reserve=0, new=True), 60)
+    assert found.broken == "nothing can be read any more"
+    assert len(found.way) == 4
+
+
+def test_the_command_says_what_it_came_to() -> None:
+    shown = CliRunner().invoke(campaign, ["proof", "--of", "records", "--limit", "3", "--json"])
+    assert shown.exit_code == ExitCode.OK
+    told = json.loads(shown.stdout)
+    assert (told["states"], told["closed"]) == (3, False)
+    assert told["full"] >= 0
+    shown = CliRunner().invoke(campaign, ["proof", "--of", "records", "--wears"])
+    assert isinstance(shown.exception, BadInputError)

@@ -56,7 +56,11 @@ def test_get_status(pipe_card):
     template = bytes.fromhex("E30E4F08A0000001510000009F700101")
     for command in ("80f28000024f00", "80f28002024f0000", "80f28000"):
         assert pipe_card.transmit(command) == (template, 0x9000)
-    assert pipe_card.transmit("80f24000024f00")[1] == 0x6A86
+    for others in ("40", "20", "10"):  # applications and load files: stock tools ask for them all
+        assert pipe_card.transmit(f"80f2{others}00024f00")[1] == 0x6A88
+        assert pipe_card.transmit(f"80f2{others}02024f0000")[1] == 0x6A88
+    for wrong in ("0000", "c000", "8004"):
+        assert pipe_card.transmit(f"80f2{wrong}024f00")[1] == 0x6A86
     assert pipe_card.transmit("80f28000024f01")[1] == 0x6A88
 
 

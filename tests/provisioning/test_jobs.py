@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import time
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pypdfium2
@@ -108,6 +109,26 @@ def test_a_job_from_its_ticket_to_its_account(job):
     for part in ("2 of 2 cards made", "failed: TS00000003", "wiped: TS00000003"):
         assert part in " ".join(words.split())
     assert "ended" in refused(job, MemoryCard(serial="TS00000004"), path).what
+
+
+def test_a_ticket_for_one_server(job, memory_card):
+    own, other = Path(key_file(job, ticket(job))), job.folder / "other.json"
+    other.write_text(json.dumps(signed.to_jwk(signed.public_of(bytes(32)))))
+    path = job.folder / "bound.ticket"
+    for server in (other, own):
+        path.unlink(missing_ok=True)
+        made = with_phrase(
+            job, "job", "ticket", str(path), "--cards", "1", "--server-key", str(server),
+            "--key", str(job.folder / "ann.key"),
+        )  # fmt: skip
+        kid = next(iter(certificate.read_key(server)))
+        assert f"at the server with the key {kid} alone" in " ".join(made.output.split())
+        key = str(job.folder / "bob.key")
+        assert kid in with_phrase(job, "job", "sign", str(path), "--yes", "--key", key).output
+        if server is other:
+            assert "another server" in refused(job, memory_card, str(path)).what
+            assert not memory_card.seed
+    provisioned(job, memory_card, str(path))
 
 
 def test_a_copied_station_makes_none_more(job):
@@ -260,7 +281,7 @@ def test_whoever_signs_is_shut_in_and_the_text_is_zeroed(tmp_path, cheap_passphr
 
 
 def test_a_key_signs_once(tmp_path):
-    made = tickets.sign(tickets.make(1, 6, 2_000_000_000, None), bytes(range(32)))
+    made = tickets.sign(tickets.make(1, 6, 2_000_000_000), bytes(range(32)))
     with pytest.raises(BadInputError, match="has signed it already"):
         tickets.sign(made, bytes(range(32)))
 
@@ -278,7 +299,7 @@ def test_what_is_no_ticket(tmp_path, text):
     [
         {"station": "x\x1b[2K\rticket for 1 card"}, {"id": "\x1b[2Kabcd"}, {"cards": "40"},
         {"cards": True}, {"cards": 4e1}, {"more": "for another firm too"}, {"station": ["x"]},
-        {"expires": 1 << 45}, {"digits": 9}, {"cards": 0},
+        {"server": "x"}, {"server": ["0" * 16]}, {"expires": 1 << 45}, {"digits": 9}, {"cards": 0},
     ],
 )  # fmt: skip
 def test_nobody_signs_what_is_not_shown(tmp_path, cheap_passphrases, change):

@@ -15,6 +15,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 from tallystick.server.accounts import firms
 from tallystick.server.accounts.credentials import Caller, Role
+from tallystick.server.errors import ApiError
 from tallystick.server.serving.running import add_credential
 from tallystick.server.stock import cards, tickets
 from tallystick.server.store.models import TicketRow
@@ -152,6 +153,40 @@ def test_the_number_of_another_firms_ticket(job):
         with parts.database.write() as connection:
             tickets.present(connection, parts.ring, caller, ticket, NOON)
     assert code(job.present(ticket)) == (422, "bad-ticket")
+
+
+def test_a_ticket_for_another_server(job):
+    """Two servers that know the same signers would count to N each."""
+    (mine,) = job.publics()
+    other = job.ticket(server="0" * 16)
+    assert code(job.present(other)) == (422, "bad-ticket")
+    assert code(job.register(other["statement"]["id"], "1")) == (404, "no-such-ticket")
+    assert job.present(job.ticket(server=mine)).is_success
+    assert code(job.present(job.ticket(server=[mine]))) == (422, "bad-ticket")
+
+
+@pytest.mark.parametrize("change", [{"cards": 3}, {"digits": 8}, {"station": "mine"}], ids=str)
+def test_a_number_stands_for_one_ticket(job, change):
+    """Also where both have signed another one with it, and with a later end."""
+    ticket = job.ticket()
+    number = ticket["statement"]["id"]
+    assert job.present(ticket).is_success
+    if "station" in change:
+        change = {"station": job.server.station.id}
+    later = int(NOON + 7200)
+    assert code(job.present(job.ticket(id=number, expires=later, **change)))[0] == 422
+    assert job.present(ticket).json()["expires_at"] == int(NOON + 3600)
+
+
+@pytest.mark.parametrize("name", ["Ann", " ann ", "\uff41nn", "ann"])
+def test_one_person_does_not_sign_under_two_spellings(job, name):
+    with opened(job.server.settings) as parts, parts.database.write() as connection:
+        with pytest.raises(ApiError) as refused:
+            tickets.add_signer(
+                connection, parts.ring, 1, name, signed.public_of(job.eve), now=NOON, actor="test"
+            )
+        assert refused.value.code == "duplicate-name"
+    assert code(job.present(job.ticket(job.ann, job.eve))) == (422, "bad-ticket")
 
 
 def test_one_signature_is_not_enough_nor_the_same_twice_nor_a_strangers(job):

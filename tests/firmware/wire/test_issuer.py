@@ -283,8 +283,12 @@ def test_answers_in_parts(pipe_card):
     assert pipe_card.transmit("00a50000") == (b"01", 0x9000)
     assert pipe_card.transmit("00a50000") == (b"", 0x6985)
     assert pipe_card.transmit("80cadf2004") == (b"TS00", 0x6106)
-    pipe_card.transmit("80cadf24")
-    assert pipe_card.transmit("00c0000004") == (b"", 0x6985)
+    for other in ("80cadf24", "80e40000"):  # served, and refused
+        pipe_card.transmit("80cadf2004")
+        pipe_card.transmit(other)
+        assert pipe_card.transmit("00c0000004") == (b"", 0x6985)
+    for exactly in ("80cadf200a", "80cadf2000000a"):  # as much as there is
+        assert pipe_card.transmit(exactly) == (b"TS00000001", 0x9000)
     # extended, case 2
     assert pipe_card.transmit("80cadf20000003") == (b"TS0", 0x6107)
 

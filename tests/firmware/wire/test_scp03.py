@@ -308,6 +308,15 @@ def test_empty_data_padded_or_plain(pipe_card, open_channel):
         assert response.require("") == b"TS00000001"
 
 
+@pytest.mark.parametrize("end", [b"\0" * 16, b"\x81" + bytes(15), bytes(15) + b"\x7f", b"\1" * 16])
+def test_what_is_not_padded_ends_the_session(pipe_card, open_channel, end):
+    """Under a right C-MAC: a host with the keys that pads otherwise."""
+    channel = open_channel(pipe_card)
+    data = channel._keys.encrypt(channel._next_iv(), end)
+    assert channel._exchange(SERIAL, data, None).sw == 0x6988
+    assert dead(pipe_card)
+
+
 def test_extended_commands(pipe_card, open_channel):
     """The C-MAC is over Lc as it was sent."""
     channel = open_channel(pipe_card)

@@ -217,6 +217,8 @@ def _of_job(said: dict[str, Any], when: str) -> str:
         if serials
     ]
     made = f"{len(said['made'])} of {said['cards']} cards made: {', '.join(said['made'])}"
+    if gone := said.get("withdrawn"):  # a server of before did not say
+        made += f", of which the server has no more: {', '.join(gone)}"
     return "; ".join([f"job {said['tkt'][:8]}: ended {when} by {said['sta']}", made, *rest])
 
 

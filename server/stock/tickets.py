@@ -276,13 +276,16 @@ def end(
         )
     if ticket.account is not None:
         return str(ticket.account)
+    same = (CardRow.serial == TicketCard.serial) & (CardRow.firm_id == caller.firm_id)
     made = connection.execute(
-        select(TicketCard.serial, TicketCard.certificate)
+        select(TicketCard.serial, TicketCard.certificate, CardRow.id)
+        .outerjoin(CardRow, same)
         .where(TicketCard.ticket_id == ticket_id)
         .order_by(TicketCard.serial)
     ).all()
     statement = {
         "tkt": ticket_id, "cards": ticket.cards, "made": [row.serial for row in made],
+        "withdrawn": [row.serial for row in made if row.id is None],
         "certified": sum(row.certificate is not None for row in made), "station_says": said,
         "sta": caller.id, "iat": int(now),
     }  # fmt: skip

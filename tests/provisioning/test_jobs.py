@@ -228,6 +228,23 @@ def test_a_certificate_in_words(job, memory_card):
         assert part in " ".join(words.split()), part
 
 
+def test_an_account_in_words(job):
+    path = ticket(job)
+    provisioned(job, MemoryCard(serial="TS00000001"), path)
+    with opened(job.settings) as parts:
+        private = counted.certificate_key(parts.ring, 1)
+    account = job.ok("job", "end", "--output", str(job.folder / "a.jws"), "--ticket", path)
+    assert account["withdrawn"] == []
+    key = key_file(job, path)
+    for gone, told in ((["TS00000001"], True), ([], False), (None, False)):
+        said = {name: value for name, value in account.items() if name != "withdrawn"}
+        said |= {} if gone is None else {"withdrawn": gone}
+        text = signed.compact(job_papers.ACCOUNT, said, private)
+        words = " ".join(job.run("job", "verify", text, "--key", key).stdout.split())
+        assert "1 of 2 cards made: TS00000001" in words
+        assert ("of which the server has no more: TS00000001" in words) is told
+
+
 @pytest.mark.parametrize("stock", ["57x32", "a4-3x8"])
 def test_a_certificate_is_read_off_a_label(job, memory_card, stock):
     path = ticket(job)
@@ -278,6 +295,23 @@ def test_whoever_signs_is_shut_in_and_the_text_is_zeroed(tmp_path, cheap_passphr
     key = signer.load(tmp_path / "ann.key", PHRASE)
     assert seen == ["shut in"] and len(key) == 32 and any(key.reveal())
     assert not any(opened_texts[0])
+
+
+def test_whoever_makes_a_signers_key_is_shut_in_and_it_is_wiped_where_the_disk_is_full(
+    tmp_path, cheap_passphrases, monkeypatch
+):
+    seen, made, genuine = [], [], signer.Secret
+    monkeypatch.setattr(signer, "shut_in", lambda: seen.append("shut in"))
+    monkeypatch.setattr(signer, "Secret", lambda value: made.append(genuine(value)) or made[-1])
+
+    def full(*_):
+        assert seen == ["shut in"] and any(made[0].reveal())
+        raise OSError("no space left")
+
+    monkeypatch.setattr(signer, "write_durably", full)
+    with pytest.raises(OSError, match="no space"):
+        signer.create(tmp_path / "ann.key", "Ann", PHRASE)
+    assert not any(made[0].view()) and not list(tmp_path.iterdir())
 
 
 def test_a_key_signs_once(tmp_path):

@@ -552,7 +552,7 @@ with open_session(Uri({token.token!r}, {token.module!r}), {PIN!r}) as session:
 
 
 def test_what_a_module_of_2_40_cannot_refuse(intruder, token):
-    """A derivation's result may be readable: the documents say so."""
+    """A derivation's result may be readable, and a key hashed: the documents say so."""
     master = find_key(intruder, firm_label(1))
     derived = master.derive_key(
         KeyType.GENERIC_SECRET, 128, mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
@@ -560,6 +560,7 @@ def test_what_a_module_of_2_40_cannot_refuse(intruder, token):
         template={Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True, Attribute.TOKEN: False},
     )  # fmt: skip
     assert len(derived[Attribute.VALUE]) == 16
+    assert len(intruder.digest(master, mechanism=Mechanism.SHA256)) == 32
     later = AttributeMapper()  # PKCS #11 3.0 has an attribute for it
     later.register_handler(Attribute.DERIVE_TEMPLATE, bytes, bytes)
     with (

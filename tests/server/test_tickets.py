@@ -244,6 +244,27 @@ def test_the_same_card_again_costs_nothing_and_a_withdrawn_one_gives_nothing_bac
     assert code(job.register(ticket, "3")) == (409, "ticket-used-up")
 
 
+def test_a_card_of_another_ticket_costs_one_on_this_one(job):
+    """Withdrawn, and made again: what counts it is the ticket that it is made on."""
+    before, now = job.taken(), job.taken()
+    for serial in ("1", "2"):
+        assert job.register(before, serial).is_success
+        gone = job.server.client.delete(f"/v1/cards/{serial}", headers=bearer(job.server.station))
+        assert gone.is_success
+        assert job.register(now, serial).is_success
+    assert code(job.register(now, "3")) == (409, "ticket-used-up")
+    assert job.certify(now, "1").is_success
+
+
+def test_one_card_of_another_kind_stops_all(job):
+    ticket = job.taken(digits=6)
+    container = job.server.container()
+    container.add("1", Secret.random(20).reveal())
+    container.add("2", Secret.random(20).reveal(), response_length=8)
+    assert code(job.send(ticket, container.bytes(job.server.folder))) == (409, "other-kind")
+    assert job.register(ticket, "1", "2").is_success  # nothing was counted
+
+
 def test_a_ticket_that_is_presented_again_begins_nothing_anew(job):
     ticket = job.ticket()
     assert job.present(ticket).json()["used"] == 0
@@ -321,9 +342,22 @@ def test_a_job_ends_with_its_account(job):
     text = job.end(ticket, failed=["7"], wiped=["8"]).json()["jws"]
     said = signed.read_compact(job_papers.ACCOUNT, text, job.publics())
     assert said["made"] == ["1"] and said["certified"] == 1 and said["cards"] == 2
+    assert said["withdrawn"] == []
     assert said["station_says"] == {"failed": ["7"], "wiped": ["8"], "unfinished": []}
     assert job.end(ticket, failed=["9"]).json()["jws"] == text
     assert code(job.register(ticket, "2")) == (409, "ticket-over")
+
+
+def test_an_account_tells_which_cards_are_no_more(job):
+    """They count, and one that nobody certified is not said to be."""
+    ticket = job.taken()
+    job.register(ticket, "1", "2")
+    job.certify(ticket, "2")
+    job.server.client.delete("/v1/cards/1", headers=bearer(job.server.station))
+    said = signed.read_compact(
+        job_papers.ACCOUNT, job.end(ticket).json()["jws"], job.publics()
+    )  # fmt: skip
+    assert said["made"] == ["1", "2"] and said["withdrawn"] == ["1"] and said["certified"] == 1
 
 
 def test_copied_stations_at_once(job):

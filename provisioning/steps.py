@@ -352,7 +352,7 @@ class CardRun:
 
     def _check_new_keys(self, card: _Card) -> None:
         same = card.diversification_data.decode() == card.serial
-        if not same:
+        if not same or card.key_version != self._custody.firm_version:
             raise RefusedError(
                 f"Card {card.serial} does not use the keys it has just confirmed.",
                 kept="It has no seed.",

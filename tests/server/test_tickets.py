@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from tallystick.common import job_papers, signed
 from tallystick.common.errors import BadInputError
@@ -383,6 +384,27 @@ def test_stations_that_are_killed_replayed_and_copied(job):
         for _ in range(40):
             jobs.run(tally)
     assert tally.violations == 0 and tally.runs == 40 and tally.refused > 40
+
+
+def test_a_busy_database_is_asked_again(job, monkeypatch):
+    """On a machine with other things to do, the campaign does not end with what it has counted."""
+    from tallystick.tools.campaign.server.tickets import _PATIENCE, Jobs, TicketTally
+
+    tally, times = TicketTally(), iter(range(3))
+    with opened(job.server.settings) as parts:
+        jobs, genuine = Jobs(parts.database, parts.ring, random.Random(1)), parts.database.write
+
+        def busy(*arguments, **named):
+            if next(times, None) is not None:
+                raise OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
+            return genuine(*arguments, **named)
+
+        monkeypatch.setattr(parts.database, "write", busy)
+        jobs.run(tally)
+        assert (tally.runs, tally.busy, tally.violations) == (1, 3, 0)
+        times = iter(range(10 * _PATIENCE))
+        with pytest.raises(OperationalError):
+            jobs.run(tally)
 
 
 @pytest.mark.parametrize("broken", ["uncounted", "given back"])

@@ -93,4 +93,6 @@ class ReaderWork(KeyWork):
                 todo=f"Repeat the command with --min-pin {info.min_pin_length}, or reset it and "
                 "begin anew with --reused.",
             )
+        if self.pins.of(serial) is not None:
+            self.pins.note_shortest(serial, info.min_pin_length)
         return True

@@ -88,25 +88,43 @@ class FirstPins:
         known = self._pins.get(serial)
         return str(known["pin"]) if known else None
 
+    def shortest(self, serial: str) -> int | None:
+        """Characters that a PIN of this one must have, where that was noted."""
+        known = self._pins.get(serial, {}).get("shortest")
+        return None if known is None else int(known)
+
     def keep(self, serial: str, user: str, pin: str) -> None:
         """Durably, before the key has it. One that it had before stays beside it: it may be that of
         another key, whose number was mistaken for this one's. Raises BadInputError."""
+
+        def one(before: dict[str, Any] | None) -> dict[str, Any]:
+            earlier = [*before.get("earlier", ()), before["pin"]] if before else []
+            return {"user": user, "pin": pin} | ({"earlier": earlier} if earlier else {})
+
+        self._change(serial, one, kept="Nothing was written to the key.")
+
+    def note_shortest(self, serial: str, characters: int) -> None:
+        """For whoever writes its letter, later too. Raises BadInputError."""
+        self._change(
+            serial, lambda before: {**(before or {}), "shortest": characters},
+            kept="The key is ready, and its first PIN is in the file.",
+        )  # fmt: skip
+
+    def _change(
+        self, serial: str, change: Callable[[dict[str, Any] | None], dict[str, Any]], *, kept: str
+    ) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             with alone_with(self.path):
                 self._pins = self._read()
-                one: dict[str, Any] = {"user": user, "pin": pin}
-                if before := self._pins.get(serial):
-                    one["earlier"] = [*before.get("earlier", ()), before["pin"]]
-                self._pins[serial] = one
+                self._pins[serial] = change(self._pins.get(serial))
                 content = json.dumps({"format": FORMAT, "keys": self._pins}).encode()
                 write_durably(self.path, content)
         except OSError as error:
             raise BadInputError(
-                f"{self.path} cannot be written: {error}.",
-                kept="Nothing was written to the key.",
+                f"{self.path} cannot be written: {error}.", kept=kept,
                 todo="Make room on the disk, or name another file.",
-            ) from None
+            ) from None  # fmt: skip
 
 
 class HidPlaces:

@@ -99,12 +99,15 @@ class Applets:
         if not self.secure:
             raise Refused(wire.SW_SECURITY)
 
-    def need_keys(self) -> None:
-        """Refuse a command from outside a session with the keys in use in which commands and
-        answers are encrypted and authenticated. Raises Refused(6982)."""
-        self.need_session()
+    def private(self) -> bool:
+        """Whether the command in hand came through a session with the keys in use in which
+        commands and answers are encrypted and authenticated."""
         session = self.session
-        if session is None or session.level != wire.SCP_LEVEL:
+        return self.secure and session is not None and session.level == wire.SCP_LEVEL
+
+    def need_keys(self) -> None:
+        """Refuse a command that is not private. Raises Refused(6982)."""
+        if not self.private():
             raise Refused(wire.SW_SECURITY)
 
     def need_firm_keys(self) -> None:

@@ -144,8 +144,10 @@ def _set_status(card: "Applets", command: "Command") -> bytes:
 
 
 def _get_status(card: "Applets", command: "Command") -> bytes:
-    if command.p1 != 0x80 or command.p2 & ~0x02:
+    if command.p1 not in (0x80, 0x40, 0x20, 0x10) or command.p2 & ~0x02:
         raise Refused(wire.SW_P1P2)
+    if command.p1 != 0x80:  # of applications and load files, which are not managed here
+        raise Refused(wire.SW_NO_DATA)
     if command.data and bytes(command.data) not in (b"\x4f\x00", b"\x4f\x08" + wire.AID_ISSUER):
         raise Refused(wire.SW_NO_DATA)
     state = tlv.item(0x9F70, bytes((card.store.life_cycle,)))

@@ -127,10 +127,11 @@ def _calculate(card: "Applets", command: "Command") -> bytes:
     fields.pop(wire.TAG_CHALLENGE, b"")
     _need(not fields)
     _need_credential(store, name)
-    provisioning = store.life_cycle == wire.INITIALIZED
+    firm = card.private() and store.kvn != wire.KVN_TRANSPORT
+    provisioning = firm and store.life_cycle == wire.INITIALIZED
     _need(command.p2 == 1 or provisioning, wire.SW_CONDITIONS)
     card.need_power()
-    if not (provisioning and card.secure and store.kvn != wire.KVN_TRANSPORT):
+    if not provisioning:
         card.need_press("for a code")
     digits = store.digits
     if command.p2 == 0:

@@ -73,17 +73,24 @@ def key(output: Path, name: str, passphrase_file: Path | None) -> None:
     "--days", type=click.IntRange(1, 365), default=7, show_default=True, help="How long it is good."
 )
 @click.option("--station", metavar="ID", help="For the station with this credential alone.")
+@click.option(
+    "--server-key",
+    "server_file",
+    type=FILE,
+    help="For the server alone that `job server-key` wrote this of.",
+)
 @key_option
 @phrase_option
 @journal_option
 def ticket(
-    *, output: Path, cards: int, digits: int, days: int, station: str | None, key_file: Path,
-    passphrase_file: Path | None, journal: Path,
+    *, output: Path, cards: int, digits: int, days: int, station: str | None,
+    server_file: Path | None, key_file: Path, passphrase_file: Path | None, journal: Path,
 ) -> None:  # fmt: skip
     """Write a ticket for so many cards, with the first of its two signatures."""
     if output.exists():
         raise BadInputError(f"{output} exists already.", kept="It was not touched.")
-    begun = tickets.make(cards, digits, int(moments.now()) + days * _DAY_S, station)
+    server = next(iter(certificate.read_key(server_file))) if server_file else None
+    begun = tickets.make(cards, digits, int(moments.now()) + days * _DAY_S, station, server)
     made = _signed(begun, key_file, passphrase_file)
     tickets.write(output, made)
     out().print(f"{output}: {_words(made, journal)}", markup=False)
@@ -210,6 +217,8 @@ def _of_job(said: dict[str, Any], when: str) -> str:
         if serials
     ]
     made = f"{len(said['made'])} of {said['cards']} cards made: {', '.join(said['made'])}"
+    if gone := said.get("withdrawn"):  # a server of before did not say
+        made += f", of which the server has no more: {', '.join(gone)}"
     return "; ".join([f"job {said['tkt'][:8]}: ended {when} by {said['sta']}", made, *rest])
 
 
@@ -238,6 +247,8 @@ def _words(ticket: Ticket, journal: Path) -> str:
     zone = firm_zone(journal)
     until = in_words(ticket.expires, zone)
     where = f"by the station {ticket.station}" if ticket.station else "by any station of the firm"
+    if ticket.server:
+        where += f" at the server with the key {ticket.server} alone"
     return (
         f"ticket {ticket.id[:8]} for {ticket.cards} cards of {ticket.digits} digits, made {where} "
         f"until {until}; {ticket.signatures} of {SIGNATURES} signatures"

@@ -63,12 +63,13 @@ def create(
     secret = ring.passphrase(new=True)
     store.create(secret, master)
     note(journal, "keys created", store.name, "development" if development else "")
-    if development:
+    _show(store, secret, as_json)
+    if master == DEVELOPMENT_MASTER:
         err().print(
             "[yellow]The factory master is the published development one: "
-            "use it for emulated and development cards only.[/]"
+            "use it for emulated and development cards only. No restore has to be tried.[/]"
         )
-    _show(store, secret, as_json)
+        return
     err().print(
         "[dim]Back them up (`tally station keys backup`): no card is made before a restore was "
         "tried.[/]"

@@ -216,7 +216,8 @@ class ReaderPapers:
                 if pin is not None:
                     letters.append(
                         PinLetter(
-                            one, self.firm, self.contact, person.name, run.serial, min_pin, pin,
+                            one, self.firm, self.contact, person.name, run.serial,
+                            pins.shortest(run.serial) or min_pin, pin,
                             person.address, day_in_words(self.day, one),
                         )
                     )  # fmt: skip

@@ -231,9 +231,15 @@ def enroll(uri: Uri, pin: str, server: ServerSecrets) -> None:
 
 
 def find_key(session: Any, label: str) -> Any | None:
-    """The secret key of that label, in this session."""
-    wanted = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}
-    return next(iter(list(session.get_objects(wanted))), None)
+    """The secret key of that label, in this session. Raises BadInputError where there are two."""
+    found = list(session.get_objects(_put_by_us(ObjectClass.SECRET_KEY, label)))
+    if len(found) > 1:
+        raise BadInputError(
+            f"The token has {len(found)} keys that are called {label!r}.",
+            kept="Nothing was done with either.",
+            todo="Find out who put the other one there; the module's own tool removes it.",
+        )
+    return found[0] if found else None
 
 
 def read_constants(session: Any, label: str) -> Constants | None:
@@ -284,7 +290,17 @@ def read_data(session: Any, label: str) -> bytes | None:
 
 
 def _data(label: str) -> dict[Attribute, Any]:
-    return {Attribute.CLASS: ObjectClass.DATA, Attribute.LABEL: label}
+    return _put_by_us(ObjectClass.DATA, label)
+
+
+def _put_by_us(kind: ObjectClass, label: str) -> dict[Attribute, Any]:
+    """What to look for. An object that is not private may be of somebody without the PIN."""
+    return {
+        Attribute.CLASS: kind,
+        Attribute.LABEL: label,
+        Attribute.TOKEN: True,
+        Attribute.PRIVATE: True,
+    }
 
 
 def _import(

@@ -24,13 +24,16 @@ def create(path: Path, name: str, passphrase: str) -> Path:
     for one in (path, public_path):
         if one.exists():
             raise BadInputError(f"{one} exists already.", kept="It was not touched.")
+    shut_in()
     private = Secret(chance.token_bytes(signed.KEY_SIZE))
-    public = signed.public_of(private.reveal())
-    jwk = {**signed.to_jwk(public), "kid": signed.key_id(public), "name": name}
-    clear = {"format": FORMAT, "public": jwk}
-    write_durably(path, seal(private.reveal(), passphrase, clear))
+    try:
+        public = signed.public_of(private.reveal())
+        jwk = {**signed.to_jwk(public), "kid": signed.key_id(public), "name": name}
+        clear = {"format": FORMAT, "public": jwk}
+        write_durably(path, seal(private.reveal(), passphrase, clear))
+    finally:
+        private.wipe()
     public_path.write_text(json.dumps(jwk, indent=2) + "\n", encoding="utf-8")
-    private.wipe()
     return public_path
 
 

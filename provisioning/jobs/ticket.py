@@ -14,21 +14,24 @@ from tallystick.common.job_papers import TICKET
 from tallystick.provisioning.durable import write_durably
 
 MOST_CARDS = 100_000
-_SAID = frozenset(("id", "cards", "digits", "expires", "station"))
+_SAID = frozenset(("id", "cards", "digits", "expires", "station", "server"))
 _ID = re.compile(r"[0-9a-f]{32}")
 _STATION = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SERVER = re.compile(r"[0-9a-f]{16}")
 _LATEST = 253_402_214_400  # the last day that a calendar has
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """document: as it goes to the server, which alone judges its signatures."""
+    """station, server: for these alone; the server by the id of the key that signs its firm's
+    certificates. document: as it goes to the server, which alone judges its signatures."""
 
     id: str
     cards: int
     digits: int
     expires: int
     station: str | None
+    server: str | None
     document: dict[str, Any] = field(repr=False)
 
     @property
@@ -37,11 +40,13 @@ class Ticket:
         return len(self.document["signatures"])
 
 
-def make(cards: int, digits: int, expires: int, station: str | None) -> Ticket:
+def make(
+    cards: int, digits: int, expires: int, station: str | None = None, server: str | None = None
+) -> Ticket:
     """One that nobody has signed yet. expires: seconds since 1970."""
     statement = {"id": chance.token_hex(16), "cards": cards, "digits": digits, "expires": expires}
-    if station is not None:
-        statement["station"] = station
+    bound = {"station": station, "server": server}
+    statement |= {name: value for name, value in bound.items() if value is not None}
     return parse(signed.begin(TICKET, statement))
 
 
@@ -59,7 +64,7 @@ def parse(document: Any) -> Ticket:
             raise TypeError
         found = Ticket(
             statement["id"], statement["cards"], statement["digits"], statement["expires"],
-            statement.get("station"), document,
+            statement.get("station"), statement.get("server"), document,
         )  # fmt: skip
         if not _is_sound(found) or set(statement) - _SAID:
             raise ValueError
@@ -79,6 +84,7 @@ def _is_sound(ticket: Ticket) -> bool:
         and 6 <= ticket.digits <= 8
         and 0 < ticket.expires < _LATEST
         and (ticket.station is None or _STATION.fullmatch(ticket.station))
+        and (ticket.server is None or _SERVER.fullmatch(ticket.server))
     )
 
 

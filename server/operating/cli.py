@@ -194,7 +194,7 @@ def signer_list(*, firm_name: str, db: str | None, key_file: Path | None, as_jso
 @db_option
 @key_option
 def signer_revoke(*, name: str, firm_name: str, db: str | None, key_file: Path | None) -> None:
-    """Let somebody's signature count no more. Tickets that the server has taken stay good."""
+    """Let somebody's signature count no more: open tickets rest until two others have signed."""
     from tallystick.server.accounts import firms
     from tallystick.server.stock import tickets
     from tallystick.server.store.opened import opened

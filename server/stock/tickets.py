@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from tallystick.common import signed
 from tallystick.common.errors import BadInputError
 from tallystick.common.job_papers import ACCOUNT, CERTIFICATE, SIGNATURES, TICKET
+from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.audit import Act, record
@@ -32,24 +33,40 @@ def certificate_key(ring: ServerKeyRing, firm_id: int) -> bytes:
     return ring.tag(_PURPOSE, str(firm_id).encode())
 
 
+def server_key_id(ring: ServerKeyRing, firm_id: int) -> str:
+    """By which a ticket names the server, and the firm, that it is for."""
+    return signed.key_id(signed.public_of(certificate_key(ring, firm_id)))
+
+
 def add_signer(
     connection: Connection, ring: ServerKeyRing, firm_id: int, name: str, public: bytes,
     *, now: float, actor: str,
 ) -> None:  # fmt: skip
     """Raises ApiError (409) for a name or a key that is there already."""
+    if any(_folded(name) == _folded(row.name) for row in signers(connection, firm_id)):
+        raise _signs_already(name)
     values = {"firm_id": firm_id, "name": name, "public_key": public, "created_at": int(now)}
     try:
         connection.execute(insert(Signer), values)
     except IntegrityError:
-        raise ApiError(
-            409,
-            "duplicate-name",
-            f"The name {name!r} or its key is a signer's already.",
-            kept=NOTHING_CHANGED,
-            todo="Two people sign a ticket, each with a key that nobody else has.",
-        ) from None
+        raise _signs_already(name) from None
     detail = {"key": signed.key_id(public)}
     record(connection, ring, [Act(int(now * 1000), firm_id, actor, "signer-added", name, detail)])
+
+
+def _folded(name: str) -> str:
+    """One form for names that a reader takes for the same: one person, who would sign twice."""
+    return " ".join(people.canonical(name).split())
+
+
+def _signs_already(name: str) -> ApiError:
+    return ApiError(
+        409,
+        "duplicate-name",
+        f"The name {name!r} or its key is a signer's already.",
+        kept=NOTHING_CHANGED,
+        todo="Two people sign a ticket, each with a key that nobody else has.",
+    )
 
 
 def revoke_signer(
@@ -95,7 +112,9 @@ def present(
         raise _bad(error.what) from None
     if len(kids) < SIGNATURES:
         raise _bad(f"The ticket has {len(kids)} of {SIGNATURES} signatures.")
-    values = _values(statement, caller, now)
+    values = _values(statement, caller)
+    if statement.get("server") not in (None, server_key_id(ring, caller.firm_id)):
+        raise _bad("The ticket is for another server, or another firm.")
     if _is_new(connection, values, now):
         names = {signed.key_id(row.public_key): row.name for row in rows}
         detail: dict[str, str | int] = {
@@ -103,13 +122,19 @@ def present(
         }  # fmt: skip
         act = Act(int(now * 1000), caller.firm_id, caller.id, "ticket-taken", values["id"], detail)
         record(connection, ring, [act])
+    known = _known(connection, caller, values)
+    _refuse_over(known, caller, now)
+    return view(known)
+
+
+def _known(connection: Connection, caller: Caller, values: dict[str, Any]) -> AnyRow:
+    """The ticket as it is kept; good for as long as was signed last. Raises ApiError (422)."""
     mine = (TicketRow.id == values["id"], TicketRow.firm_id == caller.firm_id)
     connection.execute(update(TicketRow).where(*mine).values(expires_at=values["expires_at"]))
     known = _find(connection, caller, values["id"])
-    if known is None:
-        raise _bad("The ticket has the number of another firm's.")
-    _refuse_over(known, caller, now)
-    return view(known)
+    if known is None or any(getattr(known, name) != value for name, value in values.items()):
+        raise _bad("The ticket has the number of another one.")
+    return known
 
 
 def _is_new(connection: Connection, values: dict[str, Any], now: float) -> bool:
@@ -251,13 +276,16 @@ def end(
         )
     if ticket.account is not None:
         return str(ticket.account)
+    same = (CardRow.serial == TicketCard.serial) & (CardRow.firm_id == caller.firm_id)
     made = connection.execute(
-        select(TicketCard.serial, TicketCard.certificate)
+        select(TicketCard.serial, TicketCard.certificate, CardRow.id)
+        .outerjoin(CardRow, same)
         .where(TicketCard.ticket_id == ticket_id)
         .order_by(TicketCard.serial)
     ).all()
     statement = {
         "tkt": ticket_id, "cards": ticket.cards, "made": [row.serial for row in made],
+        "withdrawn": [row.serial for row in made if row.id is None],
         "certified": sum(row.certificate is not None for row in made), "station_says": said,
         "sta": caller.id, "iat": int(now),
     }  # fmt: skip
@@ -278,7 +306,7 @@ def end(
     return text
 
 
-def _values(statement: dict[str, Any], caller: Caller, now: float) -> dict[str, Any]:
+def _values(statement: dict[str, Any], caller: Caller) -> dict[str, Any]:
     """Raises ApiError (422)."""
     station = statement.get("station")
     try:

@@ -47,6 +47,8 @@ def _read(path: Path | None, variable: str, what: str, option: str, *, confirm: 
 
 
 MIN_LENGTH = 12
+GUESSES = 10**10  # of somebody who knows words, names, keyboards and dates
+_ESTIMATED = 72  # characters; the estimate's time grows with their square
 
 
 def check_new(passphrase: str, what: str) -> None:
@@ -54,10 +56,18 @@ def check_new(passphrase: str, what: str) -> None:
     fast as he can pay for. Raises BadInputError for one that is soon guessed."""
     said = passphrase.strip().lower()
     few = len(set(said)) < 6 or said in (said + said)[1:-1]  # also one word again and again
-    if len(said) < MIN_LENGTH or few or said.isdigit():
+    short = len(said) < MIN_LENGTH or few or said.isdigit()
+    if short or _guesses(said) < GUESSES:
         raise BadInputError(
             f"That passphrase is too easy to guess for {what}.",
             kept="Nothing was written.",
             todo=f"Take at least {MIN_LENGTH} characters: four or five words that have nothing to "
             "do with one another.",
         )
+
+
+def _guesses(passphrase: str) -> int:
+    """How many it takes to come to this one."""
+    from zxcvbn import zxcvbn  # noqa: PLC0415  (0.1 s, and only new passphrases need it)
+
+    return int(zxcvbn(passphrase[:_ESTIMATED], user_inputs=["tally", "tallystick"])["guesses"])

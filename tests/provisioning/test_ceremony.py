@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from tallystick.cli import tally
 from tallystick.common import sealed
-from tallystick.common.errors import BadInputError, RefusedError
+from tallystick.common.errors import BadInputError, RefusedError, TallyError
 from tallystick.common.identity import kdf3
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.cli import station
 from tallystick.provisioning.commands import rotation
-from tallystick.provisioning.custody import ceremony, keyfile
+from tallystick.provisioning.custody import ceremony, keyfile, trial
 from tallystick.provisioning.custody.ceremony import back_up, read_share, restore, write_share
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.journal import StationJournal
@@ -148,6 +148,22 @@ def test_a_card_follows_a_rotation(memory_card, rotated):
     assert (done.before, done.after) == (1, 2)
     assert memory_card.kvn == 2 and memory_card.keys != keys and memory_card.seed == seed
     assert rekey(connection, rotated).before == 2
+
+
+@pytest.mark.parametrize("keeps", ["both", "keys"])
+def test_a_card_that_only_says_that_it_has_new_keys(memory_card, rotated, keeps):
+    genuine = memory_card._put_key
+
+    def only_say_so(data, secure):
+        keys, kvn = memory_card.keys, memory_card.kvn
+        answer = genuine(data, secure)
+        memory_card.keys = keys
+        memory_card.kvn = kvn if keeps == "both" else memory_card.kvn
+        return answer
+
+    memory_card._put_key = only_say_so
+    with pytest.raises(TallyError):
+        rekey(CardConnection(MemoryLink(memory_card)), rotated)
 
 
 def test_rekeying_a_card_in_service_needs_a_press(memory_card, rotated):
@@ -352,6 +368,18 @@ def test_shares_of_another_ceremony_prove_nothing(held):
     assert "do not open" in wrong.exception.what and not held.tried()
     wrong = held.run("keys", "try", other.folder / "b.bak", *shares(other.folder / "s"))
     assert "other keys" in wrong.exception.what and not held.tried()
+
+
+def test_a_copy_with_other_numbers_is_none():
+    """A card that asks for version 02 would not find it there."""
+    ring, copy = make_ring(), make_ring()
+    ring.rotate()
+    copy.firm = {1: ring.firm[1], 3: ring.firm[2]}
+    copy.firm_version = 3
+    asked = trial.question()
+    answers = [trial.answer(SoftwareCustody(one), asked) for one in (ring, copy, ring)]
+    assert answers[0] == answers[2] != answers[1]
+    assert not trial.is_right(SoftwareCustody(ring), asked, answers[1])
 
 
 def test_a_copy_answers(held):

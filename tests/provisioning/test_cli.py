@@ -344,7 +344,13 @@ def test_batch_command(own_station, make_card):
             line.__exit__()
 
 
-@pytest.mark.parametrize("weak", ["a", "12345678901234567890", "aaaaaaaaaaaaaaaa", "elevenchars"])
+@pytest.mark.parametrize(
+    "weak",
+    [
+        "a", "12345678901234567890", "aaaaaaaaaaaaaaaa", "elevenchars", "password123456",
+        "qwertyuiopasdfgh", "iloveyouiloveyou1", "abcdefghijklmnop", "Tallystick1234",
+    ],
+)  # fmt: skip
 def test_no_weak_passphrase_protects_the_firms_master(tmp_path, cheap_passphrases, weak):
     keys = tmp_path / "keys.json"
     env = {

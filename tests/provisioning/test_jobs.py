@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import time
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pypdfium2
@@ -110,6 +111,26 @@ def test_a_job_from_its_ticket_to_its_account(job):
     assert "ended" in refused(job, MemoryCard(serial="TS00000004"), path).what
 
 
+def test_a_ticket_for_one_server(job, memory_card):
+    own, other = Path(key_file(job, ticket(job))), job.folder / "other.json"
+    other.write_text(json.dumps(signed.to_jwk(signed.public_of(bytes(32)))))
+    path = job.folder / "bound.ticket"
+    for server in (other, own):
+        path.unlink(missing_ok=True)
+        made = with_phrase(
+            job, "job", "ticket", str(path), "--cards", "1", "--server-key", str(server),
+            "--key", str(job.folder / "ann.key"),
+        )  # fmt: skip
+        kid = next(iter(certificate.read_key(server)))
+        assert f"at the server with the key {kid} alone" in " ".join(made.output.split())
+        key = str(job.folder / "bob.key")
+        assert kid in with_phrase(job, "job", "sign", str(path), "--yes", "--key", key).output
+        if server is other:
+            assert "another server" in refused(job, memory_card, str(path)).what
+            assert not memory_card.seed
+    provisioned(job, memory_card, str(path))
+
+
 def test_a_copied_station_makes_none_more(job):
     """Its folder, its journal before the job and its ticket: the server counts on."""
     path = ticket(job, cards=1)
@@ -207,6 +228,23 @@ def test_a_certificate_in_words(job, memory_card):
         assert part in " ".join(words.split()), part
 
 
+def test_an_account_in_words(job):
+    path = ticket(job)
+    provisioned(job, MemoryCard(serial="TS00000001"), path)
+    with opened(job.settings) as parts:
+        private = counted.certificate_key(parts.ring, 1)
+    account = job.ok("job", "end", "--output", str(job.folder / "a.jws"), "--ticket", path)
+    assert account["withdrawn"] == []
+    key = key_file(job, path)
+    for gone, told in ((["TS00000001"], True), ([], False), (None, False)):
+        said = {name: value for name, value in account.items() if name != "withdrawn"}
+        said |= {} if gone is None else {"withdrawn": gone}
+        text = signed.compact(job_papers.ACCOUNT, said, private)
+        words = " ".join(job.run("job", "verify", text, "--key", key).stdout.split())
+        assert "1 of 2 cards made: TS00000001" in words
+        assert ("of which the server has no more: TS00000001" in words) is told
+
+
 @pytest.mark.parametrize("stock", ["57x32", "a4-3x8"])
 def test_a_certificate_is_read_off_a_label(job, memory_card, stock):
     path = ticket(job)
@@ -259,8 +297,25 @@ def test_whoever_signs_is_shut_in_and_the_text_is_zeroed(tmp_path, cheap_passphr
     assert not any(opened_texts[0])
 
 
+def test_whoever_makes_a_signers_key_is_shut_in_and_it_is_wiped_where_the_disk_is_full(
+    tmp_path, cheap_passphrases, monkeypatch
+):
+    seen, made, genuine = [], [], signer.Secret
+    monkeypatch.setattr(signer, "shut_in", lambda: seen.append("shut in"))
+    monkeypatch.setattr(signer, "Secret", lambda value: made.append(genuine(value)) or made[-1])
+
+    def full(*_):
+        assert seen == ["shut in"] and any(made[0].reveal())
+        raise OSError("no space left")
+
+    monkeypatch.setattr(signer, "write_durably", full)
+    with pytest.raises(OSError, match="no space"):
+        signer.create(tmp_path / "ann.key", "Ann", PHRASE)
+    assert not any(made[0].view()) and not list(tmp_path.iterdir())
+
+
 def test_a_key_signs_once(tmp_path):
-    made = tickets.sign(tickets.make(1, 6, 2_000_000_000, None), bytes(range(32)))
+    made = tickets.sign(tickets.make(1, 6, 2_000_000_000), bytes(range(32)))
     with pytest.raises(BadInputError, match="has signed it already"):
         tickets.sign(made, bytes(range(32)))
 
@@ -278,7 +333,7 @@ def test_what_is_no_ticket(tmp_path, text):
     [
         {"station": "x\x1b[2K\rticket for 1 card"}, {"id": "\x1b[2Kabcd"}, {"cards": "40"},
         {"cards": True}, {"cards": 4e1}, {"more": "for another firm too"}, {"station": ["x"]},
-        {"expires": 1 << 45}, {"digits": 9}, {"cards": 0},
+        {"server": "x"}, {"server": ["0" * 16]}, {"expires": 1 << 45}, {"digits": 9}, {"cards": 0},
     ],
 )  # fmt: skip
 def test_nobody_signs_what_is_not_shown(tmp_path, cheap_passphrases, change):

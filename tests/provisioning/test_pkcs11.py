@@ -15,6 +15,9 @@ from typing import Any
 import pkcs11
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, _pkcs11
 from pkcs11.attributes import AttributeMapper
 
@@ -442,6 +445,51 @@ def test_the_servers_key_wraps_seeds_and_no_cards_key(hsm):
             key.encrypt(bytes(16), mechanism=other, mechanism_param=bytes(16))
 
 
+def _plant(session, label: str, *, private: bool) -> None:
+    key = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES}
+    rights = dict.fromkeys((Attribute.DERIVE, Attribute.ENCRYPT, Attribute.WRAP), True)
+    kept = {Attribute.TOKEN: True, Attribute.PRIVATE: private, Attribute.LABEL: label}
+    session.create_object(key | rights | kept | {Attribute.VALUE: bytes(16)})
+
+
+def test_what_somebody_without_the_pin_puts_on_the_token_is_not_taken(tokens):
+    """Any program that reaches the module may write public objects; they look like ours."""
+    uri = Uri.parse(tokens())
+    create_keys(uri, PIN, DEVELOPMENT_MASTER)
+    enroll(uri, PIN, make_ring().server)
+    with closing(Pkcs11Custody(uri, PIN)) as custody:
+        before = custody.describe()
+        container = custody.encrypt_for_server(bytes(16))
+    named = (TRANSPORT, firm_label(1), firm_label(2), PRE_SHARED_KEY)
+    notes = {
+        TRIED: b"[1, 2]", pkcs11_token.SERVER: b'{"url": "https://evil", "id": "x", "token": "y"}'
+    } | {pkcs11_token._constants_label(label): bytes(32) for label in named}  # fmt: skip
+    with find_token(uri).open(rw=True) as session:
+        for label in named:
+            _plant(session, label, private=False)
+        for label, value in notes.items():
+            what = {Attribute.CLASS: ObjectClass.DATA, Attribute.TOKEN: True}
+            session.create_object(
+                what | {Attribute.PRIVATE: False, Attribute.LABEL: label, Attribute.VALUE: value}
+            )
+    with closing(Pkcs11Custody(uri, PIN)) as custody:
+        assert custody.describe() == before and not before[1].tried
+        assert custody.server().url == make_ring().server.url
+        psk = make_ring().server.pre_shared_key.reveal()
+        for sent in (container, custody.encrypt_for_server(bytes(16))):
+            opened = Cipher(AES(psk), CBC(sent[:16])).decryptor().update(sent[16:32])
+            assert opened == bytes(16)
+
+
+def test_two_keys_of_one_name_are_refused(tokens):
+    uri = Uri.parse(tokens())
+    create_keys(uri, PIN, DEVELOPMENT_MASTER)
+    with open_session(uri, PIN) as session:
+        _plant(session, firm_label(1), private=True)
+    with pytest.raises(BadInputError, match="2 keys that are called"):
+        Pkcs11Custody(uri, PIN)
+
+
 def test_a_module_without_bounds_makes_keys_all_the_same_and_that_is_told(
     tokens, tmp_path, monkeypatch
 ):
@@ -504,7 +552,7 @@ with open_session(Uri({token.token!r}, {token.module!r}), {PIN!r}) as session:
 
 
 def test_what_a_module_of_2_40_cannot_refuse(intruder, token):
-    """A derivation's result may be readable: the documents say so."""
+    """A derivation's result may be readable, and a key hashed: the documents say so."""
     master = find_key(intruder, firm_label(1))
     derived = master.derive_key(
         KeyType.GENERIC_SECRET, 128, mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
@@ -512,6 +560,7 @@ def test_what_a_module_of_2_40_cannot_refuse(intruder, token):
         template={Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True, Attribute.TOKEN: False},
     )  # fmt: skip
     assert len(derived[Attribute.VALUE]) == 16
+    assert len(intruder.digest(master, mechanism=Mechanism.SHA256)) == 32
     later = AttributeMapper()  # PKCS #11 3.0 has an attribute for it
     later.register_handler(Attribute.DERIVE_TEMPLATE, bytes, bytes)
     with (

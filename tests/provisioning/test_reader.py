@@ -126,19 +126,25 @@ def test_one_for_ada_and_what_she_can_do_with_it(own_station, bench, readers, tm
         "--papers", str(papers),
     )  # fmt: skip
     assert again["done"] == [] and again["missing"] == 0 and (papers / "labels.pdf").exists()
+    (letter,) = text_of((papers / "first-pins.pdf").read_bytes())
+    assert "at least 8 characters" in letter  # as the reader has it, whatever is asked now
     assert states(own_station) == [("TR00000001", "ada", "labelled")]
 
 
-def test_a_reader_that_does_not_take_the_policy_is_not_ready():
+def test_a_reader_that_does_not_take_the_policy_is_not_ready(tmp_path):
     """It asks for another PIN, and would take a shorter one than the firm wants."""
     work = ReaderWork.__new__(ReaderWork)
-    work.min_pin = 8
+    work.min_pin, work.pins = 8, pins(tmp_path)
+    work.pins.keep("TS00000001", "ada", "12345678")
     info = SimpleNamespace(force_pin_change=True, min_pin_length=4)
     record = SimpleNamespace(serial="TS00000001", user="ada")
     with pytest.raises(RefusedError, match="asks for a PIN of 4 characters, and not of 8"):
         work.demand(SimpleNamespace(get_info=lambda: info), record, "12345678")
-    info.min_pin_length = 8
+    assert work.pins.shortest("TS00000001") is None
+    info.min_pin_length = 10
     assert work.demand(SimpleNamespace(get_info=lambda: info), record, "12345678")
+    assert pins(tmp_path).shortest("TS00000001") == 10
+    assert pins(tmp_path).of("TS00000001") == "12345678"
 
 
 def test_a_batch_and_a_label_that_is_mistyped(own_station, bench, readers, tmp_path):

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from tallystick.common import job_papers, signed
 from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 from tallystick.server.accounts import firms
 from tallystick.server.accounts.credentials import Caller, Role
+from tallystick.server.errors import ApiError
 from tallystick.server.serving.running import add_credential
 from tallystick.server.stock import cards, tickets
 from tallystick.server.store.models import TicketRow
@@ -154,6 +156,40 @@ def test_the_number_of_another_firms_ticket(job):
     assert code(job.present(ticket)) == (422, "bad-ticket")
 
 
+def test_a_ticket_for_another_server(job):
+    """Two servers that know the same signers would count to N each."""
+    (mine,) = job.publics()
+    other = job.ticket(server="0" * 16)
+    assert code(job.present(other)) == (422, "bad-ticket")
+    assert code(job.register(other["statement"]["id"], "1")) == (404, "no-such-ticket")
+    assert job.present(job.ticket(server=mine)).is_success
+    assert code(job.present(job.ticket(server=[mine]))) == (422, "bad-ticket")
+
+
+@pytest.mark.parametrize("change", [{"cards": 3}, {"digits": 8}, {"station": "mine"}], ids=str)
+def test_a_number_stands_for_one_ticket(job, change):
+    """Also where both have signed another one with it, and with a later end."""
+    ticket = job.ticket()
+    number = ticket["statement"]["id"]
+    assert job.present(ticket).is_success
+    if "station" in change:
+        change = {"station": job.server.station.id}
+    later = int(NOON + 7200)
+    assert code(job.present(job.ticket(id=number, expires=later, **change)))[0] == 422
+    assert job.present(ticket).json()["expires_at"] == int(NOON + 3600)
+
+
+@pytest.mark.parametrize("name", ["Ann", " ann ", "\uff41nn", "ann"])
+def test_one_person_does_not_sign_under_two_spellings(job, name):
+    with opened(job.server.settings) as parts, parts.database.write() as connection:
+        with pytest.raises(ApiError) as refused:
+            tickets.add_signer(
+                connection, parts.ring, 1, name, signed.public_of(job.eve), now=NOON, actor="test"
+            )
+        assert refused.value.code == "duplicate-name"
+    assert code(job.present(job.ticket(job.ann, job.eve))) == (422, "bad-ticket")
+
+
 def test_one_signature_is_not_enough_nor_the_same_twice_nor_a_strangers(job):
     one = job.ticket(job.ann)
     assert code(job.present(one)) == (422, "bad-ticket")
@@ -207,6 +243,27 @@ def test_the_same_card_again_costs_nothing_and_a_withdrawn_one_gives_nothing_bac
     assert job.register(ticket, "1").is_success and job.register(ticket, "2").is_success
     job.server.client.delete("/v1/cards/2", headers=bearer(job.server.station))
     assert code(job.register(ticket, "3")) == (409, "ticket-used-up")
+
+
+def test_a_card_of_another_ticket_costs_one_on_this_one(job):
+    """Withdrawn, and made again: what counts it is the ticket that it is made on."""
+    before, now = job.taken(), job.taken()
+    for serial in ("1", "2"):
+        assert job.register(before, serial).is_success
+        gone = job.server.client.delete(f"/v1/cards/{serial}", headers=bearer(job.server.station))
+        assert gone.is_success
+        assert job.register(now, serial).is_success
+    assert code(job.register(now, "3")) == (409, "ticket-used-up")
+    assert job.certify(now, "1").is_success
+
+
+def test_one_card_of_another_kind_stops_all(job):
+    ticket = job.taken(digits=6)
+    container = job.server.container()
+    container.add("1", Secret.random(20).reveal())
+    container.add("2", Secret.random(20).reveal(), response_length=8)
+    assert code(job.send(ticket, container.bytes(job.server.folder))) == (409, "other-kind")
+    assert job.register(ticket, "1", "2").is_success  # nothing was counted
 
 
 def test_a_ticket_that_is_presented_again_begins_nothing_anew(job):
@@ -286,9 +343,22 @@ def test_a_job_ends_with_its_account(job):
     text = job.end(ticket, failed=["7"], wiped=["8"]).json()["jws"]
     said = signed.read_compact(job_papers.ACCOUNT, text, job.publics())
     assert said["made"] == ["1"] and said["certified"] == 1 and said["cards"] == 2
+    assert said["withdrawn"] == []
     assert said["station_says"] == {"failed": ["7"], "wiped": ["8"], "unfinished": []}
     assert job.end(ticket, failed=["9"]).json()["jws"] == text
     assert code(job.register(ticket, "2")) == (409, "ticket-over")
+
+
+def test_an_account_tells_which_cards_are_no_more(job):
+    """They count, and one that nobody certified is not said to be."""
+    ticket = job.taken()
+    job.register(ticket, "1", "2")
+    job.certify(ticket, "2")
+    job.server.client.delete("/v1/cards/1", headers=bearer(job.server.station))
+    said = signed.read_compact(
+        job_papers.ACCOUNT, job.end(ticket).json()["jws"], job.publics()
+    )  # fmt: skip
+    assert said["made"] == ["1", "2"] and said["withdrawn"] == ["1"] and said["certified"] == 1
 
 
 def test_copied_stations_at_once(job):
@@ -314,6 +384,27 @@ def test_stations_that_are_killed_replayed_and_copied(job):
         for _ in range(40):
             jobs.run(tally)
     assert tally.violations == 0 and tally.runs == 40 and tally.refused > 40
+
+
+def test_a_busy_database_is_asked_again(job, monkeypatch):
+    """On a machine with other things to do, the campaign does not end with what it has counted."""
+    from tallystick.tools.campaign.server.tickets import _PATIENCE, Jobs, TicketTally
+
+    tally, times = TicketTally(), iter(range(3))
+    with opened(job.server.settings) as parts:
+        jobs, genuine = Jobs(parts.database, parts.ring, random.Random(1)), parts.database.write
+
+        def busy(*arguments, **named):
+            if next(times, None) is not None:
+                raise OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
+            return genuine(*arguments, **named)
+
+        monkeypatch.setattr(parts.database, "write", busy)
+        jobs.run(tally)
+        assert (tally.runs, tally.busy, tally.violations) == (1, 3, 0)
+        times = iter(range(10 * _PATIENCE))
+        with pytest.raises(OperationalError):
+            jobs.run(tally)
 
 
 @pytest.mark.parametrize("broken", ["uncounted", "given back"])

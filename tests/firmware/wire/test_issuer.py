@@ -56,7 +56,11 @@ def test_get_status(pipe_card):
     template = bytes.fromhex("E30E4F08A0000001510000009F700101")
     for command in ("80f28000024f00", "80f28002024f0000", "80f28000"):
         assert pipe_card.transmit(command) == (template, 0x9000)
-    assert pipe_card.transmit("80f24000024f00")[1] == 0x6A86
+    for others in ("40", "20", "10"):  # applications and load files: stock tools ask for them all
+        assert pipe_card.transmit(f"80f2{others}00024f00")[1] == 0x6A88
+        assert pipe_card.transmit(f"80f2{others}02024f0000")[1] == 0x6A88
+    for wrong in ("0000", "c000", "8004"):
+        assert pipe_card.transmit(f"80f2{wrong}024f00")[1] == 0x6A86
     assert pipe_card.transmit("80f28000024f01")[1] == 0x6A88
 
 
@@ -279,8 +283,12 @@ def test_answers_in_parts(pipe_card):
     assert pipe_card.transmit("00a50000") == (b"01", 0x9000)
     assert pipe_card.transmit("00a50000") == (b"", 0x6985)
     assert pipe_card.transmit("80cadf2004") == (b"TS00", 0x6106)
-    pipe_card.transmit("80cadf24")
-    assert pipe_card.transmit("00c0000004") == (b"", 0x6985)
+    for other in ("80cadf24", "80e40000"):  # served, and refused
+        pipe_card.transmit("80cadf2004")
+        pipe_card.transmit(other)
+        assert pipe_card.transmit("00c0000004") == (b"", 0x6985)
+    for exactly in ("80cadf200a", "80cadf2000000a"):  # as much as there is
+        assert pipe_card.transmit(exactly) == (b"TS00000001", 0x9000)
     # extended, case 2
     assert pipe_card.transmit("80cadf20000003") == (b"TS0", 0x6107)
 

@@ -229,11 +229,11 @@ def test_levels_that_there_are_not(pipe_card, level):
 class LowLevel:
     """A host that asks for less than level 33, as stock tools begin."""
 
-    def __init__(self, card, level: int) -> None:
+    def __init__(self, card, level: int, keys: bytes = TRANSPORT_KEYS) -> None:
         self.card, self.level = card, level
         answer, _ = card.transmit("8050000008" + "00" * 8)
         context = bytes(8) + answer[13:21]
-        self.keys = SoftwareChannelKeys(TRANSPORT_KEYS[:16], TRANSPORT_KEYS[16:32], context)
+        self.keys = SoftwareChannelKeys(keys[:16], keys[16:32], context)
         self.chain, self.counter = bytes(16), 0
         head = bytes((0x84, 0x82, level, 0))
         assert self.signed(head, kdf_cryptogram(self.keys, context)) == (b"", 0x9000)
@@ -280,6 +280,17 @@ def test_a_lower_level_takes_no_credential(pipe_card):
 
 
 @pytest.mark.parametrize("level", [0x01, 0x03, 0x11, 0x13])
+@pytest.mark.parametrize("p2", [0, 1])
+def test_a_lower_level_waives_no_press(in_life_cycle, firm_keys, level, p2):
+    """Its answers pass in the clear, and a code moves the card on: a stranger's rights."""
+    card = in_life_cycle(0x07)
+    card.transmit(OATH)
+    host = LowLevel(card, level, firm_keys)
+    assert host.send(f"04a200{p2:02x}", b"\x71\x0aTS00000001\x74\x00") == (b"", 0x6985)
+    assert card.inspect()["commits"] == []
+
+
+@pytest.mark.parametrize("level", [0x01, 0x03, 0x11, 0x13])
 def test_a_lower_level_still_has_its_mac(pipe_card, level):
     host = LowLevel(pipe_card, level)
     assert pipe_card.transmit("84cadf2308" + "00" * 8) == (b"", 0x6988)
@@ -295,6 +306,15 @@ def test_empty_data_padded_or_plain(pipe_card, open_channel):
         data = channel._keys.encrypt(iv, b"\x80" + bytes(15))
         response = channel._exchange(SERIAL, data, None)
         assert response.require("") == b"TS00000001"
+
+
+@pytest.mark.parametrize("end", [b"\0" * 16, b"\x81" + bytes(15), bytes(15) + b"\x7f", b"\1" * 16])
+def test_what_is_not_padded_ends_the_session(pipe_card, open_channel, end):
+    """Under a right C-MAC: a host with the keys that pads otherwise."""
+    channel = open_channel(pipe_card)
+    data = channel._keys.encrypt(channel._next_iv(), end)
+    assert channel._exchange(SERIAL, data, None).sw == 0x6988
+    assert dead(pipe_card)
 
 
 def test_extended_commands(pipe_card, open_channel):

@@ -230,6 +230,18 @@ def test_the_line_may_fail_and_the_update_goes_on(firm, line, board):
     assert line.wire_bytes - before < before  # what it had was not sent again
 
 
+def test_what_was_begun_goes_on_under_its_own_signature_only(firm, line, board):
+    update = firm.update(board)
+    forged = signed(update.header, update.file_system, OTHER_KEY)
+    channel = field.SecureChannel.open(line, firm.custody.channel_keys)
+    answers = [
+        field._install(channel, field.P1_LOAD, one.signed).sw for one in (update, update, forged)
+    ]
+    assert answers == [0x9000, 0x9000, 0x6300]
+    load = field.CommandApdu(0x80, field.INS_LOAD, 0, 0, bytes(4) + bytes(8))
+    assert channel.transmit(load).sw == 0x6985  # and then it is not under way
+
+
 def test_power_lost_in_the_middle_is_told_as_that(firm, card_in_the_field, line, board):
     """And not as a want of keys, which the person has given."""
     update = firm.update(board)

@@ -143,6 +143,18 @@ def test_a_card_in_service_is_tested_by_its_firm_only(firm):  # noqa: F811
         assert verdicts(board)["flash"] is CheckVerdict.SKIPPED
 
 
+@pytest.mark.parametrize("life_cycle", [LifeCycle.INITIALIZED, LifeCycle.SECURED])
+def test_flash_is_tested_on_a_card_that_holds_nothing(firm, life_cycle):  # noqa: F811
+    """Not by its firm either: the slot may hold an image."""
+    with firm.card("pico", life_cycle) as card:
+        line = CardConnection(DockedLink(card))
+        channel = SecureChannel.open(line, firm.custody.channel_keys)
+        before = bytes(card.flash.memory)
+        command = checks.CommandApdu(0x80, checks.INS_SELF_TEST, checks.FLASH)
+        assert channel.transmit(command).sw == 0x6985
+        assert bytes(card.flash.memory) == before and not card.flash.erases
+
+
 def test_an_unknown_part_is_refused(line):
     with pytest.raises(RefusedError, match="6A86"):
         line.transmit(checks.CommandApdu(0x80, checks.INS_SELF_TEST, 0x66)).require("do")

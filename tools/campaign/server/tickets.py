@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import OperationalError
 
 from tallystick.common import job_papers, signed
 from tallystick.common.console import err, json_option, out, print_json, progress
@@ -37,18 +38,21 @@ _FIRM = 1
 _NOW = 1_800_000_000.0
 _FACTS = {"img": "", "fw": f"0.1.0 {boards.DEFAULT}", "kv": 1, "st": "2 codes"}
 _COPIES = 4
+_PATIENCE = 20  # times that a busy database is asked again
 _MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 
 
 @dataclass
 class TicketTally:
-    """cards: that were registered; refused: tries that were not; found: what a violation was."""
+    """cards: that were registered; refused: tries that were not; busy: tries that came again,
+    because others kept the database for too long; found: what a violation was."""
 
     runs: int = 0
     violations: int = 0
     cards: int = 0
     refused: int = 0
     killed: int = 0
+    busy: int = 0
     found: list[str] = field(default_factory=list)
 
 
@@ -81,7 +85,7 @@ class Jobs:
 
     def run(self, tally: TicketTally) -> None:
         """One ticket for a few cards, and copies of two stations that all have it."""
-        rng = self._rng
+        rng, first = self._rng, self._last_serial()
         wanted = rng.randint(1, 4)
         document = self._ticket(wanted)
         ticket = str(document["statement"]["id"])
@@ -96,7 +100,7 @@ class Jobs:
             for deed in deeds:
                 deed()
         tally.runs += 1
-        self._judge(ticket, wanted, tally)
+        self._judge(ticket, wanted, first, tally)
 
     def _ticket(self, wanted: int) -> dict[str, Any]:
         statement = {
@@ -145,6 +149,15 @@ class Jobs:
             self._try(tally, lambda c: cards.remove(c, self._ring, station, entry.serial, _NOW))
 
     def _try(self, tally: TicketTally, act: Callable[[Connection], Any]) -> bool:
+        for _ in range(_PATIENCE):
+            try:
+                return self._try_once(tally, act)
+            except OperationalError:  # a server answers 503, and the station tries again
+                with self._lock:
+                    tally.busy += 1
+        return self._try_once(tally, act)
+
+    def _try_once(self, tally: TicketTally, act: Callable[[Connection], Any]) -> bool:
         try:
             with self._database.write() as connection:
                 act(connection)
@@ -158,7 +171,8 @@ class Jobs:
             return False
         return True
 
-    def _judge(self, ticket: str, wanted: int, tally: TicketTally) -> None:
+    def _judge(self, ticket: str, wanted: int, first: str, tally: TicketTally) -> None:
+        """first: serial number that the job began with; those before were looked at."""
         with self._database.read() as connection:
             on_it = select(TicketCard.serial).where(TicketCard.ticket_id == ticket)
             counted = len(connection.execute(on_it).all())
@@ -169,7 +183,7 @@ class Jobs:
             strays = connection.execute(
                 select(func.count())
                 .select_from(CardRow)
-                .where(CardRow.serial.not_in(select(TicketCard.serial)))
+                .where(CardRow.serial >= first, CardRow.serial.not_in(select(TicketCard.serial)))
             ).scalar()
         tally.cards += counted
         if counted > wanted or (living or 0) > wanted or used != counted or strays:

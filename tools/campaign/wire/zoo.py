@@ -41,8 +41,7 @@ CARDS = (
     ),
     _card(
         "stranger-heard", "What changes it needs no secure channel.",
-        Patch(_APPLETS, "        self.need_session()\n        session = self.session\n"
-              "        if session is None or session.level != wire.SCP_LEVEL:\n"
+        Patch(_APPLETS, "        if not self.private():\n"
               "            raise Refused(wire.SW_SECURITY)\n", ""),
         Patch(_APPLETS, "        self.need_keys()\n        if self.store.kvn",
               "        if self.store.kvn"),

@@ -262,6 +262,7 @@ class _Watchdog:
 
     def __init__(self) -> None:
         self._since = 0.0  # of the turn under way
+        self._last = 0.0  # interrupt
         self._interrupts = 0
         self._read = self._write = -1  # where the numbers of signals come
         self._hears = False
@@ -321,6 +322,9 @@ class _Watchdog:
             library, silence = _library(), time.monotonic() - self._since
             if not self._since or silence < limit or library is None:
                 continue
+            if time.monotonic() - self._last < _AGAIN_S:
+                continue
+            self._last = time.monotonic()
             self._interrupts += 1
             library.interrupt()  # as Ctrl-C at MicroPython's prompt: KeyboardInterrupt
             if self._interrupts > _PATIENCE:
@@ -332,6 +336,9 @@ _PATIENCE = 20  # interrupts
 _TRIES = 5  # to have a traceback of a firmware that was interrupted
 _ANSWERS = 40  # before that, to what it asks on its way out
 _GRACE_S = 0.05
+# Each interrupt takes its traceback from the one before, which MicroPython may be writing: a
+# firmware that is on its way out is given this time for it.
+_AGAIN_S = 0.5
 _ENDING = (signal.SIGINT, signal.SIGALRM, signal.SIGTERM)
 
 

@@ -86,8 +86,8 @@ class Walker:
     """One world, with a reader in service at its beginning. Raises ViolationError where not even
     that is reached."""
 
-    def __init__(self, image: Image, seed: int = 1) -> None:
-        self._world = CtapWorld(image, seed)
+    def __init__(self, image: Image, seed: int = 1, *, host_p256: bool = False) -> None:
+        self._world = CtapWorld(image, seed, host_p256=host_p256)
         try:
             into_service(self._world)
             self._start = self._world.point()

@@ -13,6 +13,7 @@ import uos
 _PRIVATE = (
     "boot", "link", "flash", "vfs_board", "uctypes_stm", "usb_device", "guard", "machine_rp2",
     "machine_stm32", "late", "room", "host_p256",
+    "gc_seldom",
 )  # fmt: skip
 # Frozen into this MicroPython, and importing what is not there.
 _FROZEN = ("ssl", "mip", "requests")

@@ -1,5 +1,5 @@
-"""`lib/p256.py` of the firmware, worked out by the host: for campaigns that ask for it, because a
-point multiplication is most of what a command of a reader takes (`Mcu.work_out_p256`).
+"""`lib/p256.py` of the firmware, worked out by the host, where its time is spared (`Mcu.spare_host`):
+a point multiplication is most of what a command of a reader takes.
 
 To be told apart from the firmware's own by nothing but the time of the host's clock: what is drawn,
 every pause, and what is charged come in the same order.

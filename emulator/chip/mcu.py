@@ -190,7 +190,8 @@ class Mcu:
         board = self.board
         config: dict[str, Any] = {
             "flash_size": board.flash_size,
-            "heap": board.heap * (1 + self._spares_host) + (coverage.HEAP if coverage.room() or self.on_debug else 0),
+            "heap": board.heap * (1 + self._spares_host)
+            + (coverage.HEAP if coverage.room() or self.on_debug else 0),
             "debugged": self.on_debug is not None,
             "counters": coverage.room(),
             "fs_base": board.storage.address,

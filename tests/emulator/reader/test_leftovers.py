@@ -21,6 +21,7 @@ from tests.emulator.reader.raw import (
     ES256,
     HASH,
     MAKE,
+    NEXT,
     PARTY,
     RESET,
     SELECTION,
@@ -156,6 +157,23 @@ def test_an_empty_proof_asks_for_a_touch(new_rig: Any, command: int, with_pin: b
         request = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 8: b"", 9: 2}
     assert host.status(command, request) == 0x2F
     assert host.status(command, request, press="index") == (0x31 if with_pin else 0x35)
+
+
+def test_names_of_users_are_told_to_who_verified(rig: Rig) -> None:
+    """6.2.2 step 13 and 6.2.3: with a touch alone only the user's id is told, and where there is no
+    choice nothing else is needed."""
+    host = Host(rig)
+    rig.register(b"user-1")
+    request: dict[int, Any] = {1: "example.com", 2: HASH, 5: {"uv": True}}
+    status, answer = host.ask(ASSERT, request, press="thumb")
+    assert status == 0 and set(answer[4]) == {"id"}
+    rig.register(b"user-2")
+    for verified, names in ((False, {"id"}), (True, {"id", "name", "displayName"})):
+        request = {1: "example.com", 2: HASH, 5: {"uv": verified}}
+        status, answer = host.ask(ASSERT, request, press="thumb")
+        assert status == 0 and answer[5] == 2 and set(answer[4]) == names
+        status, answer = host.ask(NEXT)
+        assert status == 0 and set(answer[4]) == names
 
 
 def test_secrets_are_others_without_verification(rig: Rig) -> None:

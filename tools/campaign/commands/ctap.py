@@ -37,7 +37,11 @@ def _bar(*, disable: bool) -> Progress:
 
 
 @click.command()
-@click.option("--full", is_flag=True, help="The large alphabet: more than 2,000,000 transitions. The host is spared.")
+@click.option(
+    "--full",
+    is_flag=True,
+    help="The large alphabet: more than 2,000,000 transitions. The host is spared.",
+)
 @click.option(
     "--depth", default=_DEPTH, show_default=True, type=click.IntRange(0, 5),
     help="Letters of the ways that are all walked; 0: none.",

@@ -190,8 +190,7 @@ class Mcu:
         board = self.board
         config: dict[str, Any] = {
             "flash_size": board.flash_size,
-            "heap": board.heap * (1 + self._spares_host)
-            + (coverage.HEAP if coverage.room() or self.on_debug else 0),
+            "heap": self._heap_size(),
             "debugged": self.on_debug is not None,
             "counters": coverage.room(),
             "fs_base": board.storage.address,
@@ -217,6 +216,12 @@ class Mcu:
         heap = config["heap"] + PORT_HEAP
         return micropython.Launcher(json.dumps(config), heap, board.flash_size + coverage.room())
 
+    def _heap_size(self) -> int:
+        """Bytes that the firmware has."""
+        watched = coverage.room() or self.on_debug
+        size = self.board.heap * 2 if self._spares_host else self.board.heap
+        return size + (coverage.HEAP if watched else 0)
+
     def debug(self, on_debug: Callable[[Message], None]) -> None:
         """From its next start on it runs a firmware that was built to be debugged: `on_debug` is
         given what that says (`port/tallydebug.py`)."""
@@ -236,7 +241,7 @@ class Mcu:
         self.answer_aside(host_p256.answer(message.arg, message.data))
 
     def answer_aside(self, data: bytes = b"") -> None:
-        """The answer to `on_debug`, or to a question that changes nothing of the firmware's world."""
+        """The answer to what changes nothing of the firmware's world: to `on_debug`, say."""
         assert self._link is not None
         self.held = False
         self._link.answer(self.clock.now, bytes(link.LEVELS), 0, 0, data)

@@ -1,5 +1,5 @@
-"""`lib/p256.py` of the firmware, worked out by the host, where its time is spared (`Mcu.spare_host`):
-a point multiplication is most of what a command of a reader takes.
+"""`lib/p256.py` of the firmware, worked out by the host where its time is spared
+(`Mcu.spare_host`): a point multiplication is most of what a command of a reader takes.
 
 To be told apart from the firmware's own by nothing but the time of the host's clock: what is drawn,
 every pause, and what is charged come in the same order.
@@ -29,8 +29,8 @@ def _pauses(pause, count):
 
 
 def _nonce(module, private, digest, entropy):
-    """As the firmware makes it, with its own HMAC: that is charged for. Names with an underscore are
-    not found in an image."""
+    """As the firmware makes it, with its own HMAC: that is charged for. Names with an underscore
+    are not found in an image."""
     sha256 = sys.modules["hashlib"].sha256
     hmac = sys.modules["lib.hmac"].digest
     seed = hmac(sha256, private.to_bytes(32, "big"), digest + entropy)

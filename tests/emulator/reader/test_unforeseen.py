@@ -1,5 +1,5 @@
-"""An exception that nobody foresaw, in a command: it is answered, and costs what a restart would not:
-nothing that was counted is forgotten, and what was open is closed."""
+"""An exception that nobody foresaw, in a command: it is answered and the firmware goes on. Nothing
+that was counted is forgotten, and what was open is closed."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def _bar(*, disable: bool) -> Progress:
 @click.option(
     "--full",
     is_flag=True,
-    help="The large alphabet: more than 2,000,000 transitions. The host is spared.",
+    help="The large alphabet: more than 2,000,000 transitions; the host works out P-256.",
 )
 @click.option(
     "--depth", default=_DEPTH, show_default=True, type=click.IntRange(0, 5),

@@ -64,8 +64,8 @@ class WalkTally:
 
 @dataclass(frozen=True)
 class WalkPlan:
-    """All ways of `depth` letters of `alphabet`, and `walks` long ones of `length` letters. quick: see
-    `Walker`."""
+    """All ways of `depth` letters of `alphabet`, and `walks` long ones of `length` letters. quick:
+    see `Walker`."""
 
     alphabet: Way
     depth: int

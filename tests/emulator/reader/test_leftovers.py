@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fido2 import cbor
 from fido2.ctap2 import ClientPin, Config
+from fido2.ctap2.bio import FPBioEnrollment
 from fido2.ctap2.pin import PinProtocolV1, PinProtocolV2
 
 from tests.emulator.reader.conftest import Life
@@ -273,6 +274,45 @@ def test_a_malformed_beginning_ends_an_enrolment_and_leaves_none(rig: Rig) -> No
     assert begun.host.status(BIO, begun.request(1, {3: "soon"})) == 0x11
     for page in range(200):  # whatever its name might be
         assert begun.go_on(bytes((0x54, page)))[0] == 0x02
+
+
+@pytest.mark.parametrize(
+    ("wished_ms", "waited_ms"), [(0, 1000), (-5, 1000), (2000, 2000), (1 << 40, 30_000)]
+)
+def test_a_sample_is_waited_for_as_long_as_is_sensible(
+    rig: Rig, wished_ms: int, waited_ms: int
+) -> None:
+    """6.7.4: timeoutMilliseconds."""
+    begun, before = _Enrolment(rig), rig.reader.clock.now
+    request = begun.request(2, {1: begun.name, 3: wished_ms})
+    assert begun.host.ask(BIO, request) == (0, {5: 0x0D, 6: 5})
+    assert waited_ms * 1000 <= rig.reader.clock.now - before < (waited_ms + 1000) * 1000
+
+
+def test_a_finger_that_goes_before_its_image_was_too_fast(rig: Rig) -> None:
+    """6.7.4: lastEnrollSampleStatus; nobody is kept waiting for what does not come."""
+    begun, presses = _Enrolment(rig), [30]
+
+    def press(status: int) -> None:
+        if status == 2 and presses:
+            rig.sensor.press("index", ms=presses.pop())
+
+    body = bytes((BIO,)) + cbor.encode(begun.request(2, {1: begun.name}))
+    before = rig.reader.clock.now
+    answer = begun.host.device.call(0x10, body, on_keepalive=press)
+    assert answer[0] == 0 and cbor.decode(answer[1:]) == {5: 0x05, 6: 5}
+    assert rig.reader.clock.now - before < 1_500_000
+
+
+def test_a_name_of_a_finger_has_64_bytes_at_most(rig: Rig) -> None:
+    """6.7.7: maxTemplateFriendlyName."""
+    client, token = permitted(rig, PERMISSION.BIO_ENROLL)
+    bio = FPBioEnrollment(client.ctap, client.protocol, token)
+    (thumb,) = bio.enumerate_enrollments()
+    assert bio.get_fingerprint_sensor_info()[8] == 64
+    bio.set_name(thumb, "ä" * 32)
+    assert refused(lambda: bio.set_name(thumb, "ä" * 32 + "x")) == 0x03
+    assert bio.enumerate_enrollments() == {thumb: "ä" * 32}
 
 
 def test_a_fragment_does_not_exceed_what_was_announced(rig: Rig) -> None:

@@ -21,6 +21,7 @@ from tests.emulator.reader.raw import (
     CREDENTIALS,
     ES256,
     HASH,
+    INFO,
     MAKE,
     NEXT,
     PARTY,
@@ -359,3 +360,7 @@ def test_a_channel_that_begins_anew_gets_no_answer_of_before(rig: Rig) -> None:
     rig.reader.run_for(35_000)
     (answer,) = rig.reader.reports
     assert answer[:15] == channel + b"\x86\x00\x11" + b"12345678"
+    rig.reader.reports.clear()
+    rig.reader.write_report(channel + b"\x90\x00\x01" + bytes((INFO,)) + bytes(56))
+    rig.reader.run_for(1000)
+    assert rig.reader.reports[0][:5] == channel + b"\x90"  # the command that follows is answered

@@ -197,7 +197,7 @@ class Mcu:
             "fs_size": board.storage.size,
             "mapped": board.mapped,
             "writable": self.writable,
-            "spares_host": self._spares_host,
+            "spares_host": self._spared,
             "modelled": list(board.chip.modelled_ranges),
             "registers": list(board.chip.modelled_registers),
             "modules": [*_COMMON_MODULES, *board.chip.port_modules, *board.modules],
@@ -213,13 +213,18 @@ class Mcu:
             "watch": self._watch,
             "factory_words": list(board.chip.factory_words.items()),
         }
-        heap = config["heap"] + PORT_HEAP
+        heap = config["heap"] + PORT_HEAP + (_SPARING if self._spared else 0)
         return micropython.Launcher(json.dumps(config), heap, board.flash_size + coverage.room())
+
+    @property
+    def _spared(self) -> bool:
+        """Who counts what was executed wants the firmware's own."""
+        return self._spares_host and not coverage.room()
 
     def _heap_size(self) -> int:
         """Bytes that the firmware has."""
         watched = coverage.room() or self.on_debug
-        size = self.board.heap * 2 if self._spares_host else self.board.heap
+        size = self.board.heap * 2 if self._spared else self.board.heap
         return size + (coverage.HEAP if watched else 0)
 
     def debug(self, on_debug: Callable[[Message], None]) -> None:
@@ -819,3 +824,4 @@ _BUSY_US = 30_000_000
 # The port's own modules live in the same heap as the firmware. They have this much, and take away
 # what they leave of it (`port/room.py`).
 PORT_HEAP = 64 * 1024
+_SPARING = 16 * 1024  # more, for the modules of `spare_host` and the tables of twice the heap

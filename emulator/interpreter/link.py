@@ -57,6 +57,7 @@ class Op(IntEnum):
     DECLARED = 36
     UART_ANY = 37
     DEBUG = 38
+    P256 = 39
 
 
 WAKE_PIN = 1

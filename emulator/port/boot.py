@@ -4,7 +4,7 @@ there is one, then `main.py` from whatever is mounted by then.
 Arguments: the kind of link, and the three numbers that it is opened with (`link.py`). The host's
 settings are a JSON object with `flash_size`, `fs_base`, `fs_size`, `modules`, `built_in`, `watch`,
 `mapped` (ROMFS: its address as the chip sees it, and size; else none), `factory_words`, `costs`,
-`heap` (bytes that the firmware has).
+`heap` (bytes that the firmware has), `spares_host` (see `Mcu.spare_host`).
 """
 
 import sys
@@ -103,6 +103,12 @@ def _start(*way):
     mapped, size, counters = config["mapped"], config["flash_size"], config["counters"]
     sys.modules["machine"].modelled = config["modelled"]
     heap = config["heap"]
+    if config["spares_host"]:
+        import gc_seldom
+        import host_p256
+
+        sys.modules["gc"] = gc_seldom
+        guard.stand_in = host_p256.stand_in
     sys.modules["machine"].registers = set(config["registers"])
     sys.modules["machine"].factory_words = dict(config["factory_words"])
     for name, costs in config["costs"].items():

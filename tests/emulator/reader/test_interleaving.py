@@ -585,6 +585,13 @@ def test_without_a_pin_only_the_switch_itself_is_open(fresh: Rig) -> None:
     assert host.status(CONFIG, longer) == 0
 
 
+def test_the_least_length_that_no_pin_could_have_is_refused(fresh: Rig) -> None:
+    """6.11.4 and 6.5.1: a PIN has 63 bytes at most."""
+    host = Host(fresh)
+    assert host.status(CONFIG, {1: 3, 2: {1: 64}}) == 0x37
+    assert host.status(CONFIG, {1: 3, 2: {1: 63}}) == 0
+
+
 def test_unknown_options_are_ignored(two: Rig) -> None:
     request = {1: "example.com", 2: HASH, 5: {"up": True, "new": "x", "plat": 7}}
     assert Host(two).status(ASSERT, request, press="thumb") == 0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fido2 import cbor
 from fido2.ctap2 import ClientPin, Config
+from fido2.ctap2.bio import FPBioEnrollment
 from fido2.ctap2.pin import PinProtocolV1, PinProtocolV2
 
 from tests.emulator.reader.conftest import Life
@@ -20,7 +21,9 @@ from tests.emulator.reader.raw import (
     CREDENTIALS,
     ES256,
     HASH,
+    INFO,
     MAKE,
+    NEXT,
     PARTY,
     RESET,
     SELECTION,
@@ -158,6 +161,23 @@ def test_an_empty_proof_asks_for_a_touch(new_rig: Any, command: int, with_pin: b
     assert host.status(command, request, press="index") == (0x31 if with_pin else 0x35)
 
 
+def test_names_of_users_are_told_to_who_verified(rig: Rig) -> None:
+    """6.2.2 step 13 and 6.2.3: with a touch alone only the user's id is told, and where there is no
+    choice nothing else is needed."""
+    host = Host(rig)
+    rig.register(b"user-1")
+    request: dict[int, Any] = {1: "example.com", 2: HASH, 5: {"uv": True}}
+    status, answer = host.ask(ASSERT, request, press="thumb")
+    assert status == 0 and set(answer[4]) == {"id"}
+    rig.register(b"user-2")
+    for verified, names in ((False, {"id"}), (True, {"id", "name", "displayName"})):
+        request = {1: "example.com", 2: HASH, 5: {"uv": verified}}
+        status, answer = host.ask(ASSERT, request, press="thumb")
+        assert status == 0 and answer[5] == 2 and set(answer[4]) == names
+        status, answer = host.ask(NEXT)
+        assert status == 0 and set(answer[4]) == names
+
+
 def test_secrets_are_others_without_verification(rig: Rig) -> None:
     """12.5: CredRandomWithUV and CredRandomWithoutUV."""
     host, client = Host(rig), ClientPin(rig.ctap())
@@ -257,6 +277,45 @@ def test_a_malformed_beginning_ends_an_enrolment_and_leaves_none(rig: Rig) -> No
         assert begun.go_on(bytes((0x54, page)))[0] == 0x02
 
 
+@pytest.mark.parametrize(
+    ("wished_ms", "waited_ms"), [(0, 1000), (-5, 1000), (2000, 2000), (1 << 40, 30_000)]
+)
+def test_a_sample_is_waited_for_as_long_as_is_sensible(
+    rig: Rig, wished_ms: int, waited_ms: int
+) -> None:
+    """6.7.4: timeoutMilliseconds."""
+    begun, before = _Enrolment(rig), rig.reader.clock.now
+    request = begun.request(2, {1: begun.name, 3: wished_ms})
+    assert begun.host.ask(BIO, request) == (0, {5: 0x0D, 6: 5})
+    assert waited_ms * 1000 <= rig.reader.clock.now - before < (waited_ms + 1000) * 1000
+
+
+def test_a_finger_that_goes_before_its_image_was_too_fast(rig: Rig) -> None:
+    """6.7.4: lastEnrollSampleStatus; nobody is kept waiting for what does not come."""
+    begun, presses = _Enrolment(rig), [30]
+
+    def press(status: int) -> None:
+        if status == 2 and presses:
+            rig.sensor.press("index", ms=presses.pop())
+
+    body = bytes((BIO,)) + cbor.encode(begun.request(2, {1: begun.name}))
+    before = rig.reader.clock.now
+    answer = begun.host.device.call(0x10, body, on_keepalive=press)
+    assert answer[0] == 0 and cbor.decode(answer[1:]) == {5: 0x05, 6: 5}
+    assert rig.reader.clock.now - before < 1_500_000
+
+
+def test_a_name_of_a_finger_has_64_bytes_at_most(rig: Rig) -> None:
+    """6.7.7: maxTemplateFriendlyName."""
+    client, token = permitted(rig, PERMISSION.BIO_ENROLL)
+    bio = FPBioEnrollment(client.ctap, client.protocol, token)
+    (thumb,) = bio.enumerate_enrollments()
+    assert bio.get_fingerprint_sensor_info()[8] == 64
+    bio.set_name(thumb, "ä" * 32)
+    assert refused(lambda: bio.set_name(thumb, "ä" * 32 + "x")) == 0x03
+    assert bio.enumerate_enrollments() == {thumb: "ä" * 32}
+
+
 def test_a_fragment_does_not_exceed_what_was_announced(rig: Rig) -> None:
     """6.10.2."""
     host = Host(rig)
@@ -301,3 +360,7 @@ def test_a_channel_that_begins_anew_gets_no_answer_of_before(rig: Rig) -> None:
     rig.reader.run_for(35_000)
     (answer,) = rig.reader.reports
     assert answer[:15] == channel + b"\x86\x00\x11" + b"12345678"
+    rig.reader.reports.clear()
+    rig.reader.write_report(channel + b"\x90\x00\x01" + bytes((INFO,)) + bytes(56))
+    rig.reader.run_for(1000)
+    assert rig.reader.reports[0][:5] == channel + b"\x90"  # the command that follows is answered

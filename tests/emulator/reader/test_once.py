@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fido2.ctap import CtapError
 from fido2.ctap2 import ClientPin
+from fido2.ctap2.bio import FPBioEnrollment
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.chips.rp2350 import OTP_ANSWER, OTP_BURN, Rp2350
@@ -138,6 +139,42 @@ def test_at_the_end_of_its_life_nothing_is_compared_any_more(rig: Rig) -> None:
         on_keepalive=rig.pressing(),
     )
     assert answer.auth_data.is_user_present() and not answer.auth_data.is_user_verified()
+
+
+def test_with_the_last_bit_tries_that_the_flash_still_has_are_void(fresh: Rig) -> None:
+    """A reset brings tries back, and the thermometer has room for one wrong one."""
+    chip = fresh.reader.mcu.registers
+    assert isinstance(chip, Rp2350)
+    for row in range(0xC0, 0xC0 + 2880):
+        chip.rows[row] = 0xFFFFFF if row < 0xC0 + 2877 else 0x7FFFFF
+    fresh.replug()
+    fresh.ctap().reset(on_keepalive=fresh.pressing())
+    ClientPin(fresh.ctap()).set_pin(PIN)
+    fresh.enrol("thumb")
+    client, allowed = ClientPin(fresh.ctap()), ClientPin.PERMISSION.GET_ASSERTION
+    assert client.get_uv_token(allowed, "example.com", on_keepalive=fresh.pressing())
+    _wrong(fresh)
+    assert client.get_pin_retries()[0] == 7 and client.get_uv_retries() == 5
+    asked: list[int] = []
+    with pytest.raises(CtapError) as refused:
+        client.get_uv_token(allowed, "example.com", on_keepalive=asked.append)
+    assert refused.value.code == CtapError.ERR.UV_BLOCKED and 2 not in asked
+    with pytest.raises(CtapError) as refused:
+        client.get_pin_token(PIN)
+    assert refused.value.code == CtapError.ERR.PIN_BLOCKED
+
+
+def test_flash_from_before_a_fingers_removal_is_damaged(rig: Rig) -> None:
+    """Also when the sensor's memory comes back with it."""
+    index = rig.enrol("index")
+    copy, templates = rig.image_of_flash(), dict(rig.sensor.templates)
+    client, token = rig.token(ClientPin.PERMISSION.BIO_ENROLL)
+    FPBioEnrollment(client.ctap, client.protocol, token).remove_enrollment(index)
+    rig.reader.power_off()
+    rig.reader.flash.load(0, copy)
+    rig.sensor.templates = templates
+    rig.reader.power_on()
+    assert rig.ctap().info.options == {}
 
 
 def test_rows_are_kept_in_a_file(tmp_path: Path, chip: Rp2350) -> None:

@@ -94,6 +94,15 @@ def test_a_locked_page_is_an_error_and_no_count(meter: Any) -> None:
     assert meter.BurntMeter(rows, meter.TRIES).value == 0
 
 
+def test_one_dead_bit_of_three_costs_nothing(meter: Any) -> None:
+    rows = Rows()
+    rows.dead = {(0, 3), (1, 7), (2, 11), (0, 23)}
+    counter = meter.BurntMeter(rows, meter.TRIES)
+    for number in range(1, 26):
+        counter.grow()
+        assert counter.value == meter.BurntMeter(rows, meter.TRIES).value == number
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.sets(st.tuples(st.integers(0, 8), st.integers(0, 23)), max_size=5),

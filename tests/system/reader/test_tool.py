@@ -73,6 +73,7 @@ def test_two_readers_do_not_live_in_one_file(tmp_path: Path) -> None:
         (["--usb", "contrl", "0"], "no program 'contrl'"),
         (["--usb", "--", "no-such-program"], "no program 'no-such-program'"),
         (["true"], "needs --usb"),
+        (["--usb", "--hid-udp", "0", "--", "true"], "give one"),
     ],
 )
 def test_what_cannot_be_is_said_at_once(tmp_path: Path, words: list[str], said: str) -> None:
@@ -86,6 +87,16 @@ def test_what_cannot_be_is_said_at_once(tmp_path: Path, words: list[str], said: 
     assert said in result.output + str(result.exception)
     for path, content in before.items():
         assert path.read_bytes() == content
+
+
+def test_umockdev_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "command").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = CliRunner().invoke(tally, ["emulate", "reader", "--usb", "--", "command"])
+    assert result.exit_code != 0
+    assert "umockdev is not installed" in result.output + str(result.exception)
 
 
 def test_a_segment_is_read_back() -> None:
@@ -127,6 +138,45 @@ def test_a_pulled_reader_leaves_the_bus(reader: EmulatedReader) -> None:
         assert "FIDO_2_1" in reader.run("fido2-token", "-I", DEVICE)
         reader.power(on=False)
         assert _until(lambda: not _listed(reader))
+
+
+# What udev tells, by its own library.
+_MONITOR = """
+import ctypes, select
+udev = ctypes.CDLL("libudev.so.1")
+for name in ("udev_new", "udev_monitor_new_from_netlink", "udev_monitor_receive_device"):
+    getattr(udev, name).restype = ctypes.c_void_p
+for name in ("action", "syspath"):
+    getattr(udev, "udev_device_get_" + name).restype = ctypes.c_char_p
+monitor = ctypes.c_void_p(
+    udev.udev_monitor_new_from_netlink(ctypes.c_void_p(udev.udev_new()), b"udev")
+)
+udev.udev_monitor_enable_receiving(monitor)
+print("ready", flush=True)
+while select.select([udev.udev_monitor_get_fd(monitor)], [], []):
+    device = ctypes.c_void_p(udev.udev_monitor_receive_device(monitor))
+    said = (udev.udev_device_get_action(device), udev.udev_device_get_syspath(device))
+    print(*(word.decode() for word in said), flush=True)
+"""
+
+
+def test_udev_tells_that_it_goes_and_comes(reader: EmulatedReader) -> None:
+    """Chromium and systemd do not look again and again: they are told."""
+    monitor = subprocess.Popen(
+        [sys.executable, "-c", _MONITOR],
+        env=reader.environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert monitor.stdout is not None and monitor.stdout.readline() == "ready\n"
+        for on, action in ((False, "remove"), (True, "add")):
+            reader.power(on=on)
+            told = monitor.stdout.readline()
+            while told and "hidraw0" not in told:
+                told = monitor.stdout.readline()
+            assert told.startswith(f"{action} /sys/")
+    finally:
+        monitor.kill()
+        monitor.communicate()
 
 
 # -- what it starts ----------------------------------------------------------------------------

@@ -37,7 +37,11 @@ def _bar(*, disable: bool) -> Progress:
 
 
 @click.command()
-@click.option("--full", is_flag=True, help="The large alphabet: more than 2,000,000 transitions.")
+@click.option(
+    "--full",
+    is_flag=True,
+    help="The large alphabet: more than 2,000,000 transitions; the host works out P-256.",
+)
 @click.option(
     "--depth", default=_DEPTH, show_default=True, type=click.IntRange(0, 5),
     help="Letters of the ways that are all walked; 0: none.",
@@ -73,7 +77,8 @@ def ctap(
     try:
         with _bar(disable=as_json) as bar:
             shown = bar.add_task("ctap", total=None, transitions=0)
-            for done, total, tally in run(image, WalkPlan(alphabet, depth, drawn, seed=seed), jobs):
+            plan = WalkPlan(alphabet, depth, drawn, seed=seed, quick=full)
+            for done, total, tally in run(image, plan, jobs):
                 bar.update(shown, completed=done, total=total, transitions=tally.transitions)
     except ViolationError as error:
         raise BadInputError(

@@ -17,7 +17,7 @@ from multiprocessing.sharedctypes import Synchronized
 
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
-from tallystick.tools.campaign.ctap.alphabet import CHANCE, LETTERS, into_service, probe
+from tallystick.tools.campaign.ctap.alphabet import CHANCE, LETTERS, into_service, probe, warm_up
 from tallystick.tools.campaign.ctap.world import CtapWorld
 from tallystick.tools.campaign.engine.pool import worker_pool
 from tallystick.tools.campaign.engine.subject import ViolationError
@@ -64,13 +64,15 @@ class WalkTally:
 
 @dataclass(frozen=True)
 class WalkPlan:
-    """All ways of `depth` letters of `alphabet`, and `walks` long ones of `length` letters."""
+    """All ways of `depth` letters of `alphabet`, and `walks` long ones of `length` letters. quick:
+    see `Walker`."""
 
     alphabet: Way
     depth: int
     walks: int = 0
     length: int = 40
     seed: int = 1
+    quick: bool = False
 
     def tasks(self) -> Iterator[Way | int]:
         """Beginnings of two letters (the ways shorter than that go with the first ones), and seeds
@@ -84,12 +86,15 @@ class WalkPlan:
 
 class Walker:
     """One world, with a reader in service at its beginning. Raises ViolationError where not even
-    that is reached."""
+    that is reached. quick: the host is spared (`Mcu.spare_host`), and the firmware has loaded all
+    its modules before. Ways are the same, and what they lead to."""
 
-    def __init__(self, image: Image, seed: int = 1) -> None:
-        self._world = CtapWorld(image, seed)
+    def __init__(self, image: Image, seed: int = 1, *, quick: bool = False) -> None:
+        self._world = CtapWorld(image, seed, quick=quick)
         try:
             into_service(self._world)
+            if quick:
+                warm_up(self._world)
             self._start = self._world.point()
         except BaseException:
             self._world.close()
@@ -193,14 +198,14 @@ _walkers: list[Walker] = []
 _life = ExitStack()  # of a worker
 
 
-def _begin(image: Image, turn: Synchronized[int]) -> None:
+def _begin(image: Image, turn: Synchronized[int], quick: bool) -> None:
     """In a worker, before its first task."""
     with turn.get_lock():
         mine, turn.value = turn.value, turn.value + 1
     processors = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {processors[mine % len(processors)]})
     _life.enter_context(resident.enabled())
-    _walkers.append(Walker(image))
+    _walkers.append(Walker(image, quick=quick))
 
 
 def _do(task: Way | int, plan: WalkPlan) -> WalkTally:
@@ -215,7 +220,7 @@ def run(image: Image, plan: WalkPlan, jobs: int = 0) -> Iterator[tuple[int, int,
     where the reader does not even come into service."""
     tasks = list(plan.tasks())
     with resident.enabled():
-        Walker(image).close()
+        Walker(image, quick=plan.quick).close()
     tally = WalkTally()
     jobs = min(jobs or len(os.sched_getaffinity(0)), len(tasks)) or 1
     done = 0
@@ -231,7 +236,7 @@ def _round(image: Image, plan: WalkPlan, tasks: list[Way | int], jobs: int) -> I
     context = multiprocessing.get_context("spawn")
     turn = context.Value("i", 0)
     left = iter(tasks)
-    with worker_pool(jobs, _begin, image, turn) as pool:
+    with worker_pool(jobs, _begin, image, turn, plan.quick) as pool:
         going: dict[Future[WalkTally], Way | int] = {}
         for task in islice(left, 2 * jobs):
             going[pool.submit(_do, task, plan)] = task

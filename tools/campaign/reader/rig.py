@@ -74,6 +74,7 @@ class ReaderRig:
     def __init__(self, image: Image, *, seed: int = 1) -> None:
         identity = ReaderIdentity.development("TR00000001").encode()
         self.reader = Reader(image, identity=identity, seed=seed)
+        self.reader.mcu.spare_host()
         self.reader.flash.fault_plan = self._plan
         region = self.reader.board.journal
         self.range = FlashRange(self.reader.flash, region.address, b"\xff" * region.size)

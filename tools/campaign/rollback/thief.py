@@ -66,7 +66,7 @@ class Thief:
     actions: int = 0
 
     def __post_init__(self) -> None:
-        self.world = CtapWorld(self.image, self.seed)
+        self.world = CtapWorld(self.image, self.seed, quick=True)
         registers = self.world.reader.mcu.registers
         assert isinstance(registers, OneTimeRows)
         self._chip = registers

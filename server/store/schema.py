@@ -11,7 +11,7 @@ from tallystick.common.formats import NewerStateError
 from tallystick.server.store.database import Database, patient
 from tallystick.server.store.keys import ServerKeyRing
 
-HEAD = "0017"
+HEAD = "0018"
 MIGRATION_LOCK = 0x7461_6C6C_79  # any constant: the name of a PostgreSQL advisory lock
 
 

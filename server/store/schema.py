@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tallystick.server.store.database import Database, patient
 from tallystick.server.store.keys import ServerKeyRing
 
 HEAD = "0018"
+log = logging.getLogger(__name__)
 MIGRATION_LOCK = 0x7461_6C6C_79  # any constant: the name of a PostgreSQL advisory lock
 
 
@@ -37,6 +39,8 @@ def migrate(database: Database, target: str, ring: ServerKeyRing | None = None) 
         current = revision(connection)
         if current is not None and current > HEAD:
             raise NewerStateError("The database", current, HEAD)
+        if current is not None and current != target:
+            log.warning("the database is brought from form %s to %s: wait", current, target)
         _run(connection, current, target, ring)
 
 

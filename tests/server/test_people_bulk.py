@@ -566,3 +566,20 @@ def test_the_api_names_columns_that_are_not_read(server):
     headers = bearer(server.admin)
     answer = server.client.post("/v1/people/import", json=body, headers=headers).json()
     assert answer["unread"] == ["Telefon", "Tx"] and answer["added"] == ["zoe"]
+
+
+def test_a_large_firm_is_exported_piece_by_piece(house, monkeypatch):
+    """Everybody once, with their methods; and nobody waits meanwhile."""
+    import_(house, FIRM)
+    database = house.state.database
+    whole = "".join(people_files.written(database, house.firm.id))
+    monkeypatch.setattr(people_files, "BATCH", 7)
+    pieces = people_files.written(database, house.firm.id)
+    first = [next(pieces), next(pieces)]
+    assert first[1].count("\n") == 7
+    with (
+        database.write() as connection
+    ):  # who comes meanwhile, before where it is read, is left out
+        people.ensure(connection, house.firm.id, "0first", 0)
+    assert "".join([*first, *pieces]) == whole
+    assert whole.count("\n") == 301

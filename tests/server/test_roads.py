@@ -16,7 +16,7 @@ from tallystick.server.accounts import trail
 from tallystick.server.accounts.trail import Sought
 from tallystick.server.loans import history, statistics
 from tallystick.server.settings import settings_from
-from tallystick.server.store import audit, schema
+from tallystick.server.store import audit, housekeeping, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import AuditEntry, CredentialRow
 from tallystick.server.store.opened import opened
@@ -276,3 +276,19 @@ def test_there_is_a_key_for_each_that_is_said():
 @pytest.mark.parametrize("place", ["", "1:2", "a:1:x", "1:b:x", f"{2**53}:1:x", "1:-1:x"])
 def test_a_place_that_is_none(place):
     assert Place.parse(place) is None
+
+
+def test_entries_are_kept_for_as_many_days_as_are_said(house):
+    """To the day: neither hours nor seconds."""
+    database, ring, now = house.state.database, house.state.ring, 2e9
+    with database.write() as connection:
+        for age in (40, 30.01, 29.99, 1):
+            at_ms = int((now - age * 86_400) * 1000)
+            audit.record(connection, ring, [audit.Act(at_ms, FIRM, "a", "b", f"age {age}")])
+    housekeeping.prune_audit(database, ring, now, 30)
+    with database.read() as connection:
+        left = connection.scalars(
+            select(AuditEntry.subject).where(AuditEntry.subject.like("age %"))
+        ).all()
+        assert sorted(left) == ["age 1", "age 29.99"]
+        assert all(one.broken_at is None for one in audit.check(connection, ring))

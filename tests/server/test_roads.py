@@ -20,7 +20,7 @@ from tallystick.server.store import audit, housekeeping, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import AuditEntry, CredentialRow
 from tallystick.server.store.opened import opened
-from tallystick.server.store.roads import Place
+from tallystick.server.store.roads import Place, looked_at
 from tallystick.server.store.said import Said, SaidFrom, SaidOf, SaidTo, SaidUser, says
 from tallystick.server.store.stream import Names
 
@@ -104,9 +104,9 @@ def database(request, tmp_path) -> Iterator[Database]:
         yield parts.database
 
 
-@pytest.mark.parametrize("looked_at", [7, 200_000])
-def test_every_road_finds_all_once_and_the_newest_first(database, monkeypatch, looked_at):
-    monkeypatch.setattr(trail, "LOOKED_AT", looked_at)
+@pytest.mark.parametrize("at_most", [7, 200_000])
+def test_every_road_finds_all_once_and_the_newest_first(database, monkeypatch, at_most):
+    monkeypatch.setattr(trail, "LOOKED_AT", at_most)
     names = Names(database)
     with database.write() as connection:
         rows = sorted(written(connection), key=place, reverse=True)
@@ -292,3 +292,17 @@ def test_entries_are_kept_for_as_many_days_as_are_said(house):
         ).all()
         assert sorted(left) == ["age 1", "age 29.99"]
         assert all(one.broken_at is None for one in audit.check(connection, ring))
+
+
+def test_a_page_looks_at_so_many_entries_of_any_road(database):
+    """The newest of the places where each road has been read so far: none is read further."""
+    with database.write() as connection:
+        rows = sorted(written(connection), key=place, reverse=True)
+    firm = [AuditEntry.firm_id == FIRM]
+    values = ("se-1", "se-2", "nobody")
+    expected = max(place([row for row in rows if row["actor"] == who][5]) for who in values[:2])
+    with database.read() as connection:
+        roads = [AuditEntry.actor == who for who in values]
+        end = looked_at(connection, roads, firm, 5)
+        assert end is not None and (end.at_ms, end.number, end.chain) == expected
+        assert looked_at(connection, roads, firm, 1000) is None

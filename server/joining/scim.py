@@ -204,8 +204,10 @@ class PeopleStorage(ScimStorage):
             total = connection.scalar(select(func.count()).select_from(self._all_people()))
             return SearchPage(total or 0, self._people(connection, start=start, stop=stop))
         narrowed = _narrowed(kind, wanted)
+        if wanted is not None and not wanted.models:
+            wanted = ScimFilter[WholeUser](str(wanted))
         everybody = self._people(connection, **narrowed) if narrowed else self._each(connection)
-        matching = (one for one in everybody if wanted is None or _of(wanted, one).match(one))
+        matching = (one for one in everybody if wanted is None or wanted.match(one))
         if search_request.sort_by is None:
             shown, total = [], 0
             for total, one in enumerate(matching, 1):
@@ -650,14 +652,6 @@ def _descends(search_request: SearchRequest[Any]) -> bool:
         search_request.sort_by is not None
         and search_request.sort_order == SearchRequest.SortOrder.descending
     )
-
-
-def _of(wanted: ScimFilter[Any], resource: Resource[Any]) -> ScimFilter[Any]:
-    """The filter, of such resources where it was not said of which."""
-    if wanted.models:
-        return wanted
-    kind: Any = type(resource)
-    return ScimFilter[kind](str(wanted))
 
 
 def _sort_key(search_request: SearchRequest[Any], resource: Resource[Any]) -> tuple[Any, ...]:

@@ -115,7 +115,7 @@ def as_scim(error: ApiError) -> SCIMException:
     return SCIMException.from_error(Error(status=error.status, detail=detail))
 
 
-class _Named(TypedDict, total=False):
+class _PersonNamed(TypedDict, total=False):
     """What one person is known by."""
 
     login: str
@@ -659,7 +659,7 @@ def _sort_key(search_request: SearchRequest[Any], resource: Resource[Any]) -> tu
     return value is None, value if value is not None else "", str(resource.id)
 
 
-def _narrowed(resource_type: ResourceType, wanted: ScimFilter[Any] | None) -> _Named:
+def _narrowed(resource_type: ResourceType, wanted: ScimFilter[Any] | None) -> _PersonNamed:
     """What directories ask for one person with: not everybody is read for that."""
     node = wanted.ast if wanted is not None else None
     if resource_type.name != PERSON_TYPE or not isinstance(node, Comparison):

@@ -207,6 +207,11 @@ def search(
     return [_known(row) for row in connection.execute(query)]
 
 
+def count(connection: Connection, firm_id: int) -> int:
+    query = select(func.count()).select_from(PersonRow).where(PersonRow.firm_id == firm_id)
+    return connection.scalar(query) or 0
+
+
 def everybody(connection: Connection, firm_id: int) -> list[KnownPerson]:
     """By login."""
     query = _query().where(PersonRow.firm_id == firm_id).order_by(PersonRow.login_key)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
+from sqlalchemy import Connection, and_, func, select, true
 
 from tallystick.server.accounts import people
 from tallystick.server.rules import tables
 from tallystick.server.store.database import Database
-from tallystick.server.store.models import AuditEntry, CredentialRow
-from tallystick.server.store.searching import containing, escaped
+from tallystick.server.store.models import NO_VERIFICATION, AuditEntry, CredentialRow
+from tallystick.server.store.roads import Place, Road, looked_at, newest
+from tallystick.server.store.said import SaidFrom, SaidOf, SaidTo, SaidUser, says
+from tallystick.server.store.searching import containing
 from tallystick.server.store.stream import Names, entry_of
 
 AT_ONCE = 1000
 LOOKED_AT = 200_000  # entries, for a page of those that are sought
 MOST_NAMES = 20
+COMMON = "verified"  # the act that an index of acts leaves out
+PERSONS = (SaidUser, SaidTo, SaidOf)
 COLUMNS = (
     "at", "firm", "actor", "act", "subject", "address", "browser", "detail", "failed", "sentence",
     "chain", "number",
@@ -39,26 +43,6 @@ class Sought:
     until_ms: int | None = None
 
 
-@dataclass(frozen=True)
-class Place:
-    """Between two entries: those older than this one come next."""
-
-    at_ms: int
-    chain: str
-    number: int
-
-    @classmethod
-    def parse(cls, text: str) -> Place | None:
-        parts = text.split(":")
-        if len(parts) != 3 or not (parts[0].isdecimal() and parts[2].isdecimal()):
-            return None
-        at_ms, number = int(parts[0]), int(parts[2])
-        return cls(at_ms, parts[1][:40], number) if max(at_ms, number) < 2**53 else None
-
-    def __str__(self) -> str:
-        return f"{self.at_ms}:{self.chain}:{self.number}"
-
-
 def page(
     connection: Connection,
     names: Names,
@@ -70,36 +54,33 @@ def page(
 ) -> tuple[list[dict[str, Any]], Place | None]:
     """→ entries, the newest first (`store.stream.entry_of`), and where older ones begin. There may
     be fewer than `limit`, or none, although there are older ones: they are looked for next."""
-    query = _query(connection, firm_id, sought)
+    roads, others = _ways(connection, firm_id, sought)
     if after is not None:
-        query = query.where(_older(after))
-    end = _end(connection, firm_id, sought, after)
+        others.append(after.older())
+    end = _end(connection, firm_id, sought, roads, after)
     if end is not None:
-        query = query.where(AuditEntry.at_ms >= end.at_ms)
-    rows = connection.execute(query.limit(limit + 1)).all()
+        others.append(end.not_older())
+    columns = [column for column in AuditEntry.__table__.columns if column.name != "mac"]
+    rows = connection.execute(newest(columns, roads, others, limit + 1)).all()
     shown = rows[:limit]
     entries = [entry_of(dict(row._mapping), names) for row in shown]
     if len(rows) > limit:
-        return entries, Place(*shown[-1][:3])
+        last = shown[-1]
+        return entries, Place(last.at_ms, last.number, last.chain)
     return entries, end
 
 
-def _end(connection: Connection, firm_id: int, sought: Sought, after: Place | None) -> Place | None:
+def _end(
+    connection: Connection, firm_id: int, sought: Sought, roads: list[Road], after: Place | None
+) -> Place | None:
     """Where to stop looking: whoever seeks what is rare waits for so many entries, not for all that
-    there are. None: at the firm's first entry."""
-    if not (sought.person or sought.actor or sought.act or sought.address):
+    there are. None: at the firm's first entry, for a road holds nothing but what is sought."""
+    if not _asks_more(sought):
         return None
-    query = select(AuditEntry.at_ms).where(AuditEntry.firm_id == firm_id)
+    others = [AuditEntry.firm_id == firm_id, *_days(sought)]
     if after is not None:
-        whole = after.chain == ""  # what has this time was looked at to its end
-        before = AuditEntry.at_ms < after.at_ms if whole else AuditEntry.at_ms <= after.at_ms
-        query = query.where(before)
-    if sought.since_ms is not None:
-        query = query.where(AuditEntry.at_ms >= sought.since_ms)
-    if sought.until_ms is not None:
-        query = query.where(AuditEntry.at_ms < sought.until_ms)
-    at_ms = connection.scalar(query.order_by(AuditEntry.at_ms.desc()).limit(1).offset(LOOKED_AT))
-    return None if at_ms is None else Place(at_ms, "", 0)
+        others.append(after.older())
+    return looked_at(connection, roads, others, LOOKED_AT)
 
 
 def export(
@@ -128,50 +109,69 @@ def _row(entry: dict[str, Any]) -> str:
     return tables.line(values)
 
 
-def _query(connection: Connection, firm_id: int, sought: Sought) -> Select[Any]:
-    columns = AuditEntry.__table__.columns
-    first = (columns.at_ms, columns.chain, columns.number)
-    others = [column for column in columns if column not in first and column.name != "mac"]
-    query = (
-        select(*first, *others)
-        .where(AuditEntry.firm_id == firm_id)
-        .order_by(AuditEntry.at_ms.desc(), AuditEntry.chain.desc(), AuditEntry.number.desc())
-    )
+def _ways(connection: Connection, firm_id: int, sought: Sought) -> tuple[list[Road], list[Road]]:
+    """→ the roads, by any of which an entry is found, each with an index of its own; and what it
+    has to meet besides. The first that is sought is the road: fewest entries are of one person.
+    What comes second is written so that no index is taken for it: SQLite would take any."""
+    roads: list[Road] = []
+    others: list[Road] = [AuditEntry.firm_id == firm_id, *_days(sought)]
     if sought.person:
-        query = query.where(_about(connection, firm_id, sought.person))
+        roads = _about(connection, firm_id, sought.person)
     if sought.actor:
-        query = query.where(AuditEntry.actor.in_(_known_as(connection, firm_id, sought.actor)))
-    if sought.act:
-        query = query.where(AuditEntry.action == sought.act)
+        known = _done_by(connection, firm_id, sought.actor)
+        if roads:
+            others.append(func.coalesce(AuditEntry.actor, "").in_(known))
+        roads = roads or [AuditEntry.actor == name for name in known]
     if sought.address:
-        query = query.where(_has(f'"from":"{escaped(sought.address)}"'))
+        if roads:
+            address = func.coalesce(SaidFrom(AuditEntry.detail), "")
+            others.append(address == func.lower(sought.address))
+        roads = roads or [says(AuditEntry.detail, SaidFrom, sought.address)]
+    if sought.act:
+        same = AuditEntry.action == sought.act
+        if roads or sought.act == COMMON:
+            others.append(same)
+        else:  # what the index of acts leaves out is ruled out in its own words
+            roads = [and_(same, NO_VERIFICATION)]
+    return roads or [true()], others
+
+
+def _asks_more(sought: Sought) -> bool:
+    """Whether a road has other entries than those that are sought."""
+    asked = sum(map(bool, (sought.person, sought.actor, sought.address, sought.act)))
+    return asked > 1 or (sought.act == COMMON and asked == 1)
+
+
+def _days(sought: Sought) -> list[Road]:
+    days = []
     if sought.since_ms is not None:
-        query = query.where(AuditEntry.at_ms >= sought.since_ms)
+        days.append(AuditEntry.at_ms >= sought.since_ms)
     if sought.until_ms is not None:
-        query = query.where(AuditEntry.at_ms < sought.until_ms)
-    return query
+        days.append(AuditEntry.at_ms < sought.until_ms)
+    return days
 
 
-def _older(place: Place) -> ColumnElement[bool]:
-    same_time = AuditEntry.at_ms == place.at_ms
-    return or_(
-        AuditEntry.at_ms < place.at_ms,
-        and_(same_time, AuditEntry.chain < place.chain),
-        and_(same_time, AuditEntry.chain == place.chain, AuditEntry.number < place.number),
-    )
-
-
-def _about(connection: Connection, firm_id: int, text: str) -> ColumnElement[bool]:
-    """As whoever did it, whom it was done to, or whose code it was."""
-    known = _known_as(connection, firm_id, text)
-    logins = [person.login for person in people.search(connection, firm_id, text, limit=MOST_NAMES)]
-    users = [_has(f'"user":"{escaped(login)}"') for login in dict.fromkeys([*logins, text])]
-    return or_(AuditEntry.actor.in_(known), AuditEntry.subject.in_([*known, *logins]), *users)
-
-
-def _known_as(connection: Connection, firm_id: int, text: str) -> list[str]:
-    """What entries may call it: people by number, credentials by id."""
+def _about(connection: Connection, firm_id: int, text: str) -> list[Road]:
+    """As whoever did it, whom it was done to, or whose code or card it was."""
     found = people.search(connection, firm_id, text, limit=MOST_NAMES)
+    known = _known_as(connection, firm_id, text, found)
+    names = list(dict.fromkeys([*(one.login for one in found), text]))
+    return [
+        *(AuditEntry.actor == name for name in known),
+        *(AuditEntry.subject == name for name in dict.fromkeys([*known, *names])),
+        *(says(AuditEntry.detail, kind, name) for kind in PERSONS for name in names),
+    ]
+
+
+def _done_by(connection: Connection, firm_id: int, text: str) -> list[str]:
+    found = people.search(connection, firm_id, text, limit=MOST_NAMES)
+    return _known_as(connection, firm_id, text, found)
+
+
+def _known_as(
+    connection: Connection, firm_id: int, text: str, found: Sequence[people.KnownPerson]
+) -> list[str]:
+    """What entries may call it: people by number, credentials by id."""
     credentials = connection.scalars(
         select(CredentialRow.id)
         .where(
@@ -181,8 +181,5 @@ def _known_as(connection: Connection, firm_id: int, text: str) -> list[str]:
         .limit(MOST_NAMES)
     )
     spoken = {"somebody": "unknown", "the console": "console", "the server": "server"}
-    return [text, spoken.get(text, text), *(f"person:{one.id}" for one in found), *credentials]
-
-
-def _has(pattern: str) -> ColumnElement[bool]:
-    return AuditEntry.detail.like(f"%{pattern}%", escape="\\")
+    people_ids = (f"person:{one.id}" for one in found)
+    return list(dict.fromkeys([text, spoken.get(text, text), *people_ids, *credentials]))

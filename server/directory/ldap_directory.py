@@ -48,11 +48,6 @@ class LdapDirectory:
         wanted = self.settings
         columns = [wanted.id, wanted.login, wanted.name, wanted.email, "memberOf"]
         with self._bound() as (ldap, connection):
-            people = list(
-                self._pages(
-                    ldap, connection, wanted.base, wanted.people, [*columns, "userAccountControl"]
-                )
-            )
             groups = list(
                 self._pages(
                     ldap,
@@ -63,6 +58,10 @@ class LdapDirectory:
                 )
             )
             graph = GroupGraph(ldap, groups)
+            people = self._pages(
+                ldap, connection, wanted.base, wanted.people, [*columns, "userAccountControl"]
+            )
+            # As they come: of a large directory no more is kept than what is made of each.
             return [self._entry(dn, row, graph) for dn, row in people]
 
     def has_password(self, login: str, entry_id: str, password: str) -> bool:

@@ -17,10 +17,9 @@ from tallystick.server.joining import listing
 from tallystick.server.joining.listing import PeopleFilter
 from tallystick.server.loans import desk, holding
 from tallystick.server.loans.desk import Whereabouts
+from tallystick.server.store.audit import acts_of
 from tallystick.server.store.models import (
-    NO_VERIFICATION,
     Assignment,
-    AuditEntry,
     CardRow,
     PersonRow,
 )
@@ -28,6 +27,7 @@ from tallystick.server.store.models_login import Factor, MessageRow
 from tallystick.server.wording.worded import worded
 
 DAYS = 14
+SHOWN = ("signed-in", "password-wrong", "card-returned", "card-retired", "card-replaced")
 # Words of the staff's reasons, whole or with an ending: "follow-up" and "cancelled" are none.
 FLAT = re.compile(
     r"\b(flat|empty|cells?|low|leere?|piles?|bater[ií]as?|batter\w*)\b", re.IGNORECASE
@@ -70,16 +70,7 @@ def of_firm(connection: Connection, firm: KnownFirm, caller: Caller, now: float)
     signed_in: dict[str, Counter[str]] = {day: Counter() for day in days}
     failed = dict.fromkeys(days, 0)
     flat = 0
-    rows = connection.execute(
-        select(AuditEntry.at_ms, AuditEntry.action, AuditEntry.detail).where(
-            NO_VERIFICATION,
-            AuditEntry.firm_id == firm.id,
-            AuditEntry.at_ms >= int(since * 1000),
-            AuditEntry.action.in_(
-                ("signed-in", "password-wrong", "card-returned", "card-retired", "card-replaced")
-            ),
-        )
-    )
+    rows = acts_of(connection, firm.id, int(since * 1000), SHOWN)
     for row in rows:
         detail = json.loads(row.detail) if row.detail else {}
         day = datetime.fromtimestamp(row.at_ms / 1000, UTC).astimezone(zone).date().isoformat()

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Union
+from typing import Any, TypedDict, Union
 
 from scim2_models import (
     AuthenticationScheme,
@@ -48,7 +48,7 @@ from scim2_models import (
 from scim2_models.path import CompareOperator, Comparison
 from scim2_server.service import ScimService
 from scim2_server.storage import ScimStorage, SearchPage
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Subquery, delete, func, insert, select, update
 
 from tallystick.common import chance
 from tallystick.server.accounts import firms, people
@@ -60,6 +60,7 @@ from tallystick.server.joining import keeping, leaving
 from tallystick.server.joining.keeping import PersonWish, Ways
 from tallystick.server.state import ServerState
 from tallystick.server.store.audit import record
+from tallystick.server.store.batches import batched
 from tallystick.server.store.models import (
     DirectoryGroup,
     DirectoryMember,
@@ -68,6 +69,7 @@ from tallystick.server.store.models import (
 )
 
 MOST_RESULTS = 200
+AT_ONCE = 500
 MAX_DOCUMENT = 64 * 1024  # characters
 PERSON_TYPE, GROUP_TYPE = "User", "Group"
 OURS = ("id", "meta", "password", "groups", "schemas")
@@ -111,6 +113,13 @@ def as_scim(error: ApiError) -> SCIMException:
     if error.status == 422:
         return InvalidValueException(detail=detail)
     return SCIMException.from_error(Error(status=error.status, detail=detail))
+
+
+class _PersonNamed(TypedDict, total=False):
+    """What one person is known by."""
+
+    login: str
+    external_id: str
 
 
 class PeopleStorage(ScimStorage):
@@ -171,24 +180,67 @@ class PeopleStorage(ScimStorage):
         *,
         position: Any = None,
     ) -> SearchPage:
+        with self._reading() as connection:
+            if [one.name for one in resource_types] == [PERSON_TYPE]:
+                return self._search_people(connection, resource_types[0], search_request)
+            return self._search_all(connection, resource_types, search_request)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """Others write meanwhile."""
+        if self._inside is not None:
+            yield self._inside
+            return
+        with self._state.database.read() as connection:
+            yield connection
+
+    def _search_people(
+        self, connection: Connection, kind: ResourceType, search_request: SearchRequest[Any]
+    ) -> SearchPage:
+        """A firm may have a million: they are read piece by piece, and only a page is kept."""
         wanted = search_request.filter
-        with self._transaction() as connection:
-            found: list[Resource[Any]] = []
-            for one in resource_types:
-                read = self._groups if one.name == GROUP_TYPE else self._people
-                found += read(connection, **_narrowed(one, wanted))
+        start, stop = _bounds(search_request)
+        if wanted is None and search_request.sort_by is None:
+            total = connection.scalar(select(func.count()).select_from(self._all_people()))
+            return SearchPage(total or 0, self._people(connection, start=start, stop=stop))
+        narrowed = _narrowed(kind, wanted)
+        if wanted is not None and not wanted.models:
+            wanted = ScimFilter[WholeUser](str(wanted))
+        everybody = self._people(connection, **narrowed) if narrowed else self._each(connection)
+        matching = (one for one in everybody if wanted is None or wanted.match(one))
+        if search_request.sort_by is None:
+            shown, total = [], 0
+            for total, one in enumerate(matching, 1):
+                if total > start and (stop is None or total <= stop):
+                    shown.append(one)
+            return SearchPage(total, shown)
+        keys = [_sort_key(search_request, one) for one in matching]
+        keys.sort(reverse=_descends(search_request))
+        shown = [self._people(connection, handle)[0] for *_, handle in keys[start:stop]]
+        return SearchPage(len(keys), shown)
+
+    def _search_all(
+        self,
+        connection: Connection,
+        resource_types: list[ResourceType],
+        search_request: SearchRequest[Any],
+    ) -> SearchPage:
+        """Groups, of which a firm has few; or groups and people."""
+        wanted = search_request.filter
+        found: list[Resource[Any]] = []
+        for one in resource_types:
+            read = self._groups if one.name == GROUP_TYPE else self._people
+            narrowed = _narrowed(one, wanted)
+            found += self._people(connection, **narrowed) if narrowed else read(connection)
         if wanted is not None and not wanted.models and found:
             kinds = tuple(dict.fromkeys(type(one) for one in found))
             union: Any = Union[kinds]  # noqa: UP007 - made of what was found
             wanted = ScimFilter[union](str(wanted))
         matching = [one for one in found if wanted is None or wanted.match(one)]
-        descending = (
-            search_request.sort_by is not None
-            and search_request.sort_order == SearchRequest.SortOrder.descending
+        matching.sort(
+            key=lambda one: _sort_key(search_request, one), reverse=_descends(search_request)
         )
-        matching.sort(key=lambda one: _sort_key(search_request, one), reverse=descending)
-        start = search_request.start_index_0 or 0
-        stop = None if search_request.count is None else start + search_request.count
+        start, stop = _bounds(search_request)
         return SearchPage(len(matching), matching[start:stop])
 
     def create(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
@@ -254,30 +306,56 @@ class PeopleStorage(ScimStorage):
             raise NotFoundException(detail="There is no such User")
         return people.get(connection, self._caller.firm_id, number)
 
+    def _all_people(self) -> Subquery:
+        query = select(PersonRow.id).where(
+            PersonRow.firm_id == self._caller.firm_id, PersonRow.handle.is_not(None)
+        )
+        return query.subquery()
+
+    def _each(self, connection: Connection) -> Iterator[Resource[Any]]:
+        """Everybody, in the order of the lists."""
+        after = ""
+        while some := self._people(connection, after=after, stop=AT_ONCE):
+            yield from some
+            after = str(some[-1].id)
+
     def _people(
-        self, connection: Connection, handle: str = "", login: str = "", external_id: str = ""
+        self,
+        connection: Connection,
+        handle: str = "",
+        login: str = "",
+        external_id: str = "",
+        *,
+        after: str = "",
+        start: int = 0,
+        stop: int | None = None,
     ) -> list[Resource[Any]]:
+        """By handle. after: those whose handles come after this one. start, stop: of these."""
         firm_id = self._caller.firm_id
-        query = select(PersonRow.id, DirectoryRecord.document, DirectoryRecord.changed_at)
+        query = select(
+            PersonRow.id, PersonRow.login_key, DirectoryRecord.document, DirectoryRecord.changed_at
+        )
         query = query.outerjoin(DirectoryRecord, DirectoryRecord.person_id == PersonRow.id)
         query = query.where(PersonRow.firm_id == firm_id, PersonRow.handle.is_not(None))
         for value, condition in (
             (handle, PersonRow.handle == handle),
             (login, PersonRow.login_key == canonical(login)),
             (external_id, PersonRow.external_id == external_id),
+            (after, PersonRow.handle > after),
         ):
             if value:
                 query = query.where(condition)
-        rows = connection.execute(query.order_by(PersonRow.id)).all()
-        if handle or login or external_id:
-            known = {row.id: people.get(connection, firm_id, row.id) for row in rows}
-        else:
-            known = {one.id: one for one in people.everybody(connection, firm_id)}
-        groups = _groups_of_people(connection, [row.id for row in rows], firm_id)
-        return [
-            _as_user(known[row.id], row.document, row.changed_at, groups.get(row.id, []))
-            for row in rows
-        ]
+        query = query.order_by(PersonRow.handle).offset(start)
+        rows = connection.execute(query if stop is None else query.limit(stop - start)).all()
+        made: list[Resource[Any]] = []
+        for some in batched(rows):
+            known = people.of_logins(connection, firm_id, [row.login_key for row in some])
+            groups = _groups_of_people(connection, [row.id for row in some], firm_id)
+            made += (
+                _as_user(known[row.login_key], row.document, row.changed_at, groups.get(row.id, []))
+                for row in some
+            )
+        return made
 
     def _change_person(self, connection: Connection, ways: Ways, resource: User[Any]) -> None:
         person = _may_take(self._person(connection, str(resource.id)))
@@ -448,8 +526,7 @@ def _groups_of_people(
         .where(DirectoryGroup.firm_id == firm_id)
         .order_by(DirectoryGroup.id)
     )
-    if len(numbers) == 1:
-        query = query.where(DirectoryMember.person_id == numbers[0])
+    query = query.where(DirectoryMember.person_id.in_(numbers))
     found: dict[int, list[dict[str, str]]] = {}
     for row in connection.execute(query):
         found.setdefault(row.person_id, []).append(
@@ -565,18 +642,33 @@ def _check_version(stored: Resource[Any], expected: str | None) -> None:
         raise PreconditionFailedException
 
 
+def _bounds(search_request: SearchRequest[Any]) -> tuple[int, int | None]:
+    start = search_request.start_index_0 or 0
+    return start, None if search_request.count is None else start + search_request.count
+
+
+def _descends(search_request: SearchRequest[Any]) -> bool:
+    return (
+        search_request.sort_by is not None
+        and search_request.sort_order == SearchRequest.SortOrder.descending
+    )
+
+
 def _sort_key(search_request: SearchRequest[Any], resource: Resource[Any]) -> tuple[Any, ...]:
     value = search_request.sort_value(resource) if search_request.sort_by else None
     return value is None, value if value is not None else "", str(resource.id)
 
 
-def _narrowed(resource_type: ResourceType, wanted: ScimFilter[Any] | None) -> Mapping[str, str]:
+def _narrowed(resource_type: ResourceType, wanted: ScimFilter[Any] | None) -> _PersonNamed:
     """What directories ask for one person with: not everybody is read for that."""
     node = wanted.ast if wanted is not None else None
     if resource_type.name != PERSON_TYPE or not isinstance(node, Comparison):
         return {}
     if node.op is not CompareOperator.eq or not isinstance(node.value, str) or not node.value:
         return {}
-    column = {"username": "login", "externalid": "external_id"}
-    name = column.get(str(node.attr_path).rpartition(":")[2].lower())
-    return {name: node.value} if name else {}
+    match str(node.attr_path).rpartition(":")[2].lower():
+        case "username":
+            return {"login": node.value}
+        case "externalid":
+            return {"external_id": node.value}
+    return {}

@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, or_, select
+from sqlalchemy import Connection, select
 
-from tallystick.server.store.audit import acts_of
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.models import AuditEntry, CredentialRow, PersonRow
+from tallystick.server.store.roads import Road, newest
+from tallystick.server.store.said import SaidOf, SaidTo, says
 
 LIMIT = 500
 PUBLIC = frozenset(
@@ -37,24 +38,16 @@ def of_card(connection: Connection, firm_id: int, serial: str) -> list[CardEvent
 
 def of_person(connection: Connection, firm_id: int, login: str) -> list[CardEvent]:
     """Cards that came to somebody, or went; newest first."""
-    name = json.dumps(login, ensure_ascii=False)
-    name = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    parts = (f'%"{key}":{name}%' for key in ("to", "of"))
-    return _entries(
-        connection, firm_id, or_(*(AuditEntry.detail.like(part, escape="\\") for part in parts))
-    )
+    held = [says(AuditEntry.detail, kind, login) for kind in (SaidTo, SaidOf)]
+    return _entries(connection, firm_id, *held)
 
 
-def _entries(
-    connection: Connection, firm_id: int, condition: ColumnElement[bool]
-) -> list[CardEvent]:
-    query = (
-        acts_of(firm_id)
-        .where(AuditEntry.action.like("card-%"), condition)
-        .order_by(AuditEntry.at_ms.desc(), AuditEntry.number.desc())
-        .limit(LIMIT)
-    )
-    rows = list(connection.execute(query))
+def _entries(connection: Connection, firm_id: int, *roads: Road) -> list[CardEvent]:
+    columns = (
+        AuditEntry.at_ms, AuditEntry.actor, AuditEntry.action, AuditEntry.subject, AuditEntry.detail
+    )  # fmt: skip
+    others = [AuditEntry.firm_id == firm_id, AuditEntry.action.like("card-%")]
+    rows = list(connection.execute(newest(columns, roads, others, LIMIT)))
     known = names(connection, firm_id, {row.actor for row in rows})
     return [_entry(row, known) for row in rows]
 

@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from tallystick.server.store.audit import acts_of
-from tallystick.server.store.models import AuditEntry
 
 COUNTED = {
     "card-lent": "lent",
@@ -55,14 +54,10 @@ def of_desk(
     for back in range(days - 1, -1, -1):
         made.days[(today - timedelta(days=back)).isoformat()] = Counter()
     first = datetime.fromisoformat(min(made.days)).replace(tzinfo=zone).timestamp()
-    query = (
-        acts_of(firm_id)
-        .where(AuditEntry.at_ms >= int(first * 1000), AuditEntry.action.in_(COUNTED))
-        .order_by(AuditEntry.at_ms, AuditEntry.number)
-    )
+    rows = acts_of(connection, firm_id, int(first * 1000), COUNTED)
     lent: dict[str, int] = {}
     lengths: list[int] = []
-    for row in connection.execute(query):
+    for row in rows:
         word = COUNTED[row.action]
         at = row.at_ms // 1000
         day = datetime.fromtimestamp(at, UTC).astimezone(zone).date().isoformat()

@@ -14,12 +14,13 @@ from fastapi.responses import Response, StreamingResponse
 
 from tallystick.server.accounts import trail
 from tallystick.server.accounts.rights import Right
-from tallystick.server.accounts.trail import Place, Sought
+from tallystick.server.accounts.trail import Sought
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.portal.browsers import in_short
 from tallystick.server.portal.web import Member, staff
 from tallystick.server.rules import acts
 from tallystick.server.store.audit import Act, record
+from tallystick.server.store.roads import Place
 from tallystick.server.wording.worded import worded
 
 router = APIRouter(prefix="/p/{firm}/audit")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from fastapi import APIRouter
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from tallystick.server.accounts import people
 from tallystick.server.accounts.people import Keeper, KnownPerson
@@ -72,12 +72,13 @@ def import_people(member: ChangesPeople, sent: FileForm) -> Response:
 def export_people(member: ChangesPeople) -> Response:
     state, firm = member.visit.state, member.visit.firm
     with state.database.write() as connection:
-        text = "".join(people_files.written(connection, firm.id))
-        act = ways_of(member).act("people-exported", "people", people=text.count("\n") - 1)
+        many = people.count(connection, firm.id)
+        act = ways_of(member).act("people-exported", "people", people=many)
         record(connection, state.ring, [act])
     name = f"{firm.name}-people.csv"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+    pieces = people_files.written(state.database, firm.id)
+    return StreamingResponse(pieces, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @router.post("/people/{person_id}/leave")

@@ -11,25 +11,25 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
     Connection,
-    Select,
     bindparam,
     delete,
     func,
     insert,
     select,
+    union_all,
     update,
 )
 
 from tallystick.common import chance
 from tallystick.server.store.bulk import GatheredRows
-from tallystick.server.store.database import WRITTEN, WRITTEN_CHAINS, StaleError
+from tallystick.server.store.database import WRITTEN, WRITTEN_CHAINS, AnyRow, StaleError
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import NO_VERIFICATION, AuditCheckpoint, AuditEntry, AuditHead
 from tallystick.server.store.origin import Origin, current
@@ -162,11 +162,31 @@ class OwnChain:
         connection.info.setdefault(WRITTEN_CHAINS, []).append(self.name)
 
 
-def acts_of(firm_id: int) -> Select[*tuple[Any, ...]]:
-    """What staff and stations have done in a firm: a query for further conditions and an order."""
-    return select(
-        AuditEntry.at_ms, AuditEntry.actor, AuditEntry.action, AuditEntry.subject, AuditEntry.detail
-    ).where(NO_VERIFICATION, AuditEntry.firm_id == firm_id)
+def acts_of(
+    connection: Connection, firm_id: int, since_ms: int, actions: Iterable[str]
+) -> Iterator[AnyRow]:
+    """What was done in a firm since then, of these acts, the oldest first. Each act is looked up by
+    itself: all at once would be sought among all checks since."""
+    of_each = union_all(
+        *(
+            select(
+                AuditEntry.at_ms,
+                AuditEntry.number,
+                AuditEntry.actor,
+                AuditEntry.action,
+                AuditEntry.subject,
+                AuditEntry.detail,
+            ).where(
+                NO_VERIFICATION,
+                AuditEntry.firm_id == firm_id,
+                AuditEntry.action == action,
+                AuditEntry.at_ms >= since_ms,
+            )
+            for action in actions
+        )
+    )
+    in_time = of_each.order_by("at_ms", "number").execution_options(yield_per=1000)
+    yield from connection.execute(in_time)
 
 
 def record(connection: Connection, ring: ServerKeyRing, acts: Iterable[Act]) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 
 class PeriodicThread:
     """Calls `work` every `every_s` seconds, first after `first_s` (None: after `every_s`), until it
-    is closed. background: False for a thread that is never started, where somebody else calls
-    `work`."""
+    is closed; an error of it is told, and the next time comes. background: False for a thread that
+    is never started, where somebody else calls `work`."""
 
     def __init__(
         self,
@@ -37,5 +40,9 @@ class PeriodicThread:
     def _run(self) -> None:
         wait_s = self._first_s
         while not self._closing.wait(wait_s):
-            self._work()
+            try:
+                self._work()
+            except Exception as error:
+                # What nobody thought of must not end it: nothing would be done until a restart.
+                log.error("%s failed: %s", self._thread.name, type(error).__name__)
             wait_s = self._every_s

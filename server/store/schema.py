@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from tallystick.common.formats import NewerStateError
+from tallystick.server.store import trouble
 from tallystick.server.store.database import Database, patient
 from tallystick.server.store.keys import ServerKeyRing
 
-HEAD = "0018"
+HEAD = "0019"
+log = logging.getLogger(__name__)
 MIGRATION_LOCK = 0x7461_6C6C_79  # any constant: the name of a PostgreSQL advisory lock
 
 
@@ -19,12 +23,19 @@ def ensure(database: Database, ring: ServerKeyRing | None = None) -> None:
     """Migrate up to HEAD if needed. Safe when several processes start at once. ring: a database
     with cards in it needs it on the way.
 
-    Raises NewerStateError when the database is of a later version.
+    Raises NewerStateError when the database is of a later version; TallyError where somebody else
+    holds it, its disk is full, and so on: then nothing was changed.
     """
     with database.read() as connection:
         if revision(connection) == HEAD:
             return
-    migrate(database, HEAD, ring)
+    try:
+        migrate(database, HEAD, ring)
+    except DBAPIError as error:
+        found = trouble.trouble_of(error)
+        if found is trouble.DatabaseTrouble.AWAY:
+            raise  # whoever asks says what it means to them
+        raise trouble.no_start(found) from None
 
 
 def migrate(database: Database, target: str, ring: ServerKeyRing | None = None) -> None:
@@ -37,6 +48,8 @@ def migrate(database: Database, target: str, ring: ServerKeyRing | None = None) 
         current = revision(connection)
         if current is not None and current > HEAD:
             raise NewerStateError("The database", current, HEAD)
+        if current is not None and current != target:
+            log.warning("the database is brought from form %s to %s: wait", current, target)
         _run(connection, current, target, ring)
 
 

@@ -110,11 +110,16 @@ def must_answer(database: Database) -> None:
         trouble = trouble_of(error)
         if trouble is DatabaseTrouble.AWAY:
             return  # also where it is new: whoever asks next is told
-        raise TallyError(
-            _WORDS[trouble],
-            kept="Nothing was changed, and nothing is served.",
-            todo=_TODO[trouble],
-        ) from None
+        raise no_start(trouble) from None
+
+
+def no_start(trouble: DatabaseTrouble) -> TallyError:
+    """What is said to whoever starts the server, or asks something of it on the console."""
+    return TallyError(
+        _WORDS.get(trouble, worded("The database does not answer.")),
+        kept="Nothing was changed, and nothing is served.",
+        todo=_TODO.get(trouble, worded("Try again in a moment.")),
+    )
 
 
 def refusal(trouble: DatabaseTrouble) -> ApiError:

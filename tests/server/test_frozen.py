@@ -183,3 +183,21 @@ def test_what_the_url_says_goes_before_our_bounds(postgresql):
     assert (dsn["connect_timeout"], dsn["tcp_user_timeout"]) == ("9", "7000")
     assert dsn["keepalives_idle"] == "5"
     database.close()
+
+
+def test_whoever_gets_no_connection_is_told_in_time(postgresql, monkeypatch):
+    """All of them are in use, by a database that is slow: nobody waits for one without end."""
+    monkeypatch.setattr(store, "WAIT_S", 0.2)
+    database = Database(postgresql.new_database(), hurried=True)
+    pool = database.engine.pool
+    held = [database.engine.connect() for _ in range(pool.size() + pool._max_overflow)]
+    began = time.monotonic()
+    with pytest.raises(OperationalError) as told, database.read():
+        pass
+    assert isinstance(told.value.orig, store.PoolExhaustedError)
+    assert time.monotonic() - began < 15  # SQLAlchemy's own bound is 30 s
+    for one in held:
+        one.close()
+    with database.read() as connection:
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+    database.close()

@@ -23,6 +23,7 @@ from tallystick.server.accounts import people, trail
 from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.errors import ApiError
 from tallystick.server.joining import bulk, keeping, people_files
+from tallystick.server.loans import history
 from tallystick.server.loans.importing import FEW, Intent, take_in
 from tallystick.server.rules.judge import Generator
 from tallystick.server.serving.running import add_credential, running, running_in_thread
@@ -96,8 +97,7 @@ def test_more_than_a_body_may_have_is_taken_and_logged(server):
         act = AuditEntry.action == "card-registered"
         query = select(AuditEntry.subject, AuditEntry.chain).where(act, AuditEntry.firm_id == 1)
         entries = connection.execute(query).all()
-        found = audit.acts_of(1).where(AuditEntry.subject == "G000007")
-        assert len(connection.execute(found).all()) == 1
+        assert len(history.of_card(connection, 1, "G000007")) == 1
     assert {one.subject for one in entries} == {f"G{number:06}" for number in range(MANY)}
     assert len({one.chain for one in entries}) == 1 and entries[0].chain.startswith(audit.OWN)
     assert broken_chains(server.settings) == []

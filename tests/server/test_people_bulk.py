@@ -643,3 +643,20 @@ def test_an_invitation_of_before_does_not_recover(house):
         people.note_enrolment(connection, ann.id, house.clock())
     with refused("wrong-help-code"):
         recovery.with_help(house.state, "default", "ann", letter.code, HERE)
+
+
+def test_a_large_firm_is_exported_piece_by_piece(house, monkeypatch):
+    """Everybody once, with their methods; and nobody waits meanwhile."""
+    import_(house, FIRM)
+    database = house.state.database
+    whole = "".join(people_files.written(database, house.firm.id))
+    monkeypatch.setattr(people_files, "BATCH", 7)
+    pieces = people_files.written(database, house.firm.id)
+    first = [next(pieces), next(pieces)]
+    assert first[1].count("\n") == 7
+    with (
+        database.write() as connection
+    ):  # who comes meanwhile, before where it is read, is left out
+        people.ensure(connection, house.firm.id, "0first", 0)
+    assert "".join([*first, *pieces]) == whole
+    assert whole.count("\n") == 301

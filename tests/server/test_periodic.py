@@ -57,3 +57,39 @@ def test_without_background_nothing_runs():
     begun = threading.Event()
     PeriodicThread("none", begun.set, 0.0, background=False).close()
     assert not begun.is_set()
+
+
+def test_an_error_is_told_and_the_next_time_comes(caplog):
+    again = threading.Event()
+    tries: list[int] = []
+
+    def work() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ValueError("what nobody thought of: a secret")
+        again.set()
+
+    thread = PeriodicThread("rounds", work, 0.001)
+    assert again.wait(30)
+    thread.close()
+    assert "rounds failed: ValueError" in caplog.text and "secret" not in caplog.text
+
+
+class Waits:
+    """In place of the event that ends it: how long it would have waited, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.asked: list[float] = []
+        self._times = times
+
+    def wait(self, timeout: float) -> bool:
+        self.asked.append(timeout)
+        return len(self.asked) > self._times
+
+
+def test_after_the_first_time_it_waits_as_ever():
+    done: list[int] = []
+    thread = PeriodicThread("rounds", lambda: done.append(1), 600, first_s=5, background=False)
+    thread._closing = waits = Waits(3)
+    thread._run()
+    assert (waits.asked, len(done)) == ([5, 600, 600, 600], 3)

@@ -8,8 +8,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import event, inspect, text
 
+from tallystick.common.errors import TallyError
 from tallystick.common.formats import NewerStateError
 from tallystick.server.store import schema
 from tallystick.server.store.database import Database
@@ -66,3 +67,44 @@ def test_the_database_file_is_private(database, tmp_path: Path):
     schema.ensure(database)
     for file in tmp_path.glob("x.db*"):
         assert file.stat().st_mode & 0o077 == 0, file
+
+
+def test_whoever_reads_waits_for_nobody_who_writes(database, monkeypatch):
+    monkeypatch.setattr("tallystick.server.store.database.BUSY_TIMEOUT_S", 0.05)
+    hurried = Database(str(database.url))
+    schema.ensure(hurried)
+    with hurried.write() as writing:
+        writing.execute(text("UPDATE firm SET policy = 'x'"))
+        with hurried.read() as connection, hurried.snapshot() as instant:
+            for one in (connection, instant):
+                assert one.execute(text("SELECT count(*) FROM firm")).scalar() == 1
+                assert one.execute(text("SELECT policy FROM firm")).scalar() != "x"
+    hurried.close()
+
+
+@pytest.mark.parametrize("ground", ["locked", "full"])
+def test_a_migration_that_the_ground_does_not_let_is_told_in_words(
+    database, tmp_path, monkeypatch, ground
+):
+    """A large log is brought to a new form in minutes, and by gigabytes."""
+    schema.migrate(database, "0017")
+    database.close()
+    monkeypatch.setattr("tallystick.server.store.database.BUSY_TIMEOUT_S", 0.05)
+    again = Database(str(database.url))
+    words = "locked by somebody else" if ground == "locked" else "disk .* is full"
+    with again.engine.connect() as other:
+        if ground == "locked":
+            other.connection.driver_connection.execute("BEGIN IMMEDIATE")
+        else:
+            pages = other.exec_driver_sql("PRAGMA page_count").scalar()
+            event.listen(
+                again.engine, "connect",
+                lambda made, _: made.execute(f"PRAGMA max_page_count = {pages}"),
+            )  # fmt: skip
+        with pytest.raises(TallyError, match=words) as told:
+            schema.ensure(again)
+        assert told.value.todo and "Nothing was changed" in told.value.kept
+    again.close()
+    with database.read() as connection:
+        assert schema.revision(connection) == "0017"
+    schema.ensure(database)

@@ -326,3 +326,35 @@ def test_members_as_large_directories_write_them(server, client, token):
         assert known(server)["groups"] == ["Staff"]
         patch(away)
         assert known(server)["groups"] == []
+
+
+def test_a_large_firm_is_read_piece_by_piece(server, client, token, monkeypatch):
+    """Every page the same order, nobody twice or left out, and no more read than is asked for."""
+    monkeypatch.setattr(scim, "AT_ONCE", 3)
+    with opened(server.settings) as parts, parts.database.write() as connection:
+        for n in range(11):
+            people.ensure(connection, 1, f"p{n:02}", 0)
+    url = f"{server.client.base_url}".rstrip("/") + "/scim/v2/Users"
+    made = []
+    as_user = scim._as_user
+    monkeypatch.setattr(scim, "_as_user", lambda *given: made.append(1) or as_user(*given))
+
+    def names(**asked: object) -> tuple[int, list[str]]:
+        made.clear()
+        answer = httpx2.get(url, params=asked, headers=token, timeout=60).json()
+        return answer["totalResults"], [one["userName"] for one in answer.get("Resources", [])]
+
+    seen: list[str] = []
+    for start in range(1, 13, 4):
+        total, some = names(startIndex=start, count=4)
+        assert total == 11 and len(made) == len(some) <= 4
+        seen += some
+    assert sorted(seen) == [f"p{n:02}" for n in range(11)]
+    odd = 'userName sw "p0"'
+    assert names(filter=odd, startIndex=1, count=200) == (10, [n for n in seen if n < "p1"])
+    assert names(filter=odd, startIndex=4, count=2) == (10, [n for n in seen if n < "p1"][3:5])
+    assert names(filter=odd, count=0) == (10, [])
+    down = {"sortBy": "userName", "sortOrder": "descending"}
+    assert names(**down, startIndex=2, count=3) == (11, ["p09", "p08", "p07"])
+    assert names(filter='userName eq "P03"', count=5) == (1, ["p03"])
+    assert names(startIndex=12, count=5) == (11, [])

@@ -24,7 +24,7 @@ from tallystick.server.portal.browsers import in_short
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving import logs
 from tallystick.server.serving.running import running_in_thread
-from tallystick.server.store import audit, housekeeping
+from tallystick.server.store import audit, housekeeping, stream
 from tallystick.server.store.opened import opened
 from tallystick.server.store.origin import Origin
 from tallystick.server.store.stream import Names, sink_from, syslog_message
@@ -551,3 +551,21 @@ def test_a_chain_that_goes_on_is_missed_though_its_opening_was_pruned(server):
         for table in ("audit", "audit_checkpoint", "audit_head"):
             connection.execute(f"DELETE FROM {table} WHERE chain = ?", (chain,))
     assert broken(server.settings) == [chain]
+
+
+def test_a_receiver_that_is_away_for_long_is_asked_every_half_a_minute(house, monkeypatch):
+    """However long it is away: the pauses grow to that, and no further."""
+    pauses: list[float] = []
+
+    class Away:
+        def send(self, entry: object) -> None:
+            if len(pauses) < 12:
+                raise ConnectionRefusedError
+
+        def close(self) -> None: ...
+
+    made = stream.AuditStream(house.state.database, Away())
+    monkeypatch.setattr(made._closing, "wait", lambda pause: pauses.append(pause) and False)
+    assert made._deliver({})
+    made.close()
+    assert pauses[:3] == [0.5, 1.0, 2.0] and pauses[-5:] == [30.0] * 5

@@ -146,17 +146,17 @@ def show_plan(planned: Planned, *, dry_run: bool) -> None:
 @key_option
 def person_export(*, firm_name: str, db: str | None, key_file: Path | None) -> None:
     """Print everybody of a firm as CSV, as `import` takes it."""
+    from tallystick.server.accounts import people
     from tallystick.server.joining import people_files
     from tallystick.server.store.audit import record
 
-    with (
-        ways_at_console(firm_name, db, key_file) as (parts, ways),
-        parts.database.write() as connection,
-    ):
-        text = "".join(people_files.written(connection, ways.firm.id))
-        act = ways.act("people-exported", "people", people=text.count("\n") - 1)
-        record(connection, parts.ring, [act])
-    click.echo(text, nl=False)
+    with ways_at_console(firm_name, db, key_file) as (parts, ways):
+        with parts.database.write() as connection:
+            many = people.count(connection, ways.firm.id)
+            act = ways.act("people-exported", "people", people=many)
+            record(connection, parts.ring, [act])
+        for piece in people_files.written(parts.database, ways.firm.id):
+            click.echo(piece, nl=False)
 
 
 @click.command("list")

@@ -118,7 +118,8 @@ def next_steps(plan: DeploymentPlan, files: list[DeploymentFile], folder: Path) 
         return [
             f"cp {folder}/Containerfile RELEASE/ && cd RELEASE",
             f"podman build --file Containerfile --tag {name} .",
-            f"podman run --name {name} --env-file {folder.absolute()}/tallystick.env {volumes} "
+            f"podman run --detach --restart always --name {name} "
+            f"--env-file {folder.absolute()}/tallystick.env {volumes} "
             f"--memory {plan.memory_mb}m --read-only --publish 127.0.0.1:{port}:{port} {name}",
             f"podman exec {name} tally server person add boss --role administrator",
             f"podman exec {name} tally server doctor",

@@ -135,8 +135,7 @@ class Mcu:
         self._wait: tuple[int, int] | None = None  # deadline µs, mask
         self._timers: dict[int, tuple[int, int]] = {}  # number → due µs, period µs (0: once)
         self._dog = (0, 0)  # the watchdog: time-out µs, and when it bites
-        self._bitten = False
-        self._silences = 0  # that its watchdog has ended
+        self._bitten, self._silences = False, 0  # by its watchdog; how often it ended a silence
         self._looks = 0  # at the clock or a pin since it did anything else
         self._handlers: dict[int, Callable[[Message], None]] = {
             **Peripherals(self).handlers,

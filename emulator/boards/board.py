@@ -43,6 +43,7 @@ class Board:
 
     device: ClassVar[Literal["card", "reader"]]
     name: str
+    machine: str = ""  # in `os.uname()`; else its name
     chip: Chip
     heap: int  # bytes that firmware may use
     modules: tuple[str, ...] = ()  # of `emulator/port`, beyond the chip's

@@ -27,6 +27,7 @@ def _us(at_125_mhz: float) -> int:
 
 BOARD = CardBoard(
     name="nucleo_l476rg",
+    machine="TALLY_NUCLEO_L476RG with STM32L476RG",
     chip=stm32l4.CHIP,
     heap=64 * 1024,
     flash_size=1024 * 1024,

@@ -14,6 +14,7 @@ _STORAGE = 0xA0000  # 2 MiB of flash, the last 1408 KiB for storage
 
 BOARD = CardBoard(
     name="pico",
+    machine="Raspberry Pi Pico with RP2040",
     micropython="RPI_PICO",
     chip=rp2040.CHIP,
     heap=72 * 1024,

@@ -13,6 +13,7 @@ _STORAGE = 0x100000  # 4 MiB of flash, the last 3 MiB for storage
 
 BOARD = ReaderBoard(
     name="pico2",
+    machine="Raspberry Pi Pico2 with RP2350",
     micropython="RPI_PICO2",
     chip=rp2350.CHIP,
     heap=140 * 1024,

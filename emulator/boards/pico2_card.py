@@ -24,6 +24,7 @@ def _moved(region: Region | None) -> Region:
 BOARD = replace(
     pico.BOARD,
     name="pico2_card",
+    machine="Raspberry Pi Pico2 with RP2350",
     micropython="RPI_PICO2",
     chip=rp2350.CHIP,
     flash_size=4 * 1024 * 1024,

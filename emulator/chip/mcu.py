@@ -198,6 +198,7 @@ class Mcu:
             "fs_size": board.storage.size,
             "mapped": board.mapped,
             "writable": self.writable,
+            "system": (board.chip.platform, board.machine or board.name, _RELEASE),
             "spares_host": self._spared,
             "modelled": list(board.chip.modelled_ranges),
             "registers": list(board.chip.modelled_registers),
@@ -856,6 +857,8 @@ _RESTARTS = 10
 
 # Virtual time that a firmware may work on end: to erase a whole slot takes 7 s on a Pico.
 _BUSY_US = 30_000_000
+
+_RELEASE = (1, 28, 0)  # of MicroPython, that firmware is told of
 
 # The port's own modules live in the same heap as the firmware. They have this much, and take away
 # what they leave of it (`port/room.py`).

@@ -117,6 +117,7 @@ class Chip:
     own_modules: frozenset[str]  # of its port alone, that firmware may import
     port_modules: tuple[str, ...]  # of `emulator/port`, beyond those that every chip has
     more_built_in: tuple[str, ...] = ()  # of its port alone, that firmware does not use
+    platform: str  # what `sys.platform` says
     stubs: str  # the port whose published stubs declare what there is
     build_options: tuple[str, ...] = ()  # of the port's own build, so that it fetches nothing
     uf2_family: int | None = None

@@ -100,6 +100,7 @@ CHIP = Chip(
     own_modules=frozenset({"rp2"}),
     port_modules=("machine_rp2", "rp2"),
     more_built_in=("_thread",),
+    platform="rp2",
     stubs="rp2",
     build_options=("-DPICO_NO_PICOTOOL=1",),
     uf2_family=0xE48BFF56,

@@ -259,6 +259,7 @@ CHIP = Chip(
     factory_words=FACTORY_WORDS,
     own_modules=frozenset({"stm"}),
     port_modules=("machine_stm32", "stm", "uctypes_stm"),
+    platform="pyboard",
     stubs="stm32",
     openocd=OpenOcd(
         "interface/stlink.cfg",

@@ -99,6 +99,9 @@ def _start(*way):
             module.size = config["fs_size"]
             device = module.Flash()
     sys.modules["micropython"] = __import__("micropython_board")
+    sys_board = __import__("sys_board")
+    sys_board.describe(*config["system"])
+    sys.modules["sys"] = sys_board
     flash.watch_from, flash.watch_to = config["watch"]
     mapped, size, counters = config["mapped"], config["flash_size"], config["counters"]
     sys.modules["machine"].modelled = config["modelled"]

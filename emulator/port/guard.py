@@ -12,7 +12,8 @@ import uos
 # The port's own, which no firmware sees. They stay with those who have them.
 _PRIVATE = (
     "boot", "link", "flash", "vfs_board", "uctypes_stm", "usb_device", "guard", "machine_rp2",
-    "machine_stm32", "micropython_board", "late", "room", "files", "host_p256", "gc_seldom",
+    "machine_stm32", "micropython_board", "sys_board", "late", "room", "files", "host_p256",
+    "gc_seldom",
 )  # fmt: skip
 # Frozen into this MicroPython, and importing what is not there.
 _FROZEN = ("ssl", "mip", "requests")
@@ -130,6 +131,17 @@ def _paused(pause, us):
     return call
 
 
+_used = _built_in
+
+
+def use(importer):
+    """→ what was used before: `builtins.__import__` reads as MicroPython's own for ever."""
+    global _used
+    before, _used = _used, importer
+    builtins.__import__ = importer
+    return before
+
+
 def install(names):
     """names: the modules that are built into the board's MicroPython, a space around each."""
     global _names
@@ -137,7 +149,7 @@ def install(names):
     for name in _PRIVATE:
         if name in sys.modules:
             kept[name] = sys.modules.pop(name)
-    builtins.__import__ = _import
+    use(_import)
     for name, functions in call_us.items():
         _charged[name] = {name: _Charged(*us) for name, us in functions.items()}
     _charge_calls("builtins", builtins)

@@ -1,6 +1,5 @@
 """Loads what few firmwares use when one does: the heap is the firmware's."""
 
-import builtins
 import sys
 
 import guard
@@ -10,15 +9,15 @@ system = None  # set by boot.py: the file system of the port's own folder
 
 def load(name):
     """A module of the port's own folder, which nobody else sees."""
-    path, guarded = sys.path[:], builtins.__import__
+    path = sys.path[:]
     guard.mount(system, "/~port")
     sys.path[:] = ["/~port"]
     sys.modules.update(guard.kept)
-    builtins.__import__ = guard._built_in
+    guarded = guard.use(guard._built_in)
     try:
         return __import__(name)
     finally:
-        builtins.__import__ = guarded
+        guard.use(guarded)
         sys.path[:] = path
         for private in guard.kept:
             sys.modules.pop(private, None)

@@ -24,6 +24,7 @@ _WHERE = {
     "os.rmdir": "more_os",
     "os.unlink": "more_os",
     "os.sync": "more_os",
+    "os.uname": "more_os",
     "time.localtime": "more_clock",
     "time.gmtime": "more_clock",
     "time.mktime": "more_clock",

@@ -32,7 +32,10 @@ def outcome(line):
 raise RuntimeError("<<%r>>" % [outcome(line) for line in LINES])
 """
 OF_UNIX = ["socket", "ssl", "tls", "termios", "argparse", "websocket", "ffi", "requests", "mip"]
-OF_THE_PORT = ["link", "flash", "guard", "boot", "vfs_board", "uctypes_stm", "usb_device", "room"]
+OF_THE_PORT = [
+    "link", "flash", "guard", "boot", "vfs_board", "uctypes_stm", "usb_device", "room", "late",
+    "sys_board", "micropython_board",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -67,6 +70,16 @@ def test_what_the_board_lacks_is_refused_as_there(board, more, outcomes):
     assert seen["from socket import socket"] == "ImportError: no module named 'socket'"
     assert seen["import vfs; vfs.VfsPosix"].startswith("AttributeError")
     assert seen["open('/etc/passwd')"].startswith("OSError")
+
+
+@pytest.mark.parametrize(
+    "rare", ["import os; os.sync()", "import machine; machine.Timer()", "import os; os.uname()"]
+)
+def test_it_is_refused_also_behind_what_is_loaded_late(rare, outcomes):
+    """Few firmwares use these; whoever did had the modules of a desktop from then on."""
+    seen = outcomes("pico", [rare, "import socket", "import late"])
+    assert seen["import socket"] == "ImportError: no module named 'socket'"
+    assert seen["import late"] == "ImportError: no module named 'late'"
 
 
 @pytest.mark.parametrize(("board", "more"), [("pico", "rp2"), ("nucleo_l476rg", "stm")])

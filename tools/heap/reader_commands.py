@@ -111,7 +111,7 @@ class Heaps:
 
     def _works(self, heap: int, run: Callable[[ReaderRig], None]) -> bool:
         image = self._workshop.image
-        rig = ReaderRig(replace(image, board=replace(image.board, heap=heap)))
+        rig = ReaderRig(replace(image, board=replace(image.board, heap=heap)), quick=False)
         try:
             run(rig)
         except (ViolationError, PowerGoneError, CtapError, TallyError):

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 END = b"\nend\n"
 MODULES = (
     "machine", "stm", "rp2", "time", "os", "vfs", "uctypes", "cryptolib", "hashlib", "framebuf",
-    "select", "gc",
+    "select", "gc", "sys", "micropython",
 )  # fmt: skip
 """Those whose calls are compared."""
 

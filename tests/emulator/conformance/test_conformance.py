@@ -149,6 +149,7 @@ def of_the_firmware() -> dict[str, set[str]]:
 
 # The last thing that a program does, or done by the emulator's own tests of power and USB.
 ELSEWHERE = {
+    "micropython.asm_thumb": "the compiler's: tests of the boot ROM, and the second opinion",
     "machine.deepsleep": "never returns: tests of power, and of the second opinion",
     "machine.reset": "never returns: tests of power, and of the second opinion",
 }

@@ -71,10 +71,12 @@ class ReaderRig:
     """One reader, used again and again. `on_operation` is told of every flash operation of the
     command under test, and may answer with a fault."""
 
-    def __init__(self, image: Image, *, seed: int = 1) -> None:
+    def __init__(self, image: Image, *, seed: int = 1, quick: bool = True) -> None:
+        """quick: see `Mcu.spare_host`."""
         identity = ReaderIdentity.development("TR00000001").encode()
         self.reader = Reader(image, identity=identity, seed=seed)
-        self.reader.mcu.spare_host()
+        if quick:
+            self.reader.mcu.spare_host()
         self.reader.flash.fault_plan = self._plan
         region = self.reader.board.journal
         self.range = FlashRange(self.reader.flash, region.address, b"\xff" * region.size)

@@ -46,7 +46,9 @@ if TYPE_CHECKING:
 _TIMER, _UART = 0xC0, 0xF0  # likewise: a timer, a UART, and its number (port/more_*.py)
 _IDLE_BYTES = 3.2  # a line is idle after the time of so many (RP2040 data sheet, 4.2.3)
 _USB = 0xFE  # among the pins that fired: a USB transfer is over (port/usb_device.py)
-_COMMON_MODULES = ("time", "machine", "os", "select", "hashlib", "cryptolib", "vfs_board")
+_COMMON_MODULES = (
+    *("time", "machine", "os", "select", "hashlib", "cryptolib", "vfs_board", "uctypes_board"),
+)
 
 
 def _both(
@@ -190,6 +192,7 @@ class Mcu:
     def _describe(self) -> micropython.Launcher:
         board = self.board
         config: dict[str, Any] = {
+            "flash_base": board.chip.flash_base,
             "flash_size": board.flash_size,
             "heap": self._heap_size(),
             "debugged": self.on_debug is not None,
@@ -862,5 +865,5 @@ _RELEASE = (1, 28, 0)  # of MicroPython, that firmware is told of
 
 # The port's own modules live in the same heap as the firmware. They have this much, and take away
 # what they leave of it (`port/room.py`).
-PORT_HEAP = 64 * 1024
+PORT_HEAP = 72 * 1024
 _SPARING = 16 * 1024  # more, for the modules of `spare_host` and the tables of twice the heap

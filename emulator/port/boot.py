@@ -90,7 +90,7 @@ def _start(*way):
         import tallydebug  # noqa: F401
     for name in config["modules"]:
         module = __import__(name)
-        if name in ("uctypes_stm", "vfs_board"):
+        if name in ("uctypes_board", "vfs_board"):
             sys.modules[name.partition("_")[0]] = module
         elif name == "rom":
             guard.machine_code["boards.rom"] = module
@@ -102,6 +102,8 @@ def _start(*way):
     sys_board = __import__("sys_board")
     sys_board.describe(*config["system"])
     sys.modules["sys"] = sys_board
+    uctypes_board = sys.modules["uctypes"]
+    uctypes_board.base, uctypes_board.size = config["flash_base"], config["flash_size"]
     flash.watch_from, flash.watch_to = config["watch"]
     mapped, size, counters = config["mapped"], config["flash_size"], config["counters"]
     sys.modules["machine"].modelled = config["modelled"]

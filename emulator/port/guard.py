@@ -11,7 +11,7 @@ import uos
 
 # The port's own, which no firmware sees. They stay with those who have them.
 _PRIVATE = (
-    "boot", "link", "flash", "vfs_board", "uctypes_stm", "usb_device", "guard", "machine_rp2",
+    "boot", "link", "flash", "vfs_board", "uctypes_board", "usb_device", "guard", "machine_rp2",
     "machine_stm32", "micropython_board", "sys_board", "late", "room", "files", "host_p256",
     "gc_seldom",
 )  # fmt: skip

@@ -573,3 +573,36 @@ def test_a_buzzer_is_silent_without_power(foreign):
     assert card.mcu.pwm == {5: (1000, 3000)}
     card.power_off()
     assert card.mcu.pwm == {}
+
+
+@pytest.mark.parametrize(
+    ("board", "flash"),
+    [("pico", 0x10000000), ("pico2_card", 0x10000000), ("nucleo_l476rg", 0x08000000)],
+)
+def test_memory_is_the_chips_and_no_other(foreign, board, flash):
+    """An address that is not emulated was one of this process, which ended without a word."""
+    card = foreign(
+        "import uctypes\n"
+        "LAYOUT = {'a': 0 | uctypes.UINT32}\n"
+        f"FLASH = {flash:#x}\n"
+        "one = uctypes.struct(FLASH + 0xFF000, LAYOUT)\n"
+        "print(len(uctypes.bytearray_at(FLASH, 16)), hex(one.a))\n"
+        "mine = bytearray(b'\\x01\\x02\\x03\\x04')\n"
+        "one = uctypes.struct(uctypes.addressof(mine), LAYOUT, uctypes.LITTLE_ENDIAN)\n"
+        "one.a += 1\n"
+        "print(mine, uctypes.bytes_at(uctypes.addressof(mine), 2))\n"
+        "for address in (0, -1, 0x20000000, 0x40054000, 0xE000ED00, FLASH - 2):\n"
+        "    for look in (uctypes.bytes_at, uctypes.bytearray_at):\n"
+        "        try:\n            look(address, 4)\n"
+        "        except NotImplementedError as error:\n            print(error)\n"
+        "try:\n    uctypes.struct(0x40054000, LAYOUT)\n"
+        "except NotImplementedError as error:\n    print(error)\n",
+        board,
+    )
+    card.power_on()
+    first, second, *refused = card.console.splitlines()
+    assert first == "16 0xffffffff"
+    assert second == "bytearray(b'\\x02\\x02\\x03\\x04') b'\\x02\\x02'"
+    assert len(refused) == 13
+    assert refused[0] == "not emulated: memory at 0x00000000 (docs/guides/emulator.md)"
+    assert all(one.startswith("not emulated: memory at 0x") for one in refused)

@@ -33,7 +33,7 @@ raise RuntimeError("<<%r>>" % [outcome(line) for line in LINES])
 """
 OF_UNIX = ["socket", "ssl", "tls", "termios", "argparse", "websocket", "ffi", "requests", "mip"]
 OF_THE_PORT = [
-    "link", "flash", "guard", "boot", "vfs_board", "uctypes_stm", "usb_device", "room", "late",
+    "link", "flash", "guard", "boot", "vfs_board", "uctypes_board", "usb_device", "room", "late",
     "sys_board", "micropython_board",
 ]  # fmt: skip
 

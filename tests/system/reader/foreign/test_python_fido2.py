@@ -45,7 +45,10 @@ def _outcomes(report: Path) -> dict[str, set[str]]:
 def test_device_tests(tmp_path: Path) -> None:
     source = _source()
     with tarfile.open(source) as archive:
-        archive.extractall(tmp_path, filter="data")
+        # Python 3.11.2, which Debian 12 has, knows no filters.
+        archive.extractall(
+            tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {})
+        )
     folder = tmp_path / source.name.removesuffix(".tar.gz")
     report = tmp_path / "report.xml"
     result = subprocess.run(

@@ -16,6 +16,7 @@ from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.wire import zoo
 from tallystick.tools.campaign.wire.acts import TO_CARD_ACTS, TO_STATION_ACTS
 from tallystick.tools.campaign.wire.deeds import TO_CARD, TO_STATION, Deed
+from tallystick.tools.campaign.wire.relay import renumbered
 from tallystick.tools.campaign.wire.run import Wire, WireTally, line_of, subject
 
 WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
@@ -142,3 +143,13 @@ def test_a_relay_again() -> None:
 def test_what_is_no_relay(line: str) -> None:
     done = CliRunner().invoke(tally, ["campaign", "wire", "--replay", line])
     assert isinstance(done.exception, BadInputError) or done.exit_code not in (0, 1)
+
+
+def test_a_block_that_noise_made_longer_than_a_block_is_still_one() -> None:
+    """Two deeds on one block told of a crash that was the relay's own."""
+    long = b"\0\0\xfe" + bytes(300) + b"\0\0"
+    made = renumbered(long, 1, 0)
+    assert made[1] == 0x40 and len(made) == 3 + 255 + 2
+    line = "provision,>0.damage.27786,>13.insert.4852,>13.noise.40472,<7.smaller.45188"
+    done = CliRunner().invoke(tally, ["campaign", "wire", "--replay", line])
+    assert done.exit_code == 0, done.output

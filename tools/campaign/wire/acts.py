@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from tallystick.provisioning.card.t1 import encode
 from tallystick.tools.campaign.wire.deeds import TO_CARD
-from tallystick.tools.campaign.wire.relay import Act, Relay, content, is_information, renumbered
+from tallystick.tools.campaign.wire.relay import (
+    Act,
+    Relay,
+    content,
+    encode,
+    is_information,
+    renumbered,
+)
 
 _SECURE = 0x04
 _MAC = 8

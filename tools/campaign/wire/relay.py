@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from tallystick.common.errors import NoDeviceError
 from tallystick.emulator.devices.card import Card
-from tallystick.provisioning.card.t1 import PROLOGUE, encode
+from tallystick.provisioning.card import t1
+from tallystick.provisioning.card.t1 import PROLOGUE
 from tallystick.tools.campaign.wire.deeds import TO_CARD, TO_STATION, Deed
 from tallystick.tools.docked import DockedLink
 
@@ -18,6 +19,7 @@ _ANSWER_S = 2.0
 _PATIENCE = 16  # extensions of the card that the relay grants in an exchange of its own
 _RESYNCH = b"\0\xc0"
 _MORE = 0x20
+_MOST = 255  # bytes of information that LEN can say
 
 
 @dataclass
@@ -32,6 +34,11 @@ class Transcript:
     def contents(self, way: str) -> bytes:
         """The information fields of a way, one after the other."""
         return b"".join(content(block) for block in self.of(way))
+
+
+def encode(pcb: int, inf: bytes = b"") -> bytes:
+    """A block, with as much of the information as fits: a deed may have made one longer."""
+    return t1.encode(pcb, inf[:_MOST])
 
 
 def content(block: bytes) -> bytes:

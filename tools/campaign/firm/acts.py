@@ -112,11 +112,14 @@ def _leave(world: FirmWorld, act: FirmAct) -> None:
 
 
 def _bar(world: FirmWorld, who: Employee) -> None:
-    """The directory says so until the server has acknowledged it."""
+    """The directory says so until the server has acknowledged it; of some, a person does."""
     if not who.known or who.gone:
         return
     who.leaving = True
-    said = world.office.leaves(who.login)
+    office = world.office
+    said = office.bars(who.login) if who.number % 2 else None
+    if said is None:  # of whoever the directory keeps, too
+        said = office.leaves(who.login)
     if said:
         who.gone = True
         world.judge.ended.add(who.login)

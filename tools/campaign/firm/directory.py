@@ -53,6 +53,14 @@ class PersonnelOffice:
         }
         return _done(self._tell("PATCH", f"/scim/v2/Users/{found['Resources'][0]['id']}", body))
 
+    def bars(self, login: str) -> bool | None:
+        """By hand: whoever is barred keeps what he has, and it lets him in nowhere."""
+        status, found = self._ask(self._lists, "GET", "/v1/people", None, {"q": login})
+        if status != HTTPStatus.OK or not found.get("people"):
+            return _done(status) and None
+        path = f"/v1/people/{found['people'][0]['id']}"
+        return _done(self._ask(self._lists, "PATCH", path, {"disabled": True})[0])
+
     def _tell(self, method: str, path: str, body: dict[str, object]) -> int:
         return self._ask(self._scim, method, path, body)[0]
 

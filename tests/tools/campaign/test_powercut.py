@@ -63,7 +63,7 @@ _WILD = Animal(
             "lib/journal.py",
             "        bits = 0\n        while wrong:\n",
             "        from uctypes import bytearray_at\n"
-            "        bytearray_at(64, 4)[0] = 1\n"
+            "        bytearray_at(1 << 40, 4)[0] = 1\n"
             "        bits = 0\n        while wrong:\n",
         ),
     ),

@@ -40,7 +40,8 @@ def bytes_at(address, n):
 def struct(address, descriptor, *layout):
     if address >> 32 <= 0:
         place = bytearray_at(address, _sizeof(descriptor, *layout))
-        _copies.append(place)
+        if flash.memory is None:  # else it is no copy
+            _copies.append(place)
         address = addressof(place)  # noqa: F405
     return _struct(address, descriptor, *layout)
 

@@ -606,3 +606,17 @@ def test_memory_is_the_chips_and_no_other(foreign, board, flash):
     assert len(refused) == 13
     assert refused[0] == "not emulated: memory at 0x00000000 (docs/guides/emulator.md)"
     assert all(one.startswith("not emulated: memory at 0x") for one in refused)
+
+
+def test_a_look_at_flash_keeps_nothing(foreign):
+    """Each one took a little of the firmware's heap for good."""
+    card = foreign(
+        "import gc, uctypes\n"
+        "LAYOUT = {'a': 0 | uctypes.UINT32}\n"
+        "def look():\n"
+        "    for _ in range(2000):\n        uctypes.struct(0x10000000, LAYOUT).a\n"
+        "    gc.collect()\n    return gc.mem_alloc()\n"
+        "look()\nbefore = look()\nprint(look() - before < 1000)\n"
+    )
+    card.power_on()
+    assert card.console == "True\n"

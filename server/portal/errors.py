@@ -35,6 +35,7 @@ def error_page(
         "base": f"{PREFIX}{firm}",
         "firm_name": face.name if face else firm,
         "title": worded("Not possible"),
+        **getattr(request.state, "of_page", {}),
     } | ({"face": face} if face else {})
     with in_language(getattr(request.state, "language", speaking())):
         html = TEMPLATES.get_template("error.html").render(**values)

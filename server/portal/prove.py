@@ -54,4 +54,7 @@ def prove(member: AMember, asking: AnAsking, kind: MethodKind, key: str, form: F
     if isinstance(outcome, Verdict):
         return asking.again(kind, key, outcome)
     # A page, not a redirect: see signing in.
-    return visit.render("signed_in.html", go_on=outcome or f"{visit.base}/", flow=FLOW)
+    go_on = outcome.next_url or f"{visit.base}/"
+    if outcome.form:
+        return visit.render("kept_form.html", go_on=go_on, kept=outcome.form)
+    return visit.render("signed_in.html", go_on=go_on, flow=FLOW)

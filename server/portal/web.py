@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.datastructures import FormData
 
 from tallystick.common import chance
 from tallystick.server.accounts import faces, firms, sessions
@@ -52,6 +54,7 @@ ROLE_WORDS = {
     PersonRole.AUDITOR: worded("auditor"),
 }
 MAX_FIELD, MAX_FIELDS = 20_000, 120
+URL_ENCODED = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True)
@@ -110,12 +113,12 @@ class Visit:
             session=self.session,
             rights=self.rights(),
             path=self.request.url.path,
-            here=self._here(),
+            here=self.here(),
             role_words=ROLE_WORDS,
             **{"error": None, "notice": None, **values},
         )
 
-    def _here(self) -> str:
+    def here(self) -> str:
         """Where this page is found again; nothing where it answers a form."""
         url = self.request.url
         return f"{url.path}?{url.query}".rstrip("?") if self.request.method == "GET" else ""
@@ -159,20 +162,38 @@ class NeedsSignInError(Exception):
 
 
 class NeedsProofError(Exception):
-    """The page is for someone who has just shown a second factor."""
+    """The page is for someone who has just shown a second factor. keeps: what was sent may be sent
+    once it was shown."""
 
-    def __init__(self, member: Member, back: str) -> None:
+    def __init__(self, member: Member, back: str, *, keeps: bool = False) -> None:
         super().__init__("proof needed")
         self.member = member
         self.back = back
+        self.keeps = keeps
 
 
 async def send_to_prove(request: Request, error: Exception) -> Response:
-    """A form that was sent too late is filled in again: its page has the same path."""
+    """A form of staff that was sent too late is kept, but for files; another one is filled in
+    again: its page has the same path."""
     assert isinstance(error, NeedsProofError)
-    enrolled = error.member.session.person.enrolled
-    to = "/prove?next=" if enrolled else "/sign-in?again=yes&next="
-    return error.member.visit.go(to + quote(error.back, safe=""))
+    visit, session = error.member.visit, error.member.session
+    if not session.person.enrolled:
+        return visit.go("/sign-in?again=yes&next=" + quote(error.back, safe=""))
+    if error.keeps and (kept := await _kept(request, visit)):
+        await run_in_threadpool(stepup.begin, visit.state, session, visit.browser, error.back, kept)
+    return visit.go("/prove?next=" + quote(error.back, safe=""))
+
+
+async def _kept(request: Request, visit: Visit) -> stepup.KeptForm | None:
+    """Nothing, where this site did not make the form."""
+    if not request.headers.get("content-type", "").startswith(URL_ENCODED):
+        return None
+    try:
+        fields = _genuine(request, visit, await _fields(request))
+    except (ApiError, HTTPException):
+        return None
+    path = f"{request.url.path}?{request.url.query}".rstrip("?")
+    return stepup.KeptForm(path, [(k, v) for k, v in fields.items() if k != "csrf"])
 
 
 async def send_to_sign_in(request: Request, error: Exception) -> Response:
@@ -203,6 +224,8 @@ def visit(request: Request, firm: str) -> Visit:
     csrf = request.cookies.get(CSRF, "") or chance.token_urlsafe(24)
     made = Visit(request, state, known, face, browser, session, csrf)
     request.state.language = made.language  # also for what goes wrong
+    if made.cookie(CSRF):
+        request.state.of_page = {"csrf": made.csrf(), "here": made.here()}
     return made
 
 
@@ -275,7 +298,7 @@ def staff(*rights: Right) -> Callable[[Member], Member]:
         visit = member.visit
         changes = visit.request.method not in ("GET", "HEAD")
         if changes and not stepup.is_fresh(member.session, visit.state.now()):
-            raise NeedsProofError(member, _page_of(visit.request.url.path))
+            raise NeedsProofError(member, _page_of(visit.request.url.path), keeps=True)
         return member
 
     return check
@@ -289,8 +312,11 @@ def _page_of(path: str) -> str:
 
 async def form(request: Request, visit: AnyVisit) -> Mapping[str, str]:
     """The fields of a form that this site made. Raises ApiError: 403 when it did not, 422."""
-    fields = await request.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
-    return _genuine(request, visit, fields)
+    return _genuine(request, visit, await _fields(request))
+
+
+async def _fields(request: Request) -> FormData:
+    return await request.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@ services that ask for more than a remembered browser."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -29,8 +31,27 @@ from tallystick.server.signing_in.second import (
 )
 from tallystick.server.signing_in.second import prove as prove_second
 from tallystick.server.state import ServerState
+from tallystick.server.store.keys import Box, BoxError
 
 FRESH_S = 300
+MOST_KEPT = 100_000  # characters of a form
+
+
+@dataclass(frozen=True)
+class KeptForm:
+    """A form that was sent before its sender was asked to prove himself. path: where it went.
+    fields: (name, value), as they were sent."""
+
+    path: str
+    fields: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Proved:
+    """next_url: where to go on to, or nothing. form: what may be sent now."""
+
+    next_url: str
+    form: KeptForm | None
 
 
 def is_fresh(session: SignedIn, now: float) -> bool:
@@ -42,9 +63,16 @@ def is_fresh(session: SignedIn, now: float) -> bool:
     return shown_at is not None and now - shown_at < FRESH_S
 
 
-def begin(state: ServerState, session: SignedIn, browser: Browser, next_url: str) -> list[Held]:
-    """→ the factors to choose from. Without a next_url, one given before in this session stays.
-    Raises ApiError (403) when there is no factor."""
+def begin(
+    state: ServerState,
+    session: SignedIn,
+    browser: Browser,
+    next_url: str,
+    form: KeptForm | None = None,
+) -> list[Held]:
+    """→ the factors to choose from. Without a next_url, one given before in this session stays, and
+    with it the form that is kept for later. Raises ApiError (403) when there is no factor."""
+    sealed = _sealed(state, session, form)
 
     def work(connection: Connection) -> list[Held]:
         before = attempts.find(
@@ -54,14 +82,18 @@ def begin(state: ServerState, session: SignedIn, browser: Browser, next_url: str
             Purpose.PROVE,
             state.now(),
         )
-        wanted = next_url or (str(before.context.get("next", "")) if before else "")
+        said = before.context if before else {}
+        wanted = next_url or str(said.get("next", ""))
+        context = {"next": wanted, "form": sealed}
+        if not sealed and wanted == said.get("next"):
+            context["form"] = str(said.get("form", ""))
         attempts.begin(
             connection,
             firm_id=session.person.firm_id,
             person_id=session.person.id,
             purpose=Purpose.PROVE,
             stage=Stage.SECOND,
-            context={"next": wanted},
+            context=context,
             source=browser.source,
             now=state.now(),
             token=_token(state, session),
@@ -115,10 +147,10 @@ def delivered(
 
 def prove(
     state: ServerState, session: SignedIn, kind: MethodKind, key: str, form: Form, browser: Browser
-) -> str | Verdict:
-    """→ where to go on to, or why not. Raises ApiError (401) when it is over."""
+) -> Proved | Verdict:
+    """→ what to go on with, or why not. Raises ApiError (401) when it is over."""
 
-    def work(connection: Connection) -> str | Verdict:
+    def work(connection: Connection) -> Proved | Verdict:
         under = _under(state, connection, session)
         context = _context(state, connection, session, browser.source, under)
         context = replace(context, known=known_name(state, session.person, browser))
@@ -126,9 +158,35 @@ def prove(
         if not verdict.accepted:
             return verdict
         sessions.strengthen(connection, session, amr_of(verdict), state.now())
-        return str(under.context.get("next", ""))
+        kept = str(under.context.get("form", ""))
+        return Proved(str(under.context.get("next", "")), _opened(state, session, kept))
 
     return state.database.run(work)
+
+
+def _sealed(state: ServerState, session: SignedIn, form: KeptForm | None) -> str:
+    """What people type into forms is nobody's who reads the database."""
+    text = json.dumps([form.path, list(form.fields)]) if form else ""
+    if not text or len(text) > MOST_KEPT:
+        return ""
+    box = state.ring.encrypt(text.encode(), _bound_to(session))
+    return f"{box.key_id} {b64encode(box.blob).decode()}"
+
+
+def _opened(state: ServerState, session: SignedIn, sealed: str) -> KeptForm | None:
+    if not sealed:
+        return None
+    key_id, data = sealed.rsplit(" ", 1)
+    try:
+        text = state.ring.decrypt(Box(key_id, b64decode(data)), _bound_to(session))
+    except BoxError:  # its key was taken away meanwhile: the form is typed again
+        return None
+    path, fields = json.loads(text)
+    return KeptForm(path, [(name, value) for name, value in fields])
+
+
+def _bound_to(session: SignedIn) -> str:
+    return f"kept-form:{session.handle}"
 
 
 def _context(

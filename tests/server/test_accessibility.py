@@ -332,6 +332,27 @@ def test_pages_of_staff(page, portal, clock, container_class, inspect):
     assert inspect.found == {}
 
 
+def test_a_form_that_comes_too_late_is_kept(page, portal, clock, inspect):
+    portal.person("boss", "administrator")
+    browser = Browser(portal.url).sign_in("boss")
+    totp = portal.enrol_totp(browser)
+    browser.get("/").post("/sign-out")
+    signed_in_by_http(page, portal.with_app(browser, "boss", totp))
+    page.goto("/p/default/policy")
+    page.locator("#display_name").fill('Fisk & "Frakt"')
+    clock.advance(FRESH_S)
+    go_on(page, "Put in force")
+    page.get_by_role("link", name="Authenticator app").click()
+    page.get_by_label("Code").fill(totp.at(int(clock())))
+    go_on(page)
+    page.get_by_text("What you sent before was kept").wait_for()
+    inspect("kept form")
+    go_on(page, "Do it now")
+    page.get_by_role("heading", name="Policy").wait_for()
+    assert page.locator("#display_name").input_value() == 'Fisk & "Frakt"'
+    assert inspect.found == {}
+
+
 TRANSLATED_PAGES = (
     "sign-in?again=1", "recover", "recover/help", "", "enrol/totp", "enrol/card", "enrol/webauthn",
     "enrol/sms", "enrol/codes", "prove", "password", "people", "waiting", "cards", "policy",

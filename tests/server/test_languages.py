@@ -407,6 +407,19 @@ def test_errors_and_what_the_api_says(portal):
     assert short.problem == "Le nouveau mot de passe a moins de 8 caractères."
 
 
+def test_a_page_of_an_error_lets_its_reader_choose(portal):
+    portal.person("ann")
+    browser = in_browser(portal, "en").sign_in("ann").get("/people")
+    assert "Your role does not allow this." in browser.page.text
+    browser.post("/language", language="de", next="/p/default/people")
+    assert str(browser.page.url).endswith("/p/default/people")
+    assert "Ihre Rolle erlaubt dies nicht." in browser.page.text
+    assert 'name="next" value="/p/default/people"' in browser.page.text
+    # A browser without our cookie could send no form.
+    stranger = browser.http.get("/p/default/nowhere", headers={"cookie": ""})
+    assert 'action="/p/default/language"' not in stranger.text
+
+
 def test_a_time_is_in_the_readers_words(portal):
     portal.person("ann")
     page = in_browser(portal, "de").sign_in("ann").get("/").page.text

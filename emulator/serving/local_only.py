@@ -72,7 +72,8 @@ def protect(app: FastAPI) -> None:
     @app.exception_handler(TallyError)
     async def failed(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, TallyError)
-        return JSONResponse({"error": error.as_dict()}, 500)
+        status = 400 if isinstance(error, BadInputError) else 500
+        return JSONResponse({"error": error.as_dict()}, status)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: Exception) -> JSONResponse:

@@ -333,7 +333,7 @@ def test_the_command_watches_and_its_interface_moves_parts(tmp_path, monkeypatch
                 state = http.get("/state").json()
                 assert state["console"] == "pause 250\n" and state["parts"]["lamp"]["changes"] > 3
                 refused = http.post("/parts/nobody", json={"action": "press"})
-                assert refused.status_code == 500 and "no part" in refused.text
+                assert refused.status_code == 400 and "no part" in refused.text
                 main = tmp_path / "lamp" / "firmware" / "main.py"
                 main.write_text("print('again')\n" + main.read_text())
                 began = time.monotonic()

@@ -21,7 +21,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.emulator import boards
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.tools import fresh
-from tallystick.tools.campaign.firm import acts, film, zoo
+from tallystick.tools.campaign.firm import acts, film, parts, thumbs, zoo
 from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.oracle import Judge, end_of_day
 from tallystick.tools.campaign.firm.run import FirmResult, simulate
@@ -75,6 +75,19 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(
     assert told["told"] == [str(one) for one in first.told]
     for file in folder.iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+@pytest.mark.slow
+def test_a_device_that_spares_the_host_gives_the_same_bytes(
+    lived: tuple[FirmResult, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that did now work for themselves, and the other way."""
+    for module in (parts, thumbs):
+        monkeypatch.setattr(module, "spared", lambda number: number % 10 == 0)
+    other = simulate(LIVELY, image=fresh.image(boards.DEFAULT))
+    first, _ = lived
+    assert [str(one) for one in other.told] == [str(one) for one in first.told]
+    assert other.digest == first.digest
 
 
 def test_nearly_everything_happens_in_it_and_all_of_it_is_carried_out() -> None:

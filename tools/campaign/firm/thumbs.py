@@ -22,7 +22,7 @@ from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
 from tallystick.provisioning.security_key import FirstPins, KeyWork
 from tallystick.tools.campaign.firm.ground import URL
-from tallystick.tools.campaign.firm.parts import StationDesk, power_cut
+from tallystick.tools.campaign.firm.parts import StationDesk, power_cut, spared
 from tallystick.tools.thumbed import Host
 
 _PIN = "135791"
@@ -53,6 +53,8 @@ class ThumbReader:
         serial = f"TR{number + 1:08}"
         identity = ReaderIdentity.development(serial).encode()
         reader = Reader(image, identity=identity, seed=seed + number)
+        if spared(number):
+            reader.mcu.spare_host()
         host = Host(reader, serial=serial, seed=1 + number, person=number)
         reader.power_off()  # plugged in when it is first used
         return cls(reader, host, number, serial)

@@ -272,7 +272,6 @@ class FirmWorld:
         if self._closed:
             return
         self._closed = True
-        self.portal.close()
         self.browser.close()
         self.strange_browser.close()
         self.office.close()

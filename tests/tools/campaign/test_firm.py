@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,23 @@ def test_a_device_that_spares_the_host_gives_the_same_bytes(
     first, _ = lived
     assert [str(one) for one in other.told] == [str(one) for one in first.told]
     assert other.digest == first.digest
+
+
+def test_nothing_runs_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But what looks whether a firmware loops for ever, which changes nothing of one that does
+    not."""
+    started: list[str] = []
+    genuine = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        genuine(thread)
+
+    image = fresh.image(boards.DEFAULT)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    result = simulate(SimulatedFirm(cards=3, days=1, level=Level.HIGH, seed=3), image=image)
+    assert result.violations == [] and result.counts.portal
+    assert set(started) <= {"silence"}
 
 
 def test_nearly_everything_happens_in_it_and_all_of_it_is_carried_out() -> None:

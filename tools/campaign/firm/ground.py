@@ -29,6 +29,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tallystick.common import moments
 from tallystick.server.accounts import passwords
+from tallystick.server.accounts.hashing import Hashing
 from tallystick.server.checking import group
 from tallystick.server.loans.reminders import remind
 from tallystick.server.serving.app import create_app
@@ -379,15 +380,21 @@ async def _at_once(work: Callable[..., Any], *words: Any, **_how: Any) -> Any:
     return contextvars.copy_context().run(work, *words)
 
 
+def _in_its_turn(_hashing: Hashing, work: Callable[[], Any]) -> Any:
+    """In place of `Hashing.run`: nobody else is there to wait for."""
+    return contextvars.copy_context().run(work)
+
+
 @contextmanager
 def without_threads() -> Iterator[None]:
     """Nothing is carried out in a thread of its own."""
-    genuine = to_thread.run_sync
-    setattr(to_thread, "run_sync", _at_once)  # noqa: B010
-    try:
+    with ExitStack() as stack:
+        for place, name, instead in (
+            (to_thread, "run_sync", _at_once), (Hashing, "run", _in_its_turn)
+        ):  # fmt: skip
+            stack.callback(setattr, place, name, getattr(place, name))
+            setattr(place, name, instead)
         yield
-    finally:
-        setattr(to_thread, "run_sync", genuine)  # noqa: B010
 
 
 @contextmanager

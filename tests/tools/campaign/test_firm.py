@@ -251,6 +251,23 @@ def test_the_film_opens_each_event_and_loads_nothing(lived: tuple[FirmResult, Pa
     assert seen.targets and {one.removeprefix("#") for one in seen.targets} <= set(seen.ids)
 
 
+def test_the_film_shows_how_much_there_is_and_not_how_often_it_was_told() -> None:
+    tally_ = FirmTally()
+    told = [FirmEvent(0, 0, "3 spares are in the drawer"),
+            FirmEvent(86_400, 1, "5 spares are in the drawer"),
+            FirmEvent(86_400, 1, "the cell that has given most has given 12.5 µAh")]  # fmt: skip
+    tally_.add(0, FirmResult(LIVELY, told=told))
+    seen = film.page(LIVELY, tally_)
+    for said in ("day 0, 00:00: 3<", "day 1, 00:00: 5<", "day 1, 00:00: 12.5<"):
+        assert said in seen
+
+
+def test_stock_and_cells_are_counted_each_morning(lived: tuple[FirmResult, Path]) -> None:
+    words = [one.words for one in lived[0].told]
+    assert sum("spares are in the drawer" in said for said in words) == LIVELY.days
+    assert any("that has given most" in said for said in words)
+
+
 def test_the_film_takes_no_words_for_markup() -> None:
     tally_ = FirmTally()
     told = [FirmEvent(0, 0, "VIOLATION: <script>alert(1)</script>")]

@@ -171,7 +171,7 @@ def _reading(firm: SimulatedFirm) -> Iterator[Drawn]:
             if day % 7 < _WORKDAYS:
                 at = day * DAY_S + round(rng.gauss(10, 1) * 3600)
                 yield at, Verb.THUMB, person, rng.getrandbits(32)
-            if rng.random() < 0.05:
+            if rng.random() < 0.05 * _MISHAPS[firm.level]:
                 at = day * DAY_S + rng.randrange(12 * 3600, DAY_S)
                 yield at, Verb.STRANGE_THUMB, person, rng.getrandbits(32)
 

@@ -45,6 +45,7 @@ class ThumbReader:
     first_pin: str | None = None
     pin_is_own: bool = False
     tries: int = 0
+    answered: str | None = None  # what it last said for a browser
     cut: int | None = None  # armed: from which the instant in the next use is drawn
     cuts: int = 0
 
@@ -134,7 +135,8 @@ class ThumbReader:
         finally:
             self.host.person = self.number
             self.reader.run_for(_LIFTED_MS)
-        return _answer(made, data)
+        self.answered = _answer(made, data)
+        return self.answered
 
     def _by_pin(
         self, party: str, data: CollectedClientData, allowed: list[Mapping[str, Any]]

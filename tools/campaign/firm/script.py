@@ -288,7 +288,11 @@ def _faults(firm: SimulatedFirm) -> Iterator[Drawn]:
         if trouble in _OF_THE_HOUSE and often[trouble] > firm.days // _APART_DAYS:
             trouble = Mishap.CUT  # there is one server, however many cards
         often[trouble] += 1
-        in_the_first_hour = trouble in (Mishap.STATION_ENDS, Mishap.LINE, Mishap.STATION_DISK)
+        in_the_first_hour = trouble in (Mishap.STATION_ENDS, Mishap.LINE, Mishap.STATION_DISK) or (
+            # Every other one, while cards are made; where there is one, of every other seed.
+            trouble in (Mishap.SERVER_ENDS, Mishap.DATABASE_LOST)
+            and often[trouble] % 2 == firm.seed % 2
+        )
         at = (
             5 * 3600 + rng.randrange(min(3600, firm.cards))
             if in_the_first_hour

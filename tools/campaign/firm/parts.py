@@ -45,7 +45,8 @@ _ALONE = 10  # one device in so many
 
 def spared(number: int) -> bool:
     """Whether the host is spared (`Mcu.spare_host`) by this card, or reader: it does the same at
-    the same instants, with a heap twice as large. One in ten has what it has in somebody's hand."""
+    the same instants, with a heap four times as large. One in ten has what it has in somebody's
+    hand."""
     return number % _ALONE != 0
 
 

@@ -74,6 +74,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(
     )  # fmt: skip
     told = json.loads(asked.stdout)
     assert told["told"] == [str(one) for one in first.told]
+    assert {"TS00000001.flash", "TR00000001.flash"} <= {file.name for file in folder.iterdir()}
     for file in folder.iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tallystick.common import beside
 from tallystick.common.errors import NoDeviceError, TallyError
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import IssuerSession
@@ -87,7 +88,7 @@ class Batch:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._under_way = 0
-        self._workers: dict[str, threading.Thread] = {}
+        self._workers: dict[str, beside.Thread] = {}
         self._resting: dict[str, float] = {}
         self._fault: Exception | None = None
 
@@ -115,7 +116,7 @@ class Batch:
             worker = self._workers.get(port)
             if (worker is not None and worker.is_alive()) or self._resting.get(port, 0) > now:
                 continue
-            worker = threading.Thread(target=self._work, args=(port,), name=f"port {port}")
+            worker = beside.Thread(target=self._work, args=(port,), name=f"port {port}")
             self._workers[port] = worker
             worker.start()
 

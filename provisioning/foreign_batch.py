@@ -3,12 +3,12 @@ that fails holds up no other, and is told of once."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from tallystick.common import beside
 from tallystick.common.errors import NoDeviceError, TallyError
 
 LOOK_S = 0.5
@@ -58,7 +58,7 @@ def run(
     told: Told[Result],
     count: int,
     *,
-    rest: Callable[[float], None] = time.sleep,
+    rest: Callable[[float], None] = beside.sleep,
 ) -> ForeignSummary[Result]:
     """Until so many are done. KeyboardInterrupt, which ends it between two devices, is the
     caller's to catch: what is done is in the summary that `told` was told of."""

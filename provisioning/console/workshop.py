@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from tallystick.common import beside
 from tallystick.common.errors import BadInputError, TallyError
 from tallystick.provisioning.batch import Batch, Summary
 from tallystick.provisioning.console.questions import Question, Questions
@@ -98,7 +99,7 @@ class Picture:
 class _Run:
     batch: Batch
     plan: Plan
-    thread: threading.Thread
+    thread: beside.Thread
     began: float
     tiles: dict[str, Tile] = field(default_factory=dict)
     troubles: list[Trouble] = field(default_factory=list)
@@ -132,7 +133,7 @@ class Workshop:
             already = len(self._ready.journal.finished(plan.batch))
             source = source_for(ports)
             batch = Batch(self._ready.provisioner(plan), source, count, self, already=already)
-            thread = threading.Thread(target=self._work, name="batch", daemon=True)
+            thread = beside.Thread(target=self._work, name="batch", daemon=True)
             self._run = _Run(batch, plan, thread, time.monotonic())
             self._run.tiles = {port: Tile(port) for port in source.ports()}
         detail = [f"{count} cards", f"ports {ports}"]

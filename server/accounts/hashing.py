@@ -6,10 +6,10 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
+from tallystick.common import beside
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.wording.worded import worded
 
@@ -36,7 +36,7 @@ class Hashing:
         self._most = at_once + queue
         self._taken = 0
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(
+        self._pool = beside.ThreadPoolExecutor(
             at_once, thread_name_prefix="passwords", initializer=_yield_to_others
         )
 

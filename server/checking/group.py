@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import DBAPIError
 
+from tallystick.common import beside
 from tallystick.server import metrics
 from tallystick.server.checking.verification import CodeCheck, CodeOutcome, Verifier
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -64,7 +65,7 @@ class GroupCommit:
         self._closing = False
         self._away = False  # the batch under way waits for a database that has gone
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="verify", daemon=True)
+        self._thread = beside.Thread(target=self._work, name="verify", daemon=True)
         self._background = background
         if background:
             self._thread.start()

@@ -7,7 +7,6 @@ import os
 import smtplib
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from tallystick.common import beside
 from tallystick.common.errors import BadInputError, UnreachableError
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.mails import NO_FACE, MailFace, mail
@@ -260,7 +260,7 @@ def _at_most(seconds: float, sock: socket.socket | None) -> Iterator[None]:
             if sock is not None:
                 sock.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(seconds, cut)
+    timer = beside.Timer(seconds, cut)
     timer.daemon = True
     timer.start()
     try:

@@ -6,7 +6,9 @@ import html
 import re
 from dataclasses import dataclass
 from email.message import EmailMessage
-from email.utils import formataddr, formatdate, make_msgid, parseaddr
+from email.utils import formataddr, formatdate, parseaddr
+
+from tallystick.common import chance, moments
 
 ADDRESS = re.compile(r"https?://[^\s<>\"]+[^\s<>\".,;:!?)]")
 STYLE = "font:16px/1.5 system-ui,sans-serif;color:#1b2430;max-width:38em"
@@ -31,6 +33,11 @@ class MailFace:
 NO_FACE = MailFace("")
 
 
+def _identifier(now: float, domain: str) -> str:
+    """Of a message or a part of it, unlike any other (RFC 5322 3.6.4)."""
+    return f"<{int(now)}.{chance.token_hex(16)}@{domain}>"
+
+
 def mail(
     *,
     sender: str,
@@ -49,14 +56,15 @@ def mail(
     message["From"] = formataddr((_in_one_line(name or own_name), address or sender))
     message["To"] = to
     message["Subject"] = _in_one_line(subject)
-    message["Date"] = formatdate(now, localtime=False, usegmt=True)
+    moment = moments.now() if now is None else now
+    message["Date"] = formatdate(moment, localtime=False, usegmt=True)
     domain = address.rpartition("@")[2] or "localhost"
-    message["Message-ID"] = make_msgid(domain=domain)
+    message["Message-ID"] = _identifier(moment, domain)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday replies
     message["X-Auto-Response-Suppress"] = "All"  # the same, for Exchange
     own = text.removesuffix(f"\n\n{face.name}") if face.name else text
     message.set_content(own + _signature(face))
-    logo = make_msgid(domain=domain) if face.logo else ""
+    logo = _identifier(moment, domain) if face.logo else ""
     message.add_alternative(as_html(subject, own, face, logo.strip("<>")), subtype="html")
     if logo:
         rich = message.get_body(("html",))

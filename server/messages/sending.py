@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
+from tallystick.common import beside
 from tallystick.common.errors import TallyError
 from tallystick.server.store.database import Database
 from tallystick.server.store.models_login import MessageRow, OidcLogout
@@ -27,7 +28,7 @@ class SendingThread(ABC):
     def __init__(self, name: str, *, background: bool = True) -> None:
         self._wake = threading.Event()
         self._closing = False
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread = beside.Thread(target=self._work, name=name, daemon=True)
         if background:
             self._thread.start()
 

@@ -14,7 +14,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 from pyrad import packet
 from pyrad.dictionary import Dictionary
 
+from tallystick.common import beside
 from tallystick.common.errors import BadInputError
 from tallystick.server.accounts import firms, incidents, people
 from tallystick.server.accounts.people import canonical
@@ -115,7 +115,7 @@ class RadiusServer:
         self._sock = sock
         self._dictionary = Dictionary(str(DICTIONARY))
         self._answered = _Answered()
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="radius")
+        self._pool = beside.ThreadPoolExecutor(THREADS, thread_name_prefix="radius")
         self._room = threading.BoundedSemaphore(WAITING)
         self._told: dict[str, float] = {}
         self._closing = False

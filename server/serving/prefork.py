@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
+
+from tallystick.common import beside
 
 RESTART_PAUSE_S = 1.0
 STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -35,7 +36,7 @@ def prefork(workers: int, serve: Callable[[], None]) -> None:
         children.discard(child)
         if not stopping:
             sys.stderr.write(f"worker {child} ended with {status}; another one takes its place\n")
-            time.sleep(RESTART_PAUSE_S)
+            beside.sleep(RESTART_PAUSE_S)
         if not stopping:  # which may have come during the pause
             _add(children, serve)
 

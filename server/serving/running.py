@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import uvicorn
 
+from tallystick.common import beside
 from tallystick.common.errors import BadInputError, TallyError
 from tallystick.server.accounts import credentials, firms, people
 from tallystick.server.accounts.credentials import NewCredential, Role
@@ -128,7 +128,7 @@ def running_in_thread(settings: Settings) -> Iterator[str]:
     with listen("127.0.0.1", 0) as sock:
         sock.listen(128)
         server = uvicorn.Server(_config(_with_public_url(settings, sock)))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+        thread = beside.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         try:
             yield url_of(sock)

@@ -13,7 +13,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from tallystick.common import chance
+from tallystick.common import beside, chance
 from tallystick.server.accounts import firms, passwords, people, sessions
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
@@ -77,7 +77,7 @@ def evened(work: Callable[P, T]) -> Callable[P, T]:
         try:
             return work(*args, **kwargs)
         finally:
-            time.sleep(max(0.0, EVENED_S - (time.perf_counter() - began)))
+            beside.sleep(max(0.0, EVENED_S - (time.perf_counter() - began)))
 
     return timed
 

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, ExceptionContext, Row, create_engine,
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from tallystick.common import beside
 from tallystick.server.store import searching
 from tallystick.server.store.bulk import GatheredRows, gathered_beside
 
@@ -186,7 +187,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
                 raise
-        time.sleep(0.01)
+        beside.sleep(0.01)
 
 
 def _sqlite_engine(url: str) -> Engine:

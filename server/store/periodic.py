@@ -6,6 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from tallystick.common import beside
+
 log = logging.getLogger(__name__)
 
 
@@ -27,7 +29,7 @@ class PeriodicThread:
         self._every_s = every_s
         self._first_s = every_s if first_s is None else first_s
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = beside.Thread(target=self._run, name=name, daemon=True)
         if background:
             self._thread.start()
 

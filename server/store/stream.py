@@ -24,6 +24,7 @@ from urllib.parse import SplitResult, urlsplit
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
+from tallystick.common import beside
 from tallystick.common.errors import BadInputError
 from tallystick.server import metrics
 from tallystick.server.rules.acts import FAILURES, failed, in_words
@@ -163,7 +164,7 @@ class AuditStream:
         self._pause_s = pause_s
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(KEPT)
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="audit-stream", daemon=True)
+        self._thread = beside.Thread(target=self._work, name="audit-stream", daemon=True)
         if sink is not None:
             self._thread.start()
         self._database = database

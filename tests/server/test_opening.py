@@ -19,7 +19,7 @@ def test_a_new_database_that_is_in_use_is_waited_for(tmp_path, monkeypatch):
         waits.append(seconds)
         other.rollback()
 
-    monkeypatch.setattr(database.time, "sleep", wait)
+    monkeypatch.setattr(database.beside, "sleep", wait)
     opened = Database(f"sqlite:///{path}")
     with opened.read() as connection:
         mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()

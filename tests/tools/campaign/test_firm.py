@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.emulator import boards
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.tools import fresh
-from tallystick.tools.campaign.firm import acts, film, zoo
+from tallystick.tools.campaign.firm import acts, film, parts, thumbs, zoo
 from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.oracle import Judge, end_of_day
 from tallystick.tools.campaign.firm.run import FirmResult, simulate
@@ -73,8 +74,39 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(
     )  # fmt: skip
     told = json.loads(asked.stdout)
     assert told["told"] == [str(one) for one in first.told]
+    assert {"TS00000001.flash", "TR00000001.flash"} <= {file.name for file in folder.iterdir()}
     for file in folder.iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+@pytest.mark.slow
+def test_a_device_that_spares_the_host_gives_the_same_bytes(
+    lived: tuple[FirmResult, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that did now work for themselves, and the other way."""
+    for module in (parts, thumbs):
+        monkeypatch.setattr(module, "spared", lambda number: number % 10 == 0)
+    other = simulate(LIVELY, image=fresh.image(boards.DEFAULT))
+    first, _ = lived
+    assert [str(one) for one in other.told] == [str(one) for one in first.told]
+    assert other.digest == first.digest
+
+
+def test_nothing_runs_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But what looks whether a firmware loops for ever, which changes nothing of one that does
+    not."""
+    started: list[str] = []
+    genuine = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        genuine(thread)
+
+    image = fresh.image(boards.DEFAULT)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    result = simulate(SimulatedFirm(cards=3, days=1, level=Level.HIGH, seed=3), image=image)
+    assert result.violations == [] and result.counts.portal
+    assert set(started) <= {"silence"}
 
 
 def test_nearly_everything_happens_in_it_and_all_of_it_is_carried_out() -> None:
@@ -218,6 +250,23 @@ def test_the_film_opens_each_event_and_loads_nothing(lived: tuple[FirmResult, Pa
     seen.feed(film.page(LIVELY, tally_))
     assert "svg" in seen.tags and "details" in seen.tags
     assert seen.targets and {one.removeprefix("#") for one in seen.targets} <= set(seen.ids)
+
+
+def test_the_film_shows_how_much_there_is_and_not_how_often_it_was_told() -> None:
+    tally_ = FirmTally()
+    told = [FirmEvent(0, 0, "3 spares are in the drawer"),
+            FirmEvent(86_400, 1, "5 spares are in the drawer"),
+            FirmEvent(86_400, 1, "the cell that has given most has given 12.5 µAh")]  # fmt: skip
+    tally_.add(0, FirmResult(LIVELY, told=told))
+    seen = film.page(LIVELY, tally_)
+    for said in ("day 0, 00:00: 3<", "day 1, 00:00: 5<", "day 1, 00:00: 12.5<"):
+        assert said in seen
+
+
+def test_stock_and_cells_are_counted_each_morning(lived: tuple[FirmResult, Path]) -> None:
+    words = [one.words for one in lived[0].told]
+    assert sum("spares are in the drawer" in said for said in words) == LIVELY.days
+    assert any("that has given most" in said for said in words)
 
 
 def test_the_film_takes_no_words_for_markup() -> None:

@@ -82,6 +82,8 @@ def test_a_planted_bug_is_replayed(tmp_path: Path) -> None:
     assert result.exit_code == 1, result.output
     said = json.loads(result.stdout)
     assert said["found"] and said["told"] and said["folder"] == str(tmp_path)
+    readme = (tmp_path / "README.txt").read_text(encoding="utf-8")
+    assert f"'{LINE}' --zoo never-locked --keep" in readme
 
 
 @pytest.mark.parametrize(

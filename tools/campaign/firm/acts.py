@@ -380,6 +380,19 @@ def _settled(world: FirmWorld, do: Callable[[], DeskCard]) -> DeskCard | None:
 def _change_shift(world: FirmWorld, act: FirmAct) -> None:
     world.shift += 1
     world.say("other staff come to the desk")
+    if world.shift % 2:  # in the morning
+        _count(world)
+
+
+def _count(world: FirmWorld) -> None:
+    """What is in stock, and how far cells are down: for the film."""
+    world.say(f"{len(world.drawer)} spares are in the drawer")
+    used = [
+        world.factory.made[serial].cell.used_uah for serial in world.cells if serial in
+        world.factory.made
+    ]  # fmt: skip
+    if used:
+        world.say(f"the cell that has given most has given {max(used):.1f} µAh")
 
 
 def _sweep(world: FirmWorld, act: FirmAct) -> None:
@@ -425,6 +438,18 @@ def _replay(world: FirmWorld, act: FirmAct) -> None:
     world.say(f"a stranger types the code that {who.login} has used: {said.reason or said.status}")
     if said.accepted:
         world.wrong(f"a code that {who.login} had used was accepted again")
+    if who.pair is not None:
+        _replay_two(world, who, who.pair)
+
+
+def _replay_two(world: FirmWorld, who: Employee, pair: tuple[str, str]) -> None:
+    """To have the card found again where it was."""
+    said = world.portal.find_again(who.login, *pair)
+    world.judged(who.login, said)
+    what = f"two codes that {who.login} has used"
+    world.say(f"a stranger types {what}: {said.reason or said.status}")
+    if said.accepted:
+        world.wrong(f"{what} found the card again")
 
 
 def _thief(world: FirmWorld, act: FirmAct) -> None:

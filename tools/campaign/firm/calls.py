@@ -23,6 +23,7 @@ from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 _TRIES = 5
 _LATER_S = 300
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
+_SEEN_BY_OTHERS = 4  # one code in so many
 _LOCKED_OUT = frozenset({"refused", "password"})
 
 
@@ -111,10 +112,21 @@ def _sign_in(world: FirmWorld, who: Employee, left: int) -> None:
     world.say(f"{who.login} is at the portal with {thing}: {said}")
     if said == IN:
         world.counts.portal += 1
+        if with_phone and world.act.draw % _SEEN_BY_OTHERS == 0:
+            _over_the_shoulder(world, who)
     elif said == NO_ANSWER and left:
         world.after(_LATER_S, partial(_sign_in, world, who, left - 1))
     elif said in _LOCKED_OUT and with_phone and _must_open(world, who):
         world.wrong(f"{who.login} is not let in with password and telephone: {said}")
+
+
+def _over_the_shoulder(world: FirmWorld, who: Employee) -> None:
+    """Somebody who knows the password has seen the telephone's code, and is quick."""
+    assert who.phone is not None
+    code = partial(who.phone.code, world.clock.now)
+    said = world.strange_browser.log_in(who.login, who.password, TypedKind.TOTP, code)
+    world.judge.came_in(who.login, said, factors=(True, False))
+    world.say(f"a stranger types the code that {who.login}'s telephone has just shown: {said}")
 
 
 def _must_open(world: FirmWorld, who: Employee) -> bool:

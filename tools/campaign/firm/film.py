@@ -4,8 +4,9 @@ event opening its story. Nothing is loaded from elsewhere."""
 from __future__ import annotations
 
 import html
-from collections import Counter
+import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from tallystick.tools.campaign.firm.script import DAY_S, SimulatedFirm
 from tallystick.tools.campaign.firm.sites import FirmTally
@@ -17,22 +18,47 @@ _LEFT = 124
 _MOST_STORIES = 400  # of one lane: a page is to be read
 
 
-Lane = tuple[str, str, Callable[[str], bool]]
+def _one(_words: str) -> float:
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Lane:
+    """kind: in the style, and in the addresses of its lists. holds: whether an event is of it, by
+    its words. value: how high it stands; together: what several of one instant are."""
+
+    name: str
+    kind: str
+    holds: Callable[[str], bool]
+    value: Callable[[str], float] = _one
+    together: Callable[[list[float]], float] = sum
 
 
 def _has(*words: str) -> Callable[[str], bool]:
     return lambda said: any(word in said for word in words)
 
 
-LANES: tuple[Lane, ...] = (
-    ("log-ins", "in", lambda said: " logs in with " in said or said.endswith(": in")),
-    ("not let in", "out", _has(" is not let in", "is found again")),
-    ("loans and losses", "loan", _has(" lends ", " gives card", " has lost ", "in a wallet")),
-    ("cards made", "made", _has("the station makes", "the station stops", " joins", " leaves")),
-    ("cells", "cell", _has("the cell of", "is flat", "loses its power")),
-    ("strangers", "stranger", _has("a stranger", "whoever found", "a desk's credential")),
-    ("faults of the house", "fault", _has("the server will", "the server's ", "the desk does not")),
-    ("violations", "bad", _has("VIOLATION")),
+def _number(words: str) -> float:
+    """The one that a sentence tells."""
+    found = re.search(r"\d+(?:\.\d+)?", words)
+    return float(found.group()) if found else 0.0
+
+
+LANES = (
+    Lane("log-ins", "in", lambda said: " logs in with " in said or said.endswith(": in")),
+    Lane("not let in", "out", _has(" is not let in", "is found again")),
+    Lane("loans and losses", "loan", _has(" lends ", " gives card", " has lost ", "in a wallet")),
+    Lane("cards made", "made", _has("the station makes", "the station stops", " joins", " leaves")),
+    Lane("spares in stock", "stock", _has("spares are in the drawer"), _number),
+    Lane("cells, most µAh", "used", _has("that has given most"), _number, max),
+    Lane("cells in trouble", "cell", _has("the cell of", "is flat", "loses its power")),
+    Lane("strangers", "stranger", _has("a stranger", "whoever found", "a desk's credential")),
+    Lane(
+        "faults of the house",
+        "fault",
+        _has("the server will", "the server's ", "the desk does not"),
+    ),
+    Lane("violations", "bad", _has("VIOLATION")),
 )
 
 
@@ -42,7 +68,7 @@ def page(firm: SimulatedFirm, tally: FirmTally) -> str:
         (one for site in tally.told for one in site), key=lambda one: (one.at, one.number)
     )
     days = max(firm.days, 1 + max((one.at for one in told), default=0) // DAY_S)
-    lanes = [(name, kind, [one for one in told if holds(one.words)]) for name, kind, holds in LANES]
+    lanes = [(lane, [one for one in told if lane.holds(one.words)]) for lane in LANES]
     counts = tally.counts
     head = (
         f"{firm.cards:,} cards, {firm.days} days, faults {firm.level.value}, seed {firm.seed}: "
@@ -54,7 +80,7 @@ def page(firm: SimulatedFirm, tally: FirmTally) -> str:
             "<h1>A firm, day by day</h1>",
             f"<p>{html.escape(head)}</p>",
             _chart(lanes, days),
-            "".join(_stories(name, kind, events) for name, kind, events in lanes),
+            "".join(_stories(lane.name, lane.kind, events) for lane, events in lanes),
         )
     )
     return (
@@ -65,7 +91,7 @@ def page(firm: SimulatedFirm, tally: FirmTally) -> str:
     )
 
 
-def _chart(lanes: list[tuple[str, str, list[FirmEvent]]], days: int) -> str:
+def _chart(lanes: list[tuple[Lane, list[FirmEvent]]], days: int) -> str:
     height = _LANE * len(lanes) + 28
     slots = min(days * 24, 240)
     wide = (_WIDTH - _LEFT) / slots
@@ -78,31 +104,33 @@ def _chart(lanes: list[tuple[str, str, list[FirmEvent]]], days: int) -> str:
         parts.append(f"<line class='day' x1='{x:.1f}' x2='{x:.1f}' y1='0' y2='{height - 24}'/>")
         if day < days and (days <= 16 or day % 5 == 0):
             parts.append(f"<text class='tick' x='{x + 3:.1f}' y='{height - 8}'>{day}</text>")
-    for number, (name, kind, events) in enumerate(lanes):
+    for number, (lane, events) in enumerate(lanes):
         base = _LANE * (number + 1) - 6
-        parts.append(f"<text class='lane' x='0' y='{base - 14}'>{name}</text>")
+        parts.append(f"<text class='lane' x='0' y='{base - 14}'>{lane.name}</text>")
         parts.append(f"<text class='sum' x='0' y='{base}'>{len(events):,}</text>")
         parts.append(f"<line class='base' x1='{_LEFT}' x2='{_WIDTH}' y1='{base}' y2='{base}'/>")
-        parts += _bars(events, kind, base, slots, wide, days)
+        parts += _bars(events, lane, base, slots, wide, days)
     parts.append("</svg></div>")
     return "".join(parts)
 
 
 def _bars(
-    events: Iterable[FirmEvent], kind: str, base: int, slots: int, wide: float, days: int
+    events: Iterable[FirmEvent], lane: Lane, base: int, slots: int, wide: float, days: int
 ) -> Iterable[str]:
-    counted: Counter[int] = Counter(
-        min(slots - 1, one.at * slots // (days * DAY_S)) for one in events
-    )
-    most = max(counted.values(), default=1)
+    values: dict[int, list[float]] = {}
+    for one in events:
+        slot = min(slots - 1, one.at * slots // (days * DAY_S))
+        values.setdefault(slot, []).append(lane.value(one.words))
+    counted = {slot: lane.together(those) for slot, those in values.items()}
+    most = max(counted.values(), default=1.0) or 1.0
     for slot, count in sorted(counted.items()):
         tall = max(3.0, (_LANE - 16) * count / most)
         begin = slot * days * DAY_S // slots
         yield (
-            f"<a href='#{kind}-{slot_of(begin)}'><rect class='{kind}' "
+            f"<a href='#{lane.kind}-{slot_of(begin)}'><rect class='{lane.kind}' "
             f"x='{_LEFT + slot * wide:.1f}' y='{base - tall:.1f}' "
             f"width='{max(1.5, wide - 0.6):.1f}' height='{tall:.1f}'>"
-            f"<title>{moment(begin)}: {count}</title></rect></a>"
+            f"<title>{moment(begin)}: {count:,.10g}</title></rect></a>"
         )
 
 
@@ -149,10 +177,11 @@ svg { width: 100%; min-width: 44rem; height: auto }
 .day, .base { stroke: var(--line) } .lane { font-size: 12px; fill: var(--ink) }
 .sum, .tick { font-size: 11px; fill: var(--soft) }
 .in { fill: #2f7d4f } .out { fill: #b26a00 } .loan { fill: #3b6fb6 } .made { fill: #6b5bb0 }
-.cell { fill: #8a6d3b } .stranger { fill: #a03a6b }
+.cell { fill: #8a6d3b } .used { fill: #8a6d3b } .stock { fill: #3b7f86 } .stranger { fill: #a03a6b }
 .fault { fill: #55606c } .bad { fill: #c62828 }
 @media (prefers-color-scheme: dark) { .in { fill: #58b37f } .out { fill: #e0a04a }
   .loan { fill: #7fa8e0 } .made { fill: #a397e0 } .cell { fill: #c5a56c }
+  .used { fill: #c5a56c } .stock { fill: #7cc0c8 }
   .stranger { fill: #dd86b0 }
   .fault { fill: #9aa6b2 } .bad { fill: #ff6b60 } }
 details { border-bottom: 1px solid var(--line) } summary { cursor: pointer; padding: .2rem 0 }

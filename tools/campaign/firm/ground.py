@@ -29,6 +29,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tallystick.common import moments
 from tallystick.server.accounts import passwords
+from tallystick.server.accounts.hashing import Hashing
 from tallystick.server.checking import group
 from tallystick.server.loans.reminders import remind
 from tallystick.server.serving.app import create_app
@@ -222,11 +223,10 @@ class House:
         if self._app is None:
             self._open()
         assert self._app is not None
-        inner = httpx.ASGITransport(app=self._app, client=(name, 1), raise_app_exceptions=True)
         try:
             self._chance.step()
             self._hears("a request", str(request.url).encode() + request.read())
-            answer = self._loop.run_until_complete(_whole(inner, request))
+            answer = self._loop.run_until_complete(_whole(self._app, request, name))
             self._hears("an answer", answer.content)
             return answer
         except BaseException as error:
@@ -292,12 +292,40 @@ class _Way(httpx.BaseTransport):
         return self._house.answer(request, self._name)
 
 
-async def _whole(inner: httpx.ASGITransport, request: httpx.Request) -> httpx.Response:
-    answer = await inner.handle_async_request(
-        httpx.Request(request.method, request.url, headers=request.headers, content=request.read())
+async def _whole(app: FastAPI, request: httpx.Request, name: str) -> httpx.Response:
+    """One request and its whole answer, as a server of this interface (ASGI 3.0) would pass them
+    on. name: of whoever asks. What httpx has for it looks for another library at each request."""
+    url = request.url
+    scope: dict[str, Any] = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1",
+        "method": request.method, "scheme": url.scheme, "path": url.path,
+        "raw_path": url.raw_path.split(b"?")[0], "query_string": url.query, "root_path": "",
+        "headers": [(key.lower(), value) for key, value in request.headers.raw],
+        "server": (url.host, url.port), "client": (name, 1),
+    }  # fmt: skip
+    waiting = [{"type": "http.request", "body": request.read(), "more_body": False}]
+    over = asyncio.Event()
+    head: dict[str, Any] = {}
+    body = bytearray()
+
+    async def receive() -> Any:
+        if waiting:
+            return waiting.pop()
+        await over.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            head.update(message)
+        else:
+            body.extend(message.get("body", b""))
+            if not message.get("more_body", False):
+                over.set()
+
+    await app(scope, receive, send)
+    return httpx.Response(
+        head["status"], headers=head.get("headers", []), content=bytes(body), request=request
     )
-    body = await answer.aread()
-    return httpx.Response(answer.status_code, headers=answer.headers, content=body, request=request)
 
 
 def in_order(file: Path) -> None:
@@ -352,15 +380,21 @@ async def _at_once(work: Callable[..., Any], *words: Any, **_how: Any) -> Any:
     return contextvars.copy_context().run(work, *words)
 
 
+def _in_its_turn(_hashing: Hashing, work: Callable[[], Any]) -> Any:
+    """In place of `Hashing.run`: nobody else is there to wait for."""
+    return contextvars.copy_context().run(work)
+
+
 @contextmanager
 def without_threads() -> Iterator[None]:
     """Nothing is carried out in a thread of its own."""
-    genuine = to_thread.run_sync
-    setattr(to_thread, "run_sync", _at_once)  # noqa: B010
-    try:
+    with ExitStack() as stack:
+        for place, name, instead in (
+            (to_thread, "run_sync", _at_once), (Hashing, "run", _in_its_turn)
+        ):  # fmt: skip
+            stack.callback(setattr, place, name, getattr(place, name))
+            setattr(place, name, instead)
         yield
-    finally:
-        setattr(to_thread, "run_sync", genuine)  # noqa: B010
 
 
 @contextmanager

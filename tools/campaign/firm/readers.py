@@ -109,3 +109,8 @@ def strange_thumb(world: FirmWorld, act: FirmAct) -> None:
     world.say(f"a stranger lays a thumb on {who.login}'s reader {reader.serial}: {said}")
     if said == IN:
         world.wrong(f"another thumb let somebody in as {who.login}")
+    seen = reader.answered
+    if seen is not None:
+        said = world.browser.log_in_with_thumb(who.login, lambda _options: seen)
+        world.judge.came_in(who.login, said, factors=(True, False))
+        world.say(f"a stranger sends once more what {who.login}'s reader has said: {said}")

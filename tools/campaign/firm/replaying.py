@@ -83,7 +83,7 @@ def go(
 
     def look(world: FirmWorld) -> None:
         stopped.append(world.clock.server())
-        _write(world, text, folder, until)
+        _write(world, text, folder, _again(text, until, planted))
 
     with broken as tested:
         result = simulate(line.firm, acts, image=tested, keep=folder, until=last, look=look)
@@ -157,7 +157,14 @@ def _make_room(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _write(world: FirmWorld, line: str, folder: Path, until: str | None) -> None:
+def _again(line: str, until: str | None, planted: str | None) -> str:
+    """What brings one back here."""
+    at = "" if until is None else f" --at '{until}'"
+    bug = "" if planted is None else f" --zoo {planted}"
+    return f"tally campaign replay '{line}'{at}{bug}"
+
+
+def _write(world: FirmWorld, line: str, folder: Path, again: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     story = "".join(f"{one}\n" for one in world.told)
     (folder / STORY).write_text(story, encoding="utf-8")
@@ -175,7 +182,7 @@ def _write(world: FirmWorld, line: str, folder: Path, until: str | None) -> None
         for one in (*world.staff, *(one for one in world.people if one.phone is not None))
     ]
     (folder / PEOPLE).write_text(json.dumps(people, indent=1), encoding="utf-8")
-    (folder / README).write_text(_readme(world, line, folder, until), encoding="utf-8")
+    (folder / README).write_text(_readme(world, line, folder, again), encoding="utf-8")
 
 
 def _code(phone: Telephone | None, now: float) -> str | None:
@@ -183,8 +190,7 @@ def _code(phone: Telephone | None, now: float) -> str | None:
     return None if phone is None else phone.code(now + _STEP_S)
 
 
-def _readme(world: FirmWorld, line: str, folder: Path, until: str | None) -> str:
-    at = "" if until is None else f" --at '{until}'"
+def _readme(world: FirmWorld, line: str, folder: Path, again: str) -> str:
     return f"""{line}
 {moment(world.at)} (by the server's clock {world.clock.server() - START - world.at:+.0f} s)
 
@@ -194,7 +200,7 @@ SERIAL.png
     what was last on a card's glass
 tally emulate card --flash {folder}/SERIAL.flash --panel
     a card as it was, on a page: press it, dock it
-tally campaign replay '{line}'{at} --keep {folder} --serve 0
+{again} --keep {folder} --serve 0
     the server's pages as they were, by a clock that stands still: it tells how to sign in as an
     administrator of the copy that is served. {PEOPLE} has who else signs in with what
 sqlite3 {folder}/server.db

@@ -62,7 +62,8 @@ _LOG = "tallystick"
 
 @dataclass
 class FirmResult:
-    """digest: of the trace, the databases and the flash of every card. told: the trace."""
+    """digest: of the trace, the databases and the flash of every card and reader. told: the
+    trace."""
 
     firm: SimulatedFirm
     simulated_hours: float = 0.0
@@ -323,6 +324,12 @@ def _flash(world: FirmWorld, keep: Path | None) -> list[bytes]:
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
             (keep / f"{pocket.serial}.flash").write_bytes(content)
+    for number in sorted(world.readers):
+        reader = world.readers[number]
+        content = bytes(reader.reader.flash.memory)
+        hashes.append(hashlib.sha256(content).digest())
+        if keep is not None:
+            (keep / f"{reader.serial}.flash").write_bytes(content)
     return hashes
 
 

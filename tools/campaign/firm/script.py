@@ -171,7 +171,7 @@ def _reading(firm: SimulatedFirm) -> Iterator[Drawn]:
             if day % 7 < _WORKDAYS:
                 at = day * DAY_S + round(rng.gauss(10, 1) * 3600)
                 yield at, Verb.THUMB, person, rng.getrandbits(32)
-            if rng.random() < 0.05:
+            if rng.random() < 0.05 * _MISHAPS[firm.level]:
                 at = day * DAY_S + rng.randrange(12 * 3600, DAY_S)
                 yield at, Verb.STRANGE_THUMB, person, rng.getrandbits(32)
 
@@ -288,7 +288,11 @@ def _faults(firm: SimulatedFirm) -> Iterator[Drawn]:
         if trouble in _OF_THE_HOUSE and often[trouble] > firm.days // _APART_DAYS:
             trouble = Mishap.CUT  # there is one server, however many cards
         often[trouble] += 1
-        in_the_first_hour = trouble in (Mishap.STATION_ENDS, Mishap.LINE, Mishap.STATION_DISK)
+        in_the_first_hour = trouble in (Mishap.STATION_ENDS, Mishap.LINE, Mishap.STATION_DISK) or (
+            # Every other one, while cards are made; where there is one, of every other seed.
+            trouble in (Mishap.SERVER_ENDS, Mishap.DATABASE_LOST)
+            and often[trouble] % 2 == firm.seed % 2
+        )
         at = (
             5 * 3600 + rng.randrange(min(3600, firm.cards))
             if in_the_first_hour

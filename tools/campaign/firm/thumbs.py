@@ -22,7 +22,7 @@ from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
 from tallystick.provisioning.security_key import FirstPins, KeyWork
 from tallystick.tools.campaign.firm.ground import URL
-from tallystick.tools.campaign.firm.parts import StationDesk, power_cut
+from tallystick.tools.campaign.firm.parts import StationDesk, power_cut, spared
 from tallystick.tools.thumbed import Host
 
 _PIN = "135791"
@@ -45,6 +45,7 @@ class ThumbReader:
     first_pin: str | None = None
     pin_is_own: bool = False
     tries: int = 0
+    answered: str | None = None  # what it last said for a browser
     cut: int | None = None  # armed: from which the instant in the next use is drawn
     cuts: int = 0
 
@@ -53,6 +54,8 @@ class ThumbReader:
         serial = f"TR{number + 1:08}"
         identity = ReaderIdentity.development(serial).encode()
         reader = Reader(image, identity=identity, seed=seed + number)
+        if spared(number):
+            reader.mcu.spare_host()
         host = Host(reader, serial=serial, seed=1 + number, person=number)
         reader.power_off()  # plugged in when it is first used
         return cls(reader, host, number, serial)
@@ -132,7 +135,8 @@ class ThumbReader:
         finally:
             self.host.person = self.number
             self.reader.run_for(_LIFTED_MS)
-        return _answer(made, data)
+        self.answered = _answer(made, data)
+        return self.answered
 
     def _by_pin(
         self, party: str, data: CollectedClientData, allowed: list[Mapping[str, Any]]

@@ -38,7 +38,8 @@ class Employee:
     """number: as in the script. loan: the spare that is in the pocket meanwhile. leaving: the
     server was told to bar him; gone: and has said that it did. recovered: the card has set the
     password anew, so it is no second factor beside it. quarrelled: until when guesses of strangers
-    may keep him out of the portal."""
+    may keep him out of the portal. used: the newest code that was accepted, and its factor; pair:
+    two in a row that were."""
 
     number: int
     login: str
@@ -49,6 +50,8 @@ class Employee:
     leaving: bool = False
     gone: bool = False
     last_code: str = ""
+    pair: tuple[str, str] | None = None
+    used: tuple[str, int] = ("", 0)
     phone: Telephone | None = None
     password: str = PASSWORD
     passwords: int = 0
@@ -243,7 +246,9 @@ class FirmWorld:
         said = self.check(who.login, code)
         self.judge.asked(pocket.serial, factor, said)
         if said.accepted:
-            who.last_code = code
+            in_a_row = factor == who.used[1] + 1 and pocket is who.own
+            who.pair = (who.used[0], code) if in_a_row else None
+            who.last_code, who.used = code, (code, factor)
             self.judge.acts("verified", pocket.serial)
         return said
 
@@ -272,7 +277,6 @@ class FirmWorld:
         if self._closed:
             return
         self._closed = True
-        self.portal.close()
         self.browser.close()
         self.strange_browser.close()
         self.office.close()

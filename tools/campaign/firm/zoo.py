@@ -23,6 +23,7 @@ from tallystick.server.checking import tokens
 from tallystick.server.checking.group import GroupCommit
 from tallystick.server.joining import leaving
 from tallystick.server.loans import holding
+from tallystick.server.methods import fido
 from tallystick.server.rules import judge
 from tallystick.server.rules.throttle import Throttle
 from tallystick.server.signing_in import login, second
@@ -40,6 +41,7 @@ BOARD = boards.DEFAULT
 _SEEDS = 12  # firms that are looked at for each
 _SMALL = SimulatedFirm(cards=12, days=4, level=Level.HIGH)
 _OVER_THE_CHANGE = SimulatedFirm(cards=6, days=17, level=Level.HIGH)  # of the clocks
+_WITH_A_READER = SimulatedFirm(cards=3, readers=1, days=2, level=Level.HIGH)
 _LOG = logging.getLogger("tallystick.planted")
 _STATUS, _VALID, _LOAN, _DISABLED = range(4)  # conditions of `tokens._HELD`, in their order
 
@@ -197,6 +199,33 @@ def _unencrypted() -> Iterator[None]:
         yield
 
 
+def _found_behind(genuine: Any) -> Any:
+    def windows(state: Any, policy: Any, now: int, generator: Any) -> Any:
+        made = genuine(state, policy, now, generator)
+        if generator.step_s:
+            return made
+        behind = range(max(0, made.pair.start - 10), made.pair.stop)
+        return dataclasses.replace(made, pair=behind)
+
+    return windows
+
+
+def _phone_stays(genuine: Any) -> Any:
+    def moved_to(match: int, state: Any, now: int, generator: Any) -> Any:
+        if generator.step_s:
+            return judge.CodeState(state.moving_factor)
+        return genuine(match, state, now, generator)
+
+    return moved_to
+
+
+def _any_assertion(_genuine: Any) -> Any:
+    def check_assertion(*_words: Any, sign_count: int, **_named: Any) -> int:
+        return sign_count + 1
+
+    return check_assertion
+
+
 SERVER = (
     Broken("used-again", "A code that was accepted stays the next one.",
            in_place_of(judge, "_moved_to", _stays)),
@@ -224,6 +253,12 @@ SERVER = (
     Broken("fixed-offset", "The firm's day ends by the offset of winter, in summer as well.",
            in_place_of(holding, "end_of_day", _fixed_offset)),
     Broken("in-the-clear", "Seeds are stored without encryption.", _unencrypted),
+    Broken("found-behind", "Two codes that were used find a card again.",
+           in_place_of(judge, "_windows", _found_behind)),
+    Broken("phone-code-twice", "A telephone's code that was accepted is good once more.",
+           in_place_of(judge, "_moved_to", _phone_stays)),
+    Broken("any-assertion", "What a reader says is not checked.",
+           in_place_of(fido, "check_assertion", _any_assertion)),
 )  # fmt: skip
 
 
@@ -273,6 +308,18 @@ def _unassigned(_genuine: Any) -> Any:
     return assign
 
 
+def _anothers(genuine: Any) -> Any:
+    """It goes to whoever had the card before."""
+    last = ""
+
+    def assign(self: Any, card: Any, record: Any, registered: Any) -> Any:
+        nonlocal last
+        other, last = last or record.user, record.user or last
+        return genuine(self, card, dataclasses.replace(record, user=other), registered)
+
+    return assign
+
+
 def _not_compared(genuine: Any) -> Any:
     """Two codes are asked for, and the server is told of none."""
 
@@ -295,12 +342,14 @@ STATIONS = (
            in_place_of(SoftwareCustody, "new_seed", _seed_in_log)),
     Broken("unassigned", "A card is given to nobody.",
            in_place_of(steps.CardRun, "_assign", _unassigned)),
+    Broken("anothers", "A card is given to whoever got the one before.",
+           in_place_of(steps.CardRun, "_assign", _anothers)),
     Broken("factor-ahead", "The server is told of forty codes too many.",
            in_place_of(container, "build", _not_compared)),
 )  # fmt: skip
 
 ALL: tuple[Animal | Broken, ...] = (*FIRMWARE, *SERVER, *STATIONS)
-_FIRMS = {"fixed-offset": _OVER_THE_CHANGE}
+_FIRMS = {"fixed-offset": _OVER_THE_CHANGE, "any-assertion": _WITH_A_READER}
 
 
 def find(name: str) -> Animal | Broken:

@@ -13,9 +13,9 @@ from enum import StrEnum
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from tallystick.common.errors import TallyError
+from tallystick.common.errors import TallyError, UnreachableError
 from tallystick.server.errors import NOTHING_CHANGED, ApiError, database_away
-from tallystick.server.store.database import READ_ONLY, Database
+from tallystick.server.store.database import READ_ONLY, Database, is_away
 from tallystick.server.wording.worded import worded
 
 log = logging.getLogger(__name__)
@@ -108,9 +108,22 @@ def must_answer(database: Database) -> None:
             connection.execute(text("SELECT 1 FROM alembic_version"))
     except DBAPIError as error:
         trouble = trouble_of(error)
-        if trouble is DatabaseTrouble.AWAY:
-            return  # also where it is new: whoever asks next is told
-        raise no_start(trouble) from None
+        if trouble is not DatabaseTrouble.AWAY:
+            raise no_start(trouble) from None
+        # SQLite has no other word for a new database; PostgreSQL has.
+        if not database.is_sqlite and is_away(error):
+            raise _does_not_answer(database, error) from None
+
+
+def _does_not_answer(database: Database, error: DBAPIError) -> UnreachableError:
+    """Drivers say why, and no password."""
+    why = " ".join(str(error.orig).split())[:500]
+    return UnreachableError(
+        f"The database does not answer: {why}",
+        kept="Nothing was changed, and nothing is served.",
+        todo="See whether PostgreSQL runs, and whether host, port, name and password in the "
+        "database's URL are right.",
+    )
 
 
 def no_start(trouble: DatabaseTrouble) -> TallyError:

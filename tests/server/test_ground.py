@@ -273,7 +273,7 @@ def test_the_key_file_is_of_another_server(server):
 @pytest.mark.parametrize(
     ("fault", "seconds", "todo"),
     [
-        ("clock an hour back", -3600, "Set it right. Pauses after wrong codes last longer."),
+        ("clock an hour back", -3600, "Set it right. Pauses after wrong codes, and sessions, last longer."),
         ("clock a year forward", 365 * 86400, "Set it right. People sign in anew."),
     ],
 )
@@ -290,6 +290,15 @@ def test_the_clock_is_wrong(server, fault, seconds, todo):
         fault, "codes of cards are judged as ever; those of apps are wrong", found, "–",
         "`time() - node_time_seconds` of the machine", todo,
     )  # fmt: skip
+
+
+def test_a_session_outlives_a_clock_that_goes_back(portal):
+    portal.person("boss", "administrator")
+    browser = portal.browser().sign_in("boss")
+    portal.clock.advance(-3600)
+    assert browser.get("/").heading == "My account"
+    portal.clock.advance(3600)
+    assert browser.get("/").heading == "My account"
 
 
 def sending(url: str, sender: str = "a@b.example") -> str:

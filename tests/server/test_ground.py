@@ -273,7 +273,11 @@ def test_the_key_file_is_of_another_server(server):
 @pytest.mark.parametrize(
     ("fault", "seconds", "todo"),
     [
-        ("clock an hour back", -3600, "Set it right. Pauses after wrong codes, and sessions, last longer."),
+        (
+            "clock an hour back",
+            -3600,
+            "Set it right. Pauses after wrong codes, and sessions, last longer.",
+        ),
         ("clock a year forward", 365 * 86400, "Set it right. People sign in anew."),
     ],
 )

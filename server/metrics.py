@@ -33,7 +33,7 @@ DATABASE_TROUBLE = Counter(
     "Transactions that the database did not take, by what is wrong.",
     ["kind"],
 )
-for _kind in ("away", "locked", "full", "read-only", "damaged"):
+for _kind in ("away", "locked", "full", "read-only", "failing", "damaged"):
     DATABASE_TROUBLE.labels(_kind)  # from 0 on: the first one is an increase, too
 REQUEST_LOG_LOST = Counter(
     "tally_request_log_lost", "Requests whose line could not be written to the request log."

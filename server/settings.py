@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from tallystick.common import moments
 from tallystick.common.errors import BadInputError
+from tallystick.common.urls import parsed
 
 ENV_DB = "TALLY_SERVER_DB"
 ENV_KEY_FILE = "TALLY_SERVER_KEY_FILE"
@@ -77,7 +78,7 @@ def settings_from(db: str | None, key_file: str | Path | None = None) -> Setting
     url_text = db or os.environ.get(ENV_DB) or f"sqlite:///{state_folder() / 'server.db'}"
     try:
         url = make_url(url_text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # of a port that is no number
         raise BadInputError(
             "The database URL is not understood.",
             todo="Give sqlite:///path/to/file.db or postgresql+psycopg://user@host/name.",
@@ -98,7 +99,7 @@ def settings_from(db: str | None, key_file: str | Path | None = None) -> Setting
     return Settings(
         url_text,
         Path(chosen),
-        public_url=os.environ.get("TALLY_SERVER_PUBLIC_URL", "").rstrip("/"),
+        public_url=_public_url(os.environ.get("TALLY_SERVER_PUBLIC_URL", "")),
         sms=os.environ.get("TALLY_SERVER_SMS", ""),
         smtp=os.environ.get("TALLY_SERVER_SMTP", ""),
         mail_from=os.environ.get("TALLY_SERVER_MAIL_FROM", "tallystick@localhost"),
@@ -111,6 +112,19 @@ def settings_from(db: str | None, key_file: str | Path | None = None) -> Setting
         directories=_file(os.environ.get("TALLY_SERVER_DIRECTORIES", "")),
         trusted_proxies=_proxies(os.environ.get("TALLY_SERVER_TRUSTED_PROXIES", "")),
     )
+
+
+def _public_url(text: str) -> str:
+    if not text:
+        return ""
+    parts = parsed(text, "TALLY_SERVER_PUBLIC_URL", hosts_for=("http", "https"))
+    if parts.scheme not in ("http", "https") or parts.query or parts.fragment or parts.username:
+        raise BadInputError(
+            f"TALLY_SERVER_PUBLIC_URL is not https://NAME: {parts.scheme!r} is its scheme.",
+            kept="The server did not start.",
+            todo="Give what browsers show, such as https://otp.example.org.",
+        )
+    return text.rstrip("/")
 
 
 def _key_metadata() -> tuple[Path, Path] | None:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from urllib.parse import urlsplit
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.urls import parsed
 from tallystick.server.accounts.passwords import SmallBreachList
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class BreachedRanges:
     def __init__(self, url: str) -> None:
         """url: ends as the five digits are to follow. Raises BadInputError for one that would send
         them in clear over a network."""
-        parts = urlsplit(url)
+        parts = parsed(url, "TALLY_SERVER_BREACH_LIST", hosts_for=("https",))
         if parts.scheme != "https" and parts.hostname not in LOCAL:
             raise BadInputError(
                 f"Breached passwords are not asked for at {parts.scheme}:.",

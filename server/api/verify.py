@@ -10,24 +10,22 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.api.access import state_of, token_hash
-from tallystick.server.checking.answers import MAX_NAME, MIN_NAME
+from tallystick.server.api.quick import KEY, KEY_PATTERN, QuickRoute
 from tallystick.server.checking.verification import CodeCheck
 from tallystick.server.rules.judge import Reason
 
-router = APIRouter(prefix="/v1", tags=["verification"])
+router = APIRouter(prefix="/v1", tags=["verification"], route_class=QuickRoute)
 
 Code = Annotated[str, Field(pattern=r"^[0-9]{6,8}$")]
 User = Annotated[str | None, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Serial = Annotated[str | None, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
-_NAME = f"[A-Za-z0-9_-]{{{MIN_NAME},{MAX_NAME}}}"
-# An RFC 8941 string, or the bare text: both are in use.
 CheckName = Annotated[
     str | None,
     Header(
-        alias="Idempotency-Key",
-        pattern=f'^(?:{_NAME}|"{_NAME}")$',
+        alias=KEY,
+        pattern=KEY_PATTERN,
         description="A random name for this check. The same check with the same name gets the same "
         "answer for ten minutes, and is judged once: for asking again when no answer came.",
     ),

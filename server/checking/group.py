@@ -38,7 +38,7 @@ STALLED_S = 4.0  # and by then while it does not answer
 LOOK_S = 0.25
 # How long checks wait for a database that has gone, as in a failover, before they are refused.
 RECONNECT_S = 5.0
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.1
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote
 
 from tallystick.common import beside
 from tallystick.common.errors import BadInputError, UnreachableError
+from tallystick.common.urls import parsed
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.mails import NO_FACE, MailFace, mail
 from tallystick.server.messages.modem import ModemGateway, parts_of
@@ -24,6 +25,9 @@ from tallystick.server.messages.modem import ModemGateway, parts_of
 TIMEOUT_S = 10.0  # for one answer
 DEADLINE_S = 30.0  # for one message
 MAX_ANSWERS = 10  # of an SMS centre, until the one to our message
+MAIL = ("smtp", "smtps")
+TEXTS = ("file", "http", "https", "template", "smpp", "modem")
+NETWORKED = ("http", "https", "smpp", *MAIL)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def gateway_from(url: str, *, sender: str) -> Gateway:
     """The gateway that a URL names: file:///path, http(s)://…, template:///path/of/a.toml,
     smpp://user:password@host:port, modem:///dev/ttyUSB0, smtp://host:port,
     smtps://user:password@host. Raises BadInputError."""
-    parts = urlsplit(url)
+    parts = parsed(url, "The gateway for messages", hosts_for=NETWORKED)
     if parts.scheme == "file":
         return FileSink(Path(parts.path))
     if parts.scheme in ("http", "https"):
@@ -60,7 +64,7 @@ def gateway_from(url: str, *, sender: str) -> Gateway:
         return _Modem(ModemGateway.named(parts))
     if parts.scheme == "smpp":
         return SmppGateway(parts, sender)
-    if parts.scheme in ("smtp", "smtps"):
+    if parts.scheme in MAIL:
         return SmtpGateway(parts, sender)
     raise BadInputError(
         f"Messages cannot be sent by {parts.scheme!r}.",
@@ -194,7 +198,7 @@ class SmtpGateway:
 
     def __init__(self, parts: SplitResult, sender: str) -> None:
         self._parts = parts
-        self._host = parts.hostname or "localhost"
+        self._host = parts.hostname or ""
         self._sender = sender
 
     def send(self, letter: Letter) -> str:

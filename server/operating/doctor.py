@@ -20,6 +20,7 @@ from tallystick.common.errors import TallyError
 from tallystick.server.directory.ldap_directory import LdapDirectory
 from tallystick.server.directory.settings import DirectorySettings, directories_from
 from tallystick.server.messages import outbox
+from tallystick.server.messages.gateways import gateway_from
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.modem import ModemGateway
 from tallystick.server.operating import operations
@@ -297,6 +298,7 @@ def _messages(database: Database, now: float) -> DoctorFinding:
 def _gateway(name: str, url: str, sender: str) -> DoctorFinding:
     if not url:
         return DoctorFinding(name, "note", "none: this method cannot be used")
+    gateway_from(url, sender=sender)  # as the server will at its start
     parts = urlsplit(url)
     if parts.scheme == "file":
         return DoctorFinding(

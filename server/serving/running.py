@@ -48,7 +48,8 @@ def listen(host: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -
         sock.close()
         raise BadInputError(
             f"The server cannot listen on {host} port {port}: {error.strerror}.",
-            todo="Choose another --port (0 lets the system choose).",
+            todo="Choose another --port (0 lets the system choose), or an address of this machine "
+            "with --host (of IPv6 without brackets).",
         ) from None
     return sock
 

@@ -19,13 +19,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.common import beside
 from tallystick.common.errors import BadInputError
+from tallystick.common.urls import parsed
 from tallystick.server import metrics
 from tallystick.server.rules.acts import FAILURES, failed, in_words
 from tallystick.server.store.database import Database
@@ -57,7 +58,7 @@ class Sink(Protocol):
 def sink_from(url: str) -> Sink:
     """file:///path; syslog://host[:port] (UDP), syslog+tcp://…, syslog+tls://…, syslog:///dev/log.
     Raises BadInputError."""
-    parts = urlsplit(url)
+    parts = parsed(url, "Where the audit log is streamed to")
     if parts.scheme == "file" and parts.path:
         return FileStream(Path(parts.path))
     if parts.scheme == "syslog" and not parts.hostname and parts.path:

@@ -13,9 +13,9 @@ from enum import StrEnum
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from tallystick.common.errors import TallyError
+from tallystick.common.errors import TallyError, UnreachableError
 from tallystick.server.errors import NOTHING_CHANGED, ApiError, database_away
-from tallystick.server.store.database import READ_ONLY, Database
+from tallystick.server.store.database import READ_ONLY, Database, is_away
 from tallystick.server.wording.worded import worded
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ class DatabaseTrouble(StrEnum):
     LOCKED = "locked"
     FULL = "full"
     READ_ONLY = "read-only"
+    FAILING = "failing"  # it cannot be read or written, and nobody says why
     DAMAGED = "damaged"
 
     @property
@@ -42,6 +43,8 @@ _SQLITE = {
     sqlite3.SQLITE_CANTOPEN: DatabaseTrouble.READ_ONLY,
     sqlite3.SQLITE_BUSY: DatabaseTrouble.LOCKED,
     sqlite3.SQLITE_LOCKED: DatabaseTrouble.LOCKED,
+    # Of a disk that fails, or that the kernel has made read-only for that, it says no more.
+    sqlite3.SQLITE_IOERR: DatabaseTrouble.FAILING,
     sqlite3.SQLITE_CORRUPT: DatabaseTrouble.DAMAGED,
     sqlite3.SQLITE_NOTADB: DatabaseTrouble.DAMAGED,
 }
@@ -50,6 +53,7 @@ _POSTGRESQL = {
     "53100": DatabaseTrouble.FULL,
     READ_ONLY: DatabaseTrouble.AWAY,
     "55P03": DatabaseTrouble.LOCKED,
+    "58030": DatabaseTrouble.FAILING,
     "XX001": DatabaseTrouble.DAMAGED,
     "XX002": DatabaseTrouble.DAMAGED,
 }
@@ -59,6 +63,7 @@ _WORDS = {
     DatabaseTrouble.READ_ONLY: worded(
         "The server's database cannot be written: its disk is read-only."
     ),
+    DatabaseTrouble.FAILING: worded("The disk of the server's database fails."),
     DatabaseTrouble.DAMAGED: worded("The server's database is damaged."),
 }
 _TODO = {
@@ -68,6 +73,9 @@ _TODO = {
     ),
     DatabaseTrouble.READ_ONLY: worded(
         "Tell whoever runs the server; 'tally server doctor' says more."
+    ),
+    DatabaseTrouble.FAILING: worded(
+        "Tell whoever runs the server: the log of the machine's kernel says more."
     ),
     DatabaseTrouble.DAMAGED: worded(
         "Tell whoever runs the server: a backup may have to be put back."
@@ -80,13 +88,8 @@ def trouble_of(error: DBAPIError) -> DatabaseTrouble:
     original = error.orig
     code = getattr(original, "sqlite_errorcode", None)
     if code is not None:
-        return _SQLITE.get(code & 0xFF, _io(code))
+        return _SQLITE.get(code & 0xFF, DatabaseTrouble.AWAY)
     return _POSTGRESQL.get(getattr(original, "sqlstate", None) or "", DatabaseTrouble.AWAY)
-
-
-def _io(code: int) -> DatabaseTrouble:
-    """SQLite says of a disk that fails no more than which call failed."""
-    return DatabaseTrouble.DAMAGED if code & 0xFF == sqlite3.SQLITE_IOERR else DatabaseTrouble.AWAY
 
 
 def told(error: DBAPIError) -> DatabaseTrouble:
@@ -108,9 +111,22 @@ def must_answer(database: Database) -> None:
             connection.execute(text("SELECT 1 FROM alembic_version"))
     except DBAPIError as error:
         trouble = trouble_of(error)
-        if trouble is DatabaseTrouble.AWAY:
-            return  # also where it is new: whoever asks next is told
-        raise no_start(trouble) from None
+        if trouble is not DatabaseTrouble.AWAY:
+            raise no_start(trouble) from None
+        # SQLite has no other word for a new database; PostgreSQL has.
+        if not database.is_sqlite and is_away(error):
+            raise _does_not_answer(database, error) from None
+
+
+def _does_not_answer(database: Database, error: DBAPIError) -> UnreachableError:
+    """Drivers say why, and no password."""
+    why = " ".join(str(error.orig).split())[:500]
+    return UnreachableError(
+        f"The database does not answer: {why}",
+        kept="Nothing was changed, and nothing is served.",
+        todo="See whether PostgreSQL runs, and whether host, port, name and password in the "
+        "database's URL are right.",
+    )
 
 
 def no_start(trouble: DatabaseTrouble) -> TallyError:

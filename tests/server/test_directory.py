@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import event
 
 from tallystick.common.errors import BadInputError, RefusedError, UnreachableError
 from tallystick.server.accounts import people
@@ -130,6 +131,31 @@ def test_of_very_many_groups_the_one_that_gives_the_role_is_kept(house):
         assert list(ann.groups) == sorted(ann.groups)
     assert take(groups=groups).role is PersonRole.USER
     assert take(groups=("zz desk", "a")).groups == ("a", "zz desk")
+
+
+def test_who_is_as_before_costs_no_statement(house):
+    """A directory of very many is read in one transaction, and checks wait for it on SQLite."""
+    state, said = house.state, []
+    event.listen(state.database.engine, "before_cursor_execute", lambda *a: said.append(a[2]))
+
+    def statements(many: int, name: str = "Name") -> int:
+        entries = [
+            DirectoryEntry(f"u-{n}", f"user{n}", name, f"u{n}@example.org", ("b", "a"), active=True)
+            for n in range(many)
+        ]
+        said.clear()
+        taken = reading.take_over(
+            state.database, state.ring, house.firm, entries, leavers_at_most=10, now=house.clock()
+        )
+        planned = taken.planned
+        assert len(planned.added) + len(planned.changed) + planned.unchanged == many
+        return len(said)
+
+    statements(3)
+    few = statements(3)
+    statements(30)
+    assert statements(30) == few
+    assert statements(30, name="Other") > few
 
 
 def test_changes_and_leavers(slapd, house):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import socket
 import sqlite3
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from tallystick.common.errors import TallyError, UnreachableError
 from tallystick.server.messages import gateways
@@ -27,9 +29,11 @@ from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import running_in_thread, start
 from tallystick.server.settings import settings_from
 from tallystick.server.state import open_state
-from tallystick.server.store import audit, keys
+from tallystick.server.store import audit, keys, schema
 from tallystick.server.store import database as store
+from tallystick.server.store.database import Database
 from tallystick.server.store.keys import KeyFileError
+from tallystick.server.store.models import CardRow
 from tallystick.server.store.opened import opened
 from tests import needs
 from tests.server.ground import GroundRow, compare, plain
@@ -156,6 +160,63 @@ def test_the_disk_is_read_only(on_disk, server):
     )  # fmt: skip
 
 
+@contextmanager
+def no_file_grows(size: int) -> Iterator[None]:
+    """Writes behind this size fail, and not for want of room: as on a disk that has an error."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_the_disk_fails(server, caplog):
+    """The kernel makes a disk read-only that has an error, under whoever has its files open."""
+    seed = server.card()
+    path = Path(server.settings.db_url.removeprefix("sqlite:///"))
+    with (
+        running_in_thread(server.settings) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        assert verify(client, server, seed, 0).json()["reason"] == "ok"
+        before = trouble("failing")
+        with no_file_grows(path.with_name(f"{path.name}-wal").stat().st_size):
+            answer = verify(client, server, seed, 1)
+            found = finding(server.settings, "writing")
+        assert trouble("failing") > before and answer.headers["retry-after"] == "60"
+        assert verify(client, server, seed, 1).json()["reason"] == "ok"  # by itself
+        assert verify(client, server, seed, 0).json()["reason"] == "replayed"
+    row(
+        "disk fails while the server runs", said(answer), found, logged(caplog, "The disk"),
+        '`tally_database_trouble_total{kind="failing"}`',
+        "Look at the kernel's log, mend the disk, mount it anew, start the server.",
+    )  # fmt: skip
+
+
+def test_the_disk_is_full_when_a_new_version_comes(on_disk, server):
+    disk, settings, seed = on_disk
+    database = Database(settings.db_url)
+    with database.read() as connection:
+        factors = connection.execute(select(CardRow.moving_factor)).scalars().all()
+    schema.migrate(database, "0018", keys.load(settings.key_file))
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free))
+    with pytest.raises(TallyError) as told, opened(settings):
+        pass
+    found = finding(settings, "disk")
+    with database.read() as connection:
+        assert schema.revision(connection) == "0018"
+        assert connection.execute(select(CardRow.moving_factor)).scalars().all() == factors
+    database.close()
+    (disk / "filler").unlink()
+    with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
+        assert verify(client, server, seed, 1).json()["reason"] == "ok"
+    row(
+        "disk full when a new version comes", "nothing is served", found, told.value.what,
+        "`up` is 0", "Make room. The database is as it was; the server starts by itself.",
+    )  # fmt: skip
+
+
 def test_the_database_is_locked_by_another(server, monkeypatch, caplog):
     monkeypatch.setattr(store, "BUSY_TIMEOUT_S", 1)
     seed = server.card()
@@ -212,7 +273,11 @@ def test_the_key_file_is_of_another_server(server):
 @pytest.mark.parametrize(
     ("fault", "seconds", "todo"),
     [
-        ("clock an hour back", -3600, "Set it right. Pauses after wrong codes last longer."),
+        (
+            "clock an hour back",
+            -3600,
+            "Set it right. Pauses after wrong codes, and sessions, last longer.",
+        ),
         ("clock a year forward", 365 * 86400, "Set it right. People sign in anew."),
     ],
 )
@@ -229,6 +294,15 @@ def test_the_clock_is_wrong(server, fault, seconds, todo):
         fault, "codes of cards are judged as ever; those of apps are wrong", found, "–",
         "`time() - node_time_seconds` of the machine", todo,
     )  # fmt: skip
+
+
+def test_a_session_outlives_a_clock_that_goes_back(portal):
+    portal.person("boss", "administrator")
+    browser = portal.browser().sign_in("boss")
+    portal.clock.advance(-3600)
+    assert browser.get("/").heading == "My account"
+    portal.clock.advance(3600)
+    assert browser.get("/").heading == "My account"
 
 
 def sending(url: str, sender: str = "a@b.example") -> str:

@@ -101,6 +101,55 @@ def test_invalid_requests(server, body):
     assert "123456" not in answer.text
 
 
+ODD = [
+    b'{"user":"ann","code":"000000"}',
+    b'{"user":"ANN","code":"000000","code":"000001"}',
+    b'{"user":"ann","serial":null,"code":"000000"}',
+    b' {"serial": "1000000001", "code": "000000"}\n',
+    b'{"user":"nobody","code":"000000"}',
+    b'{"user":"ann","code":"0000000"}',
+    b'{"user":"ann","code":"000000"',
+    b'{"user":"ann","code":"000000"} {}',
+    b'{"user":"\\ud800","code":"000000"}',
+    b'{"user":"a\\u0000n","code":"000000"}',
+    b'{"user":"\xff","code":"000000"}',
+    b'\xef\xbb\xbf{"user":"ann","code":"000000"}',
+    '{"user":"ann","code":"000000"}'.encode("utf-16"),
+    b'{"user":"ann","code":1e5}',
+    b'{"user":NaN,"code":"000000"}',
+    b'["ann","000000"]',
+    b"null",
+    b"",
+]
+
+
+@pytest.mark.parametrize("body", ODD)
+@pytest.mark.parametrize("key", ["", "k" * 32, '"' + "k" * 32 + '"', "short", "ä" * 20])
+def test_the_quick_way_answers_as_the_long_one_does(server, body, key):
+    """Only a body that is said to be JSON, and nothing more, is read the quick way."""
+    server.card()
+    headers = bearer(server.service) | ({"idempotency-key": key.encode()} if key else {})
+    quick, usual = (
+        server.client.post(
+            "/v1/verify", content=body, headers=headers | {"content-type": content_type}
+        )
+        for content_type in ("application/json", "application/json; charset=utf-8")
+    )
+    assert (quick.status_code, quick.json()) == (usual.status_code, usual.json())
+
+
+def test_what_is_usual_goes_the_quick_way(server, monkeypatch):
+    seed = server.card()
+
+    def long_way(*_arguments, **_named):
+        raise AssertionError("the long way")
+
+    monkeypatch.setattr("fastapi.routing.solve_dependencies", long_way)
+    assert server.verify(hotp(seed, 0, 6)).json()["accepted"]
+    assert named(server, "k" * 32, hotp(seed, 1, 6)).json()["accepted"]
+    assert server.resynchronise(hotp(seed, 30, 6), hotp(seed, 31, 6)).json()["accepted"]
+
+
 def test_by_serial_too(server):
     seed = server.card()
     assert server.reason(hotp(seed, 0, 6), user=None, serial="1000000001") == "ok"

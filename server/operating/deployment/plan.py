@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from email.utils import parseaddr
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.urls import parsed
+from tallystick.server.messages.gateways import MAIL, NETWORKED, TEXTS
 
 STATE = "/var/lib/tallystick"
 KEYS = "/var/lib/tallystick-keys"
@@ -18,6 +21,7 @@ REQUEST_LOG = "/var/log/tallystick/requests.log"
 ENVIRONMENT_FILE = "/etc/tallystick/tallystick.env"
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - from a unit
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+FIRST_FREE_PORT = 1024
 PATH = re.compile(r"/[A-Za-z0-9._/@+-]*")
 
 
@@ -63,8 +67,13 @@ class DeploymentPlan:
 
     def __post_init__(self) -> None:
         """Raises BadInputError: nothing is written of what would not work."""
-        parts = urlsplit(self.public_url)
-        if parts.scheme != "https" or not parts.hostname or parts.path not in ("", "/"):
+        parts = parsed(self.public_url, "The public URL")
+        if (
+            parts.scheme != "https"
+            or not parts.hostname
+            or parts.path not in ("", "/")
+            or (parts.query, parts.fragment, parts.username) != ("", "", None)
+        ):
             raise _refused(
                 f"The public URL is not https://NAME: {self.public_url!r}.",
                 "Give what browsers will show, such as https://otp.example.org.",
@@ -76,10 +85,14 @@ class DeploymentPlan:
                 "Give a name of the domain name system: security keys are bound to it.",
             )
         _database(self.db)
+        _messages(self.smtp, self.mail_from, self.sms)
+        self._ports()
         for name in ("db", "smtp", "sms", "mail_from", "public_url"):
             _plain(name.replace("_", " "), getattr(self, name))
         if not USER.fullmatch(self.user):
             raise _refused(f"{self.user!r} is no name of a user.", "Use small letters and digits.")
+        if self.user == "root":
+            raise _refused("The server is not to run as root.", "Name a user of its own.")
         for name in ("tally", "backups", "certificate", "certificate_key"):
             value = getattr(self, name)
             if value and not PATH.fullmatch(value):
@@ -101,6 +114,18 @@ class DeploymentPlan:
                 "Name them with --certificate and --certificate-key, or take --proxy caddy.",
             )
 
+    def _ports(self) -> None:
+        if self.port < FIRST_FREE_PORT:
+            raise _refused(
+                f"The server cannot listen on port {self.port}: those below {FIRST_FREE_PORT} are "
+                "for root.",
+                "Leave that to the proxy (--https-port), and give the server a higher --port.",
+            )
+        if self.proxy is not DeploymentProxy.NONE and self.port == self.https_port:
+            raise _refused(
+                f"Server and proxy cannot both have port {self.port}.", "Give one another port."
+            )
+
     @property
     def server_name(self) -> str:
         return urlsplit(self.public_url).hostname or ""
@@ -109,17 +134,40 @@ class DeploymentPlan:
 def _database(url_text: str) -> None:
     try:
         url = make_url(url_text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # of a port that is no number
         url = None
     if url is None or url.get_backend_name() not in ("sqlite", "postgresql"):
         raise _refused(
             "The database URL is not understood.",
             "Give sqlite:////path/to/file.db or postgresql+psycopg://user@host/name.",
         )
-    if url.get_backend_name() == "sqlite" and not (url.database or "").startswith("/"):
+    if url.get_backend_name() != "sqlite":
+        return
+    place = url.database or ""
+    if place.startswith("/") and not place.startswith(f"{STATE}/"):
+        raise _refused(
+            f"The server may write nowhere but in {STATE}: no database can be in {place}.",
+            f"Give sqlite:///{STATE}/server.db, or mount another disk there.",
+        )
+    if not place.startswith("/"):
         raise _refused(
             "The database's path is relative: a service has no folder of its own to count it from.",
             "Give it with four slashes: sqlite:////var/lib/tallystick/server.db.",
+        )
+
+
+def _messages(smtp: str, mail_from: str, sms: str) -> None:
+    """Whether the server would take them at its start, as far as that can be told here."""
+    for name, url, kinds in (("smtp", smtp, MAIL), ("sms", sms, TEXTS)):
+        if url and parsed(url, name, hosts_for=NETWORKED).scheme not in kinds:
+            raise _refused(
+                f"The value of {name} is none of {', '.join(f'{one}:' for one in kinds)}.",
+                "Give a URL, such as smtp://mail.example.org:25 or https://:TOKEN@gateway/path.",
+            )
+    if smtp and "@" not in parseaddr(mail_from)[1]:
+        raise _refused(
+            f"{mail_from!r} is no address that e-mail can come from.",
+            "Give one with --mail-from, such as otp@example.org.",
         )
 
 

@@ -37,9 +37,9 @@ CLIENTS_EACH = 2
 SKEW_S = 30.0  # the clients' clocks are up to twice that apart
 MOST_CODES, APART = 40_000, 25  # of a card in a drill; the look-ahead is smaller
 QUIET_S = 3.0  # of load before a fault, and after its end
-FAULTS = ("killed", "frozen", "switched over", "etcd member lost", "cut off")
-BOUND_S = {"killed": 20.0, "frozen": 20.0, "switched over": 3.0, "etcd member lost": 20.0,
-           "cut off": 20.0}  # fmt: skip
+FAULTS = ("killed", "frozen", "switched over", "stopped", "etcd member lost", "cut off")
+BOUND_S = {"killed": 20.0, "frozen": 20.0, "switched over": 3.0, "stopped": 3.0,
+           "etcd member lost": 20.0, "cut off": 20.0}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -230,8 +230,9 @@ def _outage(clients: list[HaClient], suffer: Callable[[], Callable[[], None]]) -
     """→ seconds: the longest time without an acceptance from the fault until it goes on."""
     began = time.monotonic()
     mend = suffer()
+    felt = time.monotonic()
     try:
-        until("codes are accepted again", lambda: _steady(clients, began))
+        until("codes are accepted again", lambda: _steady(clients, felt))
         cards = {one.card.serial: one.card for one in clients}
         times = sorted(at for card in cards.values() for at in card.accepted_at if at > began)
         return max(b - a for a, b in zip([began, *times], times, strict=False))
@@ -265,8 +266,20 @@ def _suffer(cluster: Cluster, fault: str) -> Callable[[], None]:
     if fault == "etcd member lost":
         leader.kill("etcd")
         return lambda: cluster.start_etcd(leader)
-    threading.Thread(target=cluster.switch_over, daemon=True).start()
-    return lambda: None
+    cluster.ready_to_hand_over(leader)
+    if fault == "stopped":
+        leader.stop("patroni")
+    else:
+        threading.Thread(target=cluster.switch_over, args=(leader,), daemon=True).start()
+    return lambda: _handed_over(cluster, leader, fault)
+
+
+def _handed_over(cluster: Cluster, leader: ClusterNode, fault: str) -> None:
+    if fault == "stopped":
+        leader.processes["patroni"].wait(timeout=30)
+        cluster.start_patroni(leader)
+    until("the old leader follows", lambda: leader.follows)
+    cluster.handed_over()
 
 
 def _start(cluster: Cluster, node: ClusterNode) -> None:

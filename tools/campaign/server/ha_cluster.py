@@ -29,7 +29,8 @@ SCOPE = "tally"
 # An outage is at most one ttl and the time to promote. Patroni: loop_wait + 2 retry_timeout <= ttl.
 TTL_S, LOOP_S, RETRY_S = 10, 2, 4
 START_S = 90.0
-NEEDED = ("etcd", "patroni", "haproxy", "runuser")
+NEEDED = ("etcd", "patroni", "haproxy", "setpriv")
+AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups")
 POSTGRESQL = Path("/usr/lib/postgresql")
 NETWORK = "10.213.77"  # of the namespaces: nothing outside this machine has a way there
 BRIDGE = "tally-ha"
@@ -91,7 +92,7 @@ class ClusterNode:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, what: str, command: list[str], *, as_postgres: bool = False) -> None:
-        words = ["runuser", "-u", "postgres", "--", *command] if as_postgres else command
+        words = [*AS_POSTGRES, *command] if as_postgres else command
         with (self.folder / f"{what}.log").open("ab") as log:
             self.processes[what] = subprocess.Popen(
                 [*self.prefix, *words], stdout=log, stderr=log, start_new_session=True,
@@ -115,6 +116,10 @@ class ClusterNode:
         for pid in self.pids(*names):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    def stop(self, name: str) -> None:
+        """As systemd does it, for one that is shut down."""
+        self.processes[name].terminate()
 
     def kill(self, *names: str) -> None:
         """As a power cut: every process of these at once."""
@@ -275,7 +280,9 @@ class Cluster(Closing):
                     "synchronous_mode_strict": True,  # nothing is acknowledged on one node alone
                     "postgresql": {
                         "use_pg_rewind": True,
-                        "use_slots": True,
+                        # A new leader has no slots yet, and makes them a loop or two later: its
+                        # followers would wait for them, and every commit for a follower.
+                        "use_slots": False,
                         "parameters": {
                             "max_connections": 100,
                             "shared_buffers": "32MB",
@@ -284,7 +291,9 @@ class Cluster(Closing):
                             "tcp_user_timeout": 5000,
                             "wal_receiver_timeout": "5s",
                             "wal_sender_timeout": "5s",
-                            "wal_retrieve_retry_interval": "1s",
+                            "wal_keep_size": "512MB",
+                            # A promotion may wait for the end of such a pause.
+                            "wal_retrieve_retry_interval": "200ms",
                         },
                     },
                 },
@@ -325,12 +334,13 @@ class Cluster(Closing):
             "    timeout client 30m",
             "    timeout server 30m",
             "    timeout check 1s",
-            "    retries 1",
+            "    retries 0",  # it would wait a second before it tried the same node again
             "listen primary",
             f"    bind 127.0.0.1:{self.port}",
             "    option httpchk GET /primary",
             "    http-check expect status 200",
-            "    default-server inter 500ms fall 3 rise 1 on-marked-down shutdown-sessions",
+            "    default-server inter 500ms fastinter 100ms downinter 200ms fall 2 rise 1"
+            " on-marked-down shutdown-sessions",
             *(
                 f"    server {node.name} {node.address}:{node.sql} check port {node.rest}"
                 for node in self.nodes
@@ -387,19 +397,37 @@ class Cluster(Closing):
         except psycopg.OperationalError as error:
             raise ConnectionError(type(error).__name__) from None
 
-    def switch_over(self) -> None:
-        """As for maintenance: the leader hands over to the synchronous node. Raises TallyError."""
-        leader = self.leader()
-        if leader is None:
-            raise TallyError("There is no leader to hand over.")
-        heir = next(node for node in self.nodes if node.state().get("sync_standby"))
-        body = json.dumps({"leader": leader.name, "candidate": heir.name}).encode()
-        request = urllib.request.Request(
-            f"http://{leader.address}:{leader.rest}/switchover", data=body, method="POST"
-        )
+    def ready_to_hand_over(self, leader: ClusterNode) -> None:
+        """Both others are synchronous from now on. A single one would take over, and the third
+        would then wait for two seconds (Patroni's own pause), or for its next loop, before it
+        followed the new leader. Every commit would wait for it. Raises TallyError."""
+        self._want_synchronous(leader, NODES - 1)
+
+    def handed_over(self) -> None:
+        """As it was before. Raises TallyError."""
+        self._want_synchronous(self.nodes[0], 1)
+
+    def switch_over(self, leader: ClusterNode) -> None:
+        """To one of the others, none named. Raises TallyError."""
+        self._ask(leader, "POST", "switchover", {"leader": leader.name})
+
+    def _want_synchronous(self, node: ClusterNode, number: int) -> None:
+        self._ask(node, "PATCH", "config", {"synchronous_node_count": number})
+        # It is taken up at the end of the leader's loop, and acted on in the next.
+        time.sleep(2 * LOOP_S)
+        until(f"{number} follow synchronously", lambda: self._synchronous() == number)
+
+    def _synchronous(self) -> int:
+        return sum(bool(node.state().get("sync_standby")) for node in self.nodes)
+
+    def _ask(self, node: ClusterNode, method: str, what: str, value: dict[str, object]) -> None:
+        """Raises TallyError."""
+        url = f"http://{node.address}:{node.rest}/{what}"
+        body = json.dumps(value).encode()
+        request = urllib.request.Request(url, data=body, method=method)
         try:
             with urllib.request.urlopen(request, timeout=60):  # noqa: S310
                 return
         except HTTPError as error:
-            what = error.read().decode(errors="replace")
-            raise TallyError(f"Patroni does not hand over: {what}.") from None
+            answer = error.read().decode(errors="replace")
+            raise TallyError(f"Patroni does not do it ({what}): {answer}.") from None

@@ -6,7 +6,8 @@ resident needs no storage, and the storage of a resident one holds no key.
 
 Stored: nonce (32) ‖ flags (1) ‖ made (4) ‖ SHA-256 of the relying party's id (32) ‖ user id ‖
 relying party ‖ name ‖ display name ‖ credBlob, each of the last five with its length in front (1).
-An earlier firmware wrote no credBlob. Texts are cut at 64 bytes, between characters.
+An earlier firmware wrote no credBlob. Texts are cut at 64 bytes, between characters; a relying
+party's id at its beginning.
 """
 
 from hashlib import sha256
@@ -50,6 +51,22 @@ def cut(text: str) -> str:
     while data[end] & 0xC0 == 0x80:
         end -= 1
     return data[:end].decode()
+
+
+def cut_party(rp_id: str) -> str:
+    """A relying party's id in at most 64 bytes: what is left of its end says whose it is, and a
+    scheme stays in front (CTAP 2.1, 6.8.7).
+    """
+    data = rp_id.encode()
+    if len(data) <= ctap.MAX_NAME:
+        return rp_id
+    kept = data[: data.find(b":") + 1] + b"\xe2\x80\xa6"  # an ellipsis
+    if len(kept) >= ctap.MAX_NAME:
+        return cut(rp_id)
+    start = len(data) - (ctap.MAX_NAME - len(kept))
+    while start < len(data) and data[start] & 0xC0 == 0x80:
+        start += 1
+    return (kept + data[start:]).decode()
 
 
 class Credential:

@@ -250,6 +250,17 @@ def test_a_payment_credential_says_so(rig: Rig) -> None:
         assert answer.response.authenticator_data.extensions == {"thirdPartyPayment": pays}
 
 
+@pytest.mark.parametrize(
+    ("wanted", "form"),
+    [(["none"], "none"), (["none", "packed"], "packed"), (["tpm"], "packed"), ([], "packed")],
+)
+def test_a_platform_may_want_no_attestation(rig: Rig, wanted: list[str], form: str) -> None:
+    """CTAP 2.2, 6.1.2, attestationFormatsPreference."""
+    status, answer = Host(rig).ask(MAKE, _NEW | {11: wanted}, press="index")
+    assert status == 0 and answer[1] == form
+    assert set(answer[3]) == (set() if form == "none" else {"alg", "sig", "x5c"})
+
+
 # -- malformed ---------------------------------------------------------------------------------
 
 
@@ -266,6 +277,8 @@ def test_a_payment_credential_says_so(rig: Rig) -> None:
         (MAKE, _NEW | {6: {"hmac-secret": True, "hmac-secret-mc": {1: {}, 2: b"", 3: b""}}}, 0x02),
         (MAKE, _NEW | {10: 1}, 0x02),  # 6.1.2 step 9: no enterprise attestation
         (MAKE, _NEW | {10: True}, 0x11),
+        (MAKE, _NEW | {11: "none"}, 0x11),
+        (MAKE, _NEW | {11: [1]}, 0x11),
         (ASSERT, _OLD | {4: {"credBlob": b""}}, 0x11),
         (ASSERT, _OLD | {4: {"thirdPartyPayment": 1}}, 0x11),
         (MAKE, _NEW | {5: [{"id": b"x", "type": "public-key", "transports": [1]}]}, 0x11),

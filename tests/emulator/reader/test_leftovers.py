@@ -159,6 +159,28 @@ def test_an_empty_proof_asks_for_a_touch(new_rig: Any, command: int, with_pin: b
         request = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 8: b"", 9: 2}
     assert host.status(command, request) == 0x2F
     assert host.status(command, request, press="index") == (0x31 if with_pin else 0x35)
+    # Step 1 comes before what else may be wrong with it.
+    wrong = {4: [{"alg": -257, "type": "public-key"}]} if command == MAKE else {5: {"rk": True}}
+    said = host.status(command, request | wrong, press="index")
+    assert said == (0x31 if with_pin else 0x35)
+
+
+@pytest.mark.parametrize(
+    ("command", "request_"),
+    [(BIO, {1: 1, 2: number}) for number in (2, 5, 6)]
+    + [(BIO, {1: 1, 2: 5, 3: {1: b"\x54\x00"}})]
+    + [(CREDENTIALS, {1: number}) for number in (4, 6, 7)]
+    + [(CREDENTIALS, {1: 7, 2: {2: {"id": b"", "type": "public-key"}}})],
+)
+def test_what_is_missing_is_said_before_the_token_is_looked_at(
+    rig: Rig, command: int, request_: dict[int, Any]
+) -> None:
+    """6.7.4 to 6.7.8, 6.8.4 to 6.8.6, steps 1 and 2."""
+    host, (proof, version) = Host(rig), (5, 4) if command == BIO else (4, 3)
+    for parameters in ({}, {2 if command == CREDENTIALS else 3: {}}):
+        asked = parameters | request_
+        assert host.status(command, asked) == 0x36
+        assert host.status(command, asked | {proof: bytes(32), version: 2}) == 0x14
 
 
 def test_names_of_users_are_told_to_who_verified(rig: Rig) -> None:

@@ -53,22 +53,6 @@ def cut(text: str) -> str:
     return data[:end].decode()
 
 
-def cut_party(rp_id: str) -> str:
-    """A relying party's id in at most 64 bytes: what is left of its end says whose it is, and a
-    scheme stays in front (CTAP 2.1, 6.8.7).
-    """
-    data = rp_id.encode()
-    if len(data) <= ctap.MAX_NAME:
-        return rp_id
-    kept = data[: data.find(b":") + 1] + b"\xe2\x80\xa6"  # an ellipsis
-    if len(kept) >= ctap.MAX_NAME:
-        return cut(rp_id)
-    start = len(data) - (ctap.MAX_NAME - len(kept))
-    while start < len(data) and data[start] & 0xC0 == 0x80:
-        start += 1
-    return (kept + data[start:]).decode()
-
-
 class Credential:
     """slot: where it is stored, -1 when it is not resident."""
 

@@ -64,7 +64,7 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     )
     if rk:
         made.user_id = user_id
-        made.rp_id = credential.cut_party(rp_id)
+        made.rp_id = _cut_party(rp_id)
         made.name = credential.cut(name)
         made.display_name = credential.cut(display_name)
         made.cred_blob = wishes.kept_blob() or b""
@@ -73,6 +73,22 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     if salted is not None:
         output["hmac-secret-mc"] = salted.answer(reader, made, by_user)
     return _answer(reader, made, flags, data_hash, output, unattested)
+
+
+def _cut_party(rp_id: str) -> str:
+    """A relying party's id in at most 64 bytes: what is left of its end says whose it is, and a
+    scheme stays in front (CTAP 2.1, 6.8.7).
+    """
+    data = rp_id.encode()
+    if len(data) <= ctap.MAX_NAME:
+        return rp_id
+    kept = data[: data.find(b":") + 1] + b"\xe2\x80\xa6"  # an ellipsis
+    if len(kept) >= ctap.MAX_NAME:
+        return credential.cut(rp_id)
+    start = len(data) - (ctap.MAX_NAME - len(kept))
+    while start < len(data) and data[start] & 0xC0 == 0x80:
+        start += 1
+    return (kept + data[start:]).decode()
 
 
 def _declines(formats: "list[Item]") -> bool:

@@ -338,7 +338,7 @@ def test_a_name_of_a_finger_has_64_bytes_at_most(rig: Rig) -> None:
     assert bio.enumerate_enrollments() == {thumb: "ä" * 32}
 
 
-def test_a_fragment_does_not_exceed_what_was_announced(rig: Rig) -> None:
+def test_a_fragment_goes_on_where_the_one_before_ended(rig: Rig) -> None:
     """6.10.2."""
     host = Host(rig)
     client, token = permitted(rig, PERMISSION.LARGE_BLOB_WRITE)
@@ -352,6 +352,22 @@ def test_a_fragment_does_not_exceed_what_was_announced(rig: Rig) -> None:
     assert host.status(BLOBS, fragment(0, 20) | {4: 19}) == 0x02
     assert host.status(BLOBS, fragment(0, 20) | {4: 40}) == 0
     assert host.status(BLOBS, fragment(20, 21)) == 0x02
+    for offset in (0, 10, 19, 21):  # 6.10.2: a fragment follows the one before, byte for byte
+        assert host.status(BLOBS, fragment(0, 20) | {4: 40}) == 0
+        assert host.status(BLOBS, fragment(offset, 20)) == (0x04 if offset else 0x02), offset
+
+
+def test_the_bounds_of_large_blobs(rig: Rig) -> None:
+    """6.10.2: an array has 17 bytes at least, and is read up to its end."""
+    host = Host(rig)
+    proof = {5: bytes(32), 6: 2}
+    for length, status in ((0, 0x02), (16, 0x02), (17, 0x33), (2048, 0x33), (2049, 0x18)):
+        assert host.status(BLOBS, {2: bytes(10), 3: 0, 4: length} | proof) == status, length
+    assert host.ask(BLOBS, {1: 5, 3: 16}) == (0, {1: b"\x3c"})
+    assert host.ask(BLOBS, {1: 5, 3: 17}) == (0, {1: b""})
+    assert host.status(BLOBS, {1: 5, 3: 18}) == 0x02
+    assert host.status(BLOBS, {1: 1984, 3: 0}) == 0
+    assert host.status(BLOBS, {1: 1985, 3: 0}) == 0x03
 
 
 def _channel(host: Host) -> bytes:

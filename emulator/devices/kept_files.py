@@ -28,6 +28,7 @@ class KeptFiles:
 
     def keep_rows(self, chip: OneTimeRows) -> None:
         """Of this chip. Raises BadInputError when they cannot be read, or not be kept."""
+        _need_file(self._rows)
         try:
             text = self._rows.read_text(encoding="utf-8") if self._rows.exists() else "{}"
             chip.rows = dict(_row(*pair) for pair in json.loads(text).items())
@@ -39,10 +40,7 @@ class KeptFiles:
             ) from error
 
         def keep() -> None:
-            part = self._rows.with_name(self._rows.name + ".part")
-            part.touch(mode=0o600)  # a locked reader's attestation key is among them
-            part.write_text(json.dumps(chip.rows), encoding="utf-8")
-            part.replace(self._rows)
+            os.close(_replace(self._rows, json.dumps(chip.rows).encode()))
 
         chip.on_change = keep
 
@@ -70,7 +68,36 @@ def keep_flash(path: Path, size: int) -> int:
     return descriptor
 
 
+def _need_file(path: Path) -> None:
+    """Raises BadInputError when something else has this name: it would be replaced, or waited
+    for."""
+    if path.exists() and not path.is_file():
+        raise BadInputError(
+            f"{path} is no file that something can be kept in.",
+            kept="It was not touched, and nothing was started.",
+            todo="Name a file.",
+        )
+
+
+def _replace(path: Path, content: bytes) -> int:
+    """Whole or not at all, and for its owner's eyes only: templates, an attestation key. Its
+    descriptor, locked. Raises OSError."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)  # of one that was killed, or somebody else's with other rights
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        part.replace(path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def _open(path: Path) -> int:
+    _need_file(path)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -79,6 +106,12 @@ def _open(path: Path) -> int:
             kept="Nothing was started.",
             todo="Name a file in a folder that is there and that you may write to.",
         ) from error
+    _lock(descriptor, path)
+    return descriptor
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Until it is closed. Raises BadInputError; then it is."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -88,18 +121,29 @@ def _open(path: Path) -> int:
             kept="The file was not touched.",
             todo="End that one, or name another file.",
         ) from error
-    return descriptor
 
 
 def keep_sensor(path: Path) -> SensorFlash:
-    """The sensor's memory, kept in a file. Raises BadInputError when it cannot be read."""
-    flash = SensorFlash.decode(path.read_bytes()) if path.is_file() else SensorFlash()
+    """The sensor's memory, kept in a file. Raises BadInputError when it cannot be read or kept, or
+    another emulator lives in it."""
+    path = path.resolve()  # what a link leads to is replaced, and not the link
+    _need_file(path)
+    locked = -1
+    if path.exists():
+        locked = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        _lock(locked, path)
+    try:
+        flash = SensorFlash.decode(path.read_bytes()) if locked >= 0 else SensorFlash()
+    except BadInputError:
+        os.close(locked)
+        raise
 
     def keep() -> None:
-        part = path.with_name(path.name + ".part")
-        part.touch(mode=0o600)
-        part.write_bytes(flash.encode())
-        part.replace(path)
+        """In place of the file of before, which stays locked until this one is."""
+        nonlocal locked
+        before, locked = locked, _replace(path, flash.encode())
+        if before >= 0:
+            os.close(before)
 
     try:
         keep()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _KEEPALIVE_MS = 100
 _LAST_WORD_MS = 100  # for the host to fetch an answer
+_LOW = 12288  # free bytes: the next command may need more
 
 
 class Reader:
@@ -91,6 +92,8 @@ class Reader:
             if self._channels.request is not None:
                 self._serve()
                 gc.collect()
+                if gc.mem_free() < _LOW:
+                    make_room()
                 continue
             self._channels.tick()
             self.token.tick()
@@ -338,6 +341,18 @@ def _handler(command: int) -> "Callable[[Reader, Map], Map]":
     else:
         from reader.config import handle
     return handle
+
+
+def make_room() -> None:
+    """Forgets what commands have loaded; they load it again."""
+    from lib.unload import unload
+
+    unload(
+        "reader.bio", "reader.blobs", "reader.config", "reader.info", "reader.login",
+        "reader.manage", "reader.pin", "reader.register",
+        # what those above stand on
+        "reader.consent", "reader.credential", "reader.salts", "lib.ed25519_sign",
+    )  # fmt: skip
 
 
 def _settled() -> bool:

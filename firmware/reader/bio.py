@@ -24,6 +24,7 @@ _ENUMERATE = const(4)
 _NAME = const(5)
 _REMOVE = const(6)
 _SENSOR = const(7)
+_NEEDED = {_NEXT: (1,), _NAME: (1, 2), _REMOVE: (1,)}
 
 _GOOD = const(0)
 _EXISTS = const(0x0B)
@@ -54,13 +55,14 @@ def handle(reader: "Reader", request: "Map") -> "Map":
         reader.enrolment = None
         return {}
     parameters = consent.optional(request, 3, dict, None)
+    if command in _NEEDED:
+        parameters = consent.need_all(request, 5, parameters, _NEEDED[command])
     _authorize(reader, request, command, parameters)
     if command == _ENUMERATE:
         return _list(reader.store)
     if command == _BEGIN:
         return _begin(reader, parameters)
-    if parameters is None:
-        raise Refused(ctap.MISSING_PARAMETER)
+    assert parameters is not None  # as the command needs some
     finger = _finger(consent.need(parameters, 1, bytes))
     if command == _NEXT:
         enrolment = reader.enrolment

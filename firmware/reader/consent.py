@@ -45,6 +45,22 @@ def token_parameters(request: "Map", signature_key: int, version_key: int) -> "t
     return signature, protocol.check_version(request, version_key)
 
 
+def need_all(
+    request: "Map", signature_key: int, parameters: "Map | None", needed: "tuple[int, ...]"
+) -> "Map":
+    """The parameters of a sub-command that cannot do without: whether they are there is asked after
+    whether a token is, and before the token is looked at (CTAP 2.1, 6.7 and 6.8). Raises Refused.
+    """
+    if signature_key not in request:
+        raise Refused(ctap.PUAT_REQUIRED)
+    if parameters is None:
+        raise Refused(ctap.MISSING_PARAMETER)
+    for key in needed:
+        if key not in parameters:
+            raise Refused(ctap.MISSING_PARAMETER)
+    return parameters
+
+
 def options(value: "Map") -> "tuple[bool | None, bool | None, bool | None]":
     """(rk, up, uv), None where the platform does not say; others are ignored. Raises Refused."""
     return (

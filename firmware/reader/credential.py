@@ -6,7 +6,8 @@ resident needs no storage, and the storage of a resident one holds no key.
 
 Stored: nonce (32) ‖ flags (1) ‖ made (4) ‖ SHA-256 of the relying party's id (32) ‖ user id ‖
 relying party ‖ name ‖ display name ‖ credBlob, each of the last five with its length in front (1).
-An earlier firmware wrote no credBlob. Texts are cut at 64 bytes, between characters.
+An earlier firmware wrote no credBlob. Texts are cut at 64 bytes, between characters; a relying
+party's id at its beginning.
 """
 
 from hashlib import sha256

@@ -36,15 +36,17 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     store = reader.store
     rp_id = consent.need(request, 1, str)
     data_hash = consent.need(request, 2, bytes)
-    allowed = consent.descriptors(consent.optional(request, 3, list, []))
+    listed = consent.optional(request, 3, list, [])
+    # One that names only what this reader does not know names nothing, and not every credential.
+    allowed = consent.descriptors(listed) if listed else None
     extensions = consent.optional(request, 4, dict, {})
     rk, up, uv = consent.options(consent.optional(request, 5, dict, {}))
+    signature, version = consent.token_parameter(reader, request, 6, 7)
     if len(data_hash) != 32:
         raise Refused(ctap.INVALID_LENGTH)
     if rk is not None:
         raise Refused(ctap.UNSUPPORTED_OPTION)
     up = up is not False
-    signature, version = consent.token_parameter(reader, request, 6, 7)
     if "largeBlobKey" in extensions and extensions["largeBlobKey"] is not True:
         raise Refused(ctap.INVALID_OPTION)
     for name in ("credBlob", "thirdPartyPayment"):
@@ -83,14 +85,14 @@ def next_one(reader: "Reader") -> "Map":
 def _applicable(
     store: "Store", rp_hash: bytes, allowed: "list[bytes] | None", by_user: bool
 ) -> "tuple[credential.Credential, list[int]]":
-    """The credential to use, and the slots of others, newest first. Raises Refused when there is
-    none.
+    """The credential to use, and the slots of others, newest first. allowed: None when the platform
+    names none. Raises Refused when there is none.
     """
-    if not allowed:
+    if allowed is None:
         slots = credential.newest_first(store, rp_hash, 3 if by_user else 1)
         if slots:
             return credential.stored(store, slots[0]), slots[1:]
-        allowed = []
+        raise Refused(ctap.NO_CREDENTIALS)
     for identifier in allowed:
         one = credential.identified(store, rp_hash, identifier)
         if one is not None and (by_user or one.protect < 3):

@@ -20,6 +20,7 @@ _CREDENTIALS_NEXT = const(5)
 _DELETE = const(6)
 _UPDATE = const(7)
 _LOOKS = (_METADATA, _RPS_BEGIN, _CREDENTIALS_BEGIN)
+_NEEDED = {_CREDENTIALS_BEGIN: (1,), _DELETE: (2,), _UPDATE: (2, 3)}
 
 
 def handle(reader: "Reader", request: "Map") -> "Map":
@@ -32,6 +33,8 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     if not _METADATA <= command <= _UPDATE:
         raise Refused(ctap.INVALID_SUBCOMMAND)
     parameters = consent.optional(request, 2, dict, None)
+    if command in _NEEDED:
+        parameters = consent.need_all(request, 4, parameters, _NEEDED[command])
     allowed = _Allowed(reader, request, command, parameters)
     if command == _METADATA:
         allowed.any_party()
@@ -39,8 +42,7 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     if command == _RPS_BEGIN:
         allowed.any_party()
         return _list_parties(reader, allowed)
-    if parameters is None:
-        raise Refused(ctap.MISSING_PARAMETER)
+    assert parameters is not None  # as the command needs some
     if command == _CREDENTIALS_BEGIN:
         return _list_credentials(reader, allowed, consent.need(parameters, 1, bytes))
     one = _named(reader, allowed, consent.need(parameters, 2, dict))

@@ -27,16 +27,18 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     display_name = consent.optional(user, "displayName", str, "")
     for entity in (rp, user):
         consent.optional(entity, "icon", str, "")
-    algorithm = _algorithm(consent.need(request, 4, list))
+    parameters = consent.need(request, 4, list)
     excluded = consent.descriptors(consent.optional(request, 5, list, []))
     extensions = consent.optional(request, 6, dict, {})
     rk, up, uv = consent.options(consent.optional(request, 7, dict, {}))
     enterprise = consent.optional(request, 10, int, None)
+    unattested = _declines(consent.optional(request, 11, list, []))
+    signature, version = consent.token_parameter(reader, request, 8, 9)
     if len(data_hash) != 32 or not user_id or len(user_id) > 64:
         raise Refused(ctap.INVALID_LENGTH)
+    algorithm = _algorithm(parameters)
     if up is False:
         raise Refused(ctap.INVALID_OPTION)
-    signature, version = consent.token_parameter(reader, request, 8, 9)
     if enterprise is not None:
         raise Refused(ctap.INVALID_PARAMETER)  # there is none
     wishes = _Wishes(extensions, bool(rk))
@@ -62,7 +64,7 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     )
     if rk:
         made.user_id = user_id
-        made.rp_id = credential.cut(rp_id)
+        made.rp_id = _cut_party(rp_id)
         made.name = credential.cut(name)
         made.display_name = credential.cut(display_name)
         made.cred_blob = wishes.kept_blob() or b""
@@ -70,7 +72,32 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     output = wishes.output(store, rp_hash)
     if salted is not None:
         output["hmac-secret-mc"] = salted.answer(reader, made, by_user)
-    return _answer(reader, made, flags, data_hash, output)
+    return _answer(reader, made, flags, data_hash, output, unattested)
+
+
+def _cut_party(rp_id: str) -> str:
+    """A relying party's id in at most 64 bytes: what is left of its end says whose it is, and a
+    scheme stays in front (CTAP 2.1, 6.8.7).
+    """
+    data = rp_id.encode()
+    if len(data) <= ctap.MAX_NAME:
+        return rp_id
+    kept = data[: data.find(b":") + 1] + b"\xe2\x80\xa6"  # an ellipsis
+    if len(kept) >= ctap.MAX_NAME:
+        return credential.cut(rp_id)
+    start = len(data) - (ctap.MAX_NAME - len(kept))
+    while start < len(data) and data[start] & 0xC0 == 0x80:
+        start += 1
+    return (kept + data[start:]).decode()
+
+
+def _declines(formats: "list[Item]") -> bool:
+    """attestationFormatsPreference (CTAP 2.2, 6.1.2): the platform wants no attestation. Raises
+    Refused.
+    """
+    for name in formats:
+        consent.of_type(name, str)
+    return formats == ["none"]
 
 
 def _algorithm(parameters: "list[Item]") -> int:
@@ -149,7 +176,12 @@ def _keep(store: "Store", made: credential.Credential) -> None:
 
 
 def _answer(
-    reader: "Reader", made: credential.Credential, flags: int, data_hash: bytes, output: "Map"
+    reader: "Reader",
+    made: credential.Credential,
+    flags: int,
+    data_hash: bytes,
+    output: "Map",
+    unattested: bool,
 ) -> "Map":
     store = reader.store
     count = consent.count_signature(reader)
@@ -158,14 +190,17 @@ def _answer(
     attested = reader.identity.aaguid + len(identifier).to_bytes(2, "big") + identifier + key
     extensions = cbor.encode(output) if output else b""
     data = consent.authenticator_data(made.rp_hash, flags, count, attested, extensions)
-    digest = sha256(data + data_hash).digest()
-    r, s = p256.sign(reader.identity.attestation_key(), digest, reader.urandom, reader.pause)
-    statement: "Map" = {
-        "alg": ctap.ES256,
-        "sig": p256.der(r, s),
-        "x5c": [reader.identity.certificate()],
-    }
-    answer: "Map" = {1: "packed", 2: data, 3: statement}
+    answer: "Map" = {1: "none", 2: data, 3: {}}
+    if not unattested:
+        answer[1] = "packed"
+        answer[3] = _statement(reader, data + data_hash)
     if made.flags & credential.BLOB:
         answer[5] = made.blob_key(store)
     return answer
+
+
+def _statement(reader: "Reader", message: bytes) -> "Map":
+    """The batch's key says that a reader of the batch said `message` (WebAuthn 8.2)."""
+    digest = sha256(message).digest()
+    r, s = p256.sign(reader.identity.attestation_key(), digest, reader.urandom, reader.pause)
+    return {"alg": ctap.ES256, "sig": p256.der(r, s), "x5c": [reader.identity.certificate()]}

@@ -12,6 +12,8 @@ import board
 from micropython import const
 
 from lib import ctap, ctaphid, update, wire
+from lib.unload import unload
+from reader.app import make_room
 from reader.refused import Refused
 
 TYPE_CHECKING = const(0)
@@ -91,7 +93,8 @@ def _begin(reader: "Reader", body: memoryview) -> None:
     fault = update.fault(board, signed, wire.IMAGE_READER, reader.store.format)
     if fault:
         raise Refused(_REFUSALS[fault])
-    _make_room()
+    make_room()  # the signature's check needs it
+    unload("lib.loading")
     if not update.trusted(signed):
         raise Refused(ctap.INTEGRITY_FAILURE)
     reader.user.touch(True)
@@ -108,15 +111,6 @@ def _need_allowed(reader: "Reader", signed: bytes, proof: bytes) -> None:
         reader.token.verify(proof[0], message, proof[1:], ctap.ACFG)
     elif not reader.just_plugged_in():
         raise Refused(ctap.PUAT_REQUIRED if reader.store.pin_length else ctap.NOT_ALLOWED)
-
-
-def _make_room() -> None:
-    """What other commands have loaded, and will load again."""
-    from lib.unload import unload
-
-    for name in ("bio", "blobs", "config", "login", "manage", "pin", "register"):
-        unload("reader." + name)
-    unload("lib.ed25519_sign", "lib.loading")
 
 
 def _sending(reader: "Reader") -> Incoming:

@@ -30,6 +30,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
 _PYTHON_OF_THE_SYSTEM = "/usr/bin/python3"  # the one that Debian's bindings of umockdev are for
 _SEGMENT = click.Path(path_type=Path, dir_okay=False, exists=True)
 _PORT = click.IntRange(0, 65535)
+_MOST = 4096  # bytes that are read of a segment, which has fewer: a device has no end
 
 
 @click.command()
@@ -136,7 +137,8 @@ def _identity(path: Path | None, serial: str) -> ReaderIdentity:
     if path is None:
         return ReaderIdentity.development(serial)
     try:
-        return ReaderIdentity.decode(path.read_bytes())
+        with path.open("rb") as file:
+            return ReaderIdentity.decode(file.read(_MOST))
     except BadInputError as error:
         raise BadInputError(f"{path}: {error.what}", kept=error.kept, todo=error.todo) from error
 

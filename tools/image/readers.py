@@ -8,13 +8,19 @@ from pathlib import Path
 
 import click
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 from tallystick.common import console
 from tallystick.common.errors import BadInputError
-from tallystick.common.reader_identity import AAGUID, AAGUID_EXTENSION, ReaderIdentity
+from tallystick.common.reader_identity import (
+    AAGUID,
+    AAGUID_EXTENSION,
+    ReaderIdentity,
+    development_root,
+)
 from tallystick.common.secret import Secret
 from tallystick.tools import options
 from tallystick.tools.image.cards import running_numbers
@@ -66,6 +72,24 @@ def _problem(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> 
     return "" if model.value == b"\x04\x10" + AAGUID.bytes else "it is for another model"
 
 
+def read_root(certificate_file: Path) -> x509.Certificate:
+    """What vouches for readers of the batch, by itself: the root that has issued the batch's
+    certificate, if the file holds it, too; or that certificate. A reader shows no others, so one
+    further up could not be reached. Raises BadInputError."""
+    own, *above = x509.load_pem_x509_certificates(certificate_file.read_bytes())
+    if not above:
+        return own
+    try:
+        own.verify_directly_issued_by(above[0])
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise BadInputError(
+            f"The first certificate of {certificate_file} was not issued by the second.",
+            kept="Nothing was written.",
+            todo="Put the batch's certificate first, then what issued it.",
+        ) from error
+    return above[0] if above[0].issuer == above[0].subject else own
+
+
 def write_segments(
     serials: list[str], batch: tuple[Secret, bytes] | None, folder: Path
 ) -> Iterator[Path]:
@@ -87,7 +111,11 @@ def write_segments(
 @click.option("--first", required=True, help="First of a run of serial numbers: TR00000001.")
 @options.run_length
 @click.option("--attestation-key", type=_file, help="The batch's P-256 key, PEM.")
-@click.option("--attestation-certificate", type=_file, help="Its certificate, PEM.")
+@click.option(
+    "--attestation-certificate",
+    type=_file,
+    help="Its certificate, PEM; the root that issued it may follow in the file.",
+)
 @click.option("--development", is_flag=True, help="Take the published development batch.")
 @click.option(
     "--out",
@@ -105,16 +133,20 @@ def readers(
 ) -> None:
     """Make the segments of fingerprint readers.
 
-    All readers of a batch share key and certificate, so that none can be told from another.
+    All readers of a batch share key and certificate, so that none can be told from another. Prints
+    the certificate that vouches for them: a firm that takes its own readers only names it as a root
+    in its policy.
     """
     given = attestation_key is not None and attestation_certificate is not None
     if given == development:
         raise click.UsageError(
             "Give --attestation-key and --attestation-certificate, or --development."
         )
-    batch = None
+    batch, root = None, development_root()
     if attestation_key is not None and attestation_certificate is not None:
         batch = read_batch(attestation_key, attestation_certificate)
+        root = read_root(attestation_certificate)
     made = list(write_segments(running_numbers(first, count), batch, out))
     said = "1 segment" if len(made) == 1 else f"{len(made):,} segments"
-    console.out().print(f"{said} in {out}")
+    console.err().print(f"{said} in {out}")
+    click.echo(root.public_bytes(Encoding.PEM).decode(), nl=False)

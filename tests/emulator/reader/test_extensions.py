@@ -22,6 +22,7 @@ from tests.emulator.reader.raw import (
     ES256,
     HASH,
     MAKE,
+    NEXT,
     PARTY,
     USER,
     Host,
@@ -250,6 +251,57 @@ def test_a_payment_credential_says_so(rig: Rig) -> None:
         assert answer.response.authenticator_data.extensions == {"thirdPartyPayment": pays}
 
 
+def test_each_next_assertion_has_its_own_secret(rig: Rig) -> None:
+    """6.3, and 12.5: what the first one was asked for is answered for each."""
+    for number in range(3):
+        rig.register(b"user-%d" % number)
+    client = ClientPin(rig.ctap())
+    key, shared = client._get_shared_secret()
+    salt = client.protocol.encrypt(shared, b"\x01" * 32)
+    asked = {1: key, 2: salt, 3: client.protocol.authenticate(shared, salt), 4: 2}
+    host = Host(rig)
+    answers = [host.ask(ASSERT, _OLD | {4: {"hmac-secret": asked}}, press="index")]
+    answers += [host.ask(NEXT) for _ in range(2)]
+    secrets = set()
+    for status, answer in answers:
+        assert status == 0
+        said = cbor.decode(answer[2][37:])
+        secrets.add(client.protocol.decrypt(shared, said["hmac-secret"]))
+    assert len(secrets) == 3
+
+
+def test_a_blob_key_is_told_to_who_asks(rig: Rig) -> None:
+    """12.3: largeBlobKey is in an answer when the extension was asked for."""
+    host = Host(rig)
+    resident = {7: {"rk": True, "uv": True}}
+    made = host.ask(MAKE, _NEW | resident | {6: {"largeBlobKey": True}}, press="thumb")[1]
+    assert 7 not in host.ask(ASSERT, _OLD, press="index")[1]
+    assert host.ask(ASSERT, _OLD | {4: {"largeBlobKey": True}}, press="index")[1][7] == made[5]
+
+
+def test_a_touch_alone_is_counted_for_good(rig: Rig) -> None:
+    """6.2.2: the counter of an assertion that writes nothing else is higher after power went."""
+    rig.register()
+    before = 0
+    for _ in range(3):
+        answer = Host(rig).ask(ASSERT, _OLD, press="index")[1]
+        count = int.from_bytes(answer[2][33:37], "big")
+        assert count > before
+        before = count
+        rig.replug()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "form"),
+    [(["none"], "none"), (["none", "packed"], "packed"), (["tpm"], "packed"), ([], "packed")],
+)
+def test_a_platform_may_want_no_attestation(rig: Rig, wanted: list[str], form: str) -> None:
+    """CTAP 2.2, 6.1.2, attestationFormatsPreference."""
+    status, answer = Host(rig).ask(MAKE, _NEW | {11: wanted}, press="index")
+    assert status == 0 and answer[1] == form
+    assert set(answer[3]) == (set() if form == "none" else {"alg", "sig", "x5c"})
+
+
 # -- malformed ---------------------------------------------------------------------------------
 
 
@@ -266,6 +318,8 @@ def test_a_payment_credential_says_so(rig: Rig) -> None:
         (MAKE, _NEW | {6: {"hmac-secret": True, "hmac-secret-mc": {1: {}, 2: b"", 3: b""}}}, 0x02),
         (MAKE, _NEW | {10: 1}, 0x02),  # 6.1.2 step 9: no enterprise attestation
         (MAKE, _NEW | {10: True}, 0x11),
+        (MAKE, _NEW | {11: "none"}, 0x11),
+        (MAKE, _NEW | {11: [1]}, 0x11),
         (ASSERT, _OLD | {4: {"credBlob": b""}}, 0x11),
         (ASSERT, _OLD | {4: {"thirdPartyPayment": 1}}, 0x11),
         (MAKE, _NEW | {5: [{"id": b"x", "type": "public-key", "transports": [1]}]}, 0x11),

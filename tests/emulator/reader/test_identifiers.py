@@ -64,3 +64,35 @@ def test_an_excluded_credential_is_told_after_a_touch_only(rig: Rig) -> None:
     assert host.status(MAKE, request) == 0x2F
     assert rig.reader.clock.now - began > 29_000_000  # µs
     assert host.status(MAKE, request, press="index") == 0x19
+
+
+@pytest.mark.parametrize("named", [b"", b"x", None])
+def test_a_list_of_what_it_does_not_know_names_nothing(rig: Rig, named: bytes | None) -> None:
+    """6.2.2 step 7: a list was given, so no credential is chosen that is not in it."""
+    host = Host(rig)
+    identifier = _made(host, rk=True)
+    request = {1: "example.com", 2: HASH, 5: {"up": False}}
+    assert host.status(ASSERT, request) == 0
+    of_other_kind = {"id": identifier if named is None else named, "type": "private-key"}
+    assert host.status(ASSERT, request | {3: [of_other_kind]}) == 0x2E
+    assert host.status(ASSERT, request | {3: [of_other_kind, *_listed(identifier)]}) == 0
+    assert host.status(ASSERT, request | {3: []}) == 0
+
+
+@pytest.mark.parametrize(
+    ("party", "told"),
+    [
+        ("x" * 64, "x" * 64),
+        ("x" * 65, "…" + "x" * 61),
+        ("a" * 60 + ".example.com", "…" + "a" * 49 + ".example.com"),
+        ("https://" + "a" * 60 + ".example.com", "https:…" + "a" * 43 + ".example.com"),
+        ("ü" * 30 + ".example.com", "…" + "ü" * 24 + ".example.com"),
+        ("s" * 70 + ":example.com", "s" * 64),
+    ],
+)
+def test_a_long_party_is_told_by_its_end(rig: Rig, party: str, told: str) -> None:
+    """6.8.7: whose a name is stands at its end; one that is cut there may look like another's."""
+    request = _NEW | {2: {"id": party}, 7: {"rk": True, "uv": True}}
+    assert Host(rig).status(MAKE, request, press="thumb") == 0
+    (rp,) = [one[3]["id"] for one in rig.management().enumerate_rps()]
+    assert rp == told and len(rp.encode()) <= 64

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,6 +29,7 @@ from tallystick.common.secret import Secret
 from tallystick.emulator.chips.chip import OneTimeRows
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
+from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.tools.campaign.reader.host import DESCRIPTOR, Connection
 from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 from tallystick.tools.image.readers import read_batch, readers
@@ -65,14 +67,59 @@ def test_no_key_in_a_repr_and_no_certificate_too_long() -> None:
         ReaderIdentity.development("short")
 
 
-def _batch_files(folder: Path) -> tuple[Path, Path]:
-    root, batch = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+def _above(
+    root: ec.EllipticCurvePrivateKey, name: x509.Name, issuer: x509.Name
+) -> x509.Certificate:
+    builder = x509.CertificateBuilder().issuer_name(issuer).subject_name(name)
+    builder = builder.public_key(root.public_key()).serial_number(1)
+    builder = builder.not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
+    builder = builder.not_valid_after(datetime(2099, 1, 1, tzinfo=UTC))
+    return builder.sign(root, hashes.SHA256())
+
+
+def _batch_files(folder: Path, above: str = "") -> tuple[Path, Path]:
+    """above: what follows in the certificate's file: its `root`, `another`, or one `between`."""
+    root, batch, other = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
     certificate = issue(root, "A firm's root", batch, AAGUID, "2026-11")
     key_file, certificate_file = folder / "key.pem", folder / "certificate.pem"
     pem = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     key_file.write_bytes(batch.private_bytes(*pem))
-    certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    issuer = certificate.subject if above == "between" else certificate.issuer
+    upper = _above(other if above == "another" else root, certificate.issuer, issuer)
+    chain = [certificate, upper] if above else [certificate]
+    certificate_file.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in chain))
     return key_file, certificate_file
+
+
+def _made(folder: Path, certificate: Path, key: Path) -> Result:
+    command = ["--first", "TR00000041", "--attestation-key", str(key), "--out", str(folder / "out")]
+    return CliRunner().invoke(readers, [*command, "--attestation-certificate", str(certificate)])
+
+
+@pytest.mark.parametrize(("above", "told"), [("", 0), ("root", 1), ("between", 0)])
+def test_what_vouches_for_a_batch_is_printed_for_a_policy(
+    tmp_path: Path, above: str, told: int
+) -> None:
+    """A reader shows its batch's certificate alone: what is printed has to vouch for that."""
+    key, certificate = _batch_files(tmp_path, above)
+    result = _made(tmp_path, certificate, key)
+    assert result.exit_code == 0
+    one = x509.load_pem_x509_certificates(certificate.read_bytes())[told]
+    assert result.stdout == one.public_bytes(Encoding.PEM).decode()
+    assert FirmPolicy(key_trust={"roots"}, key_roots=result.stdout).key_roots == result.stdout
+
+
+def test_the_development_root_is_printed_too(tmp_path: Path) -> None:
+    words = ["--first", "TR00000041", "--development", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(readers, words)
+    assert result.stdout == development_root().public_bytes(Encoding.PEM).decode()
+
+
+def test_a_root_that_did_not_issue_the_certificate_is_refused(tmp_path: Path) -> None:
+    key, certificate = _batch_files(tmp_path, "another")
+    result = _made(tmp_path, certificate, key)
+    assert "was not issued by the second" in str(result.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_segments_of_a_batch(tmp_path: Path) -> None:

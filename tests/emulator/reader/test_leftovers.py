@@ -159,6 +159,28 @@ def test_an_empty_proof_asks_for_a_touch(new_rig: Any, command: int, with_pin: b
         request = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 8: b"", 9: 2}
     assert host.status(command, request) == 0x2F
     assert host.status(command, request, press="index") == (0x31 if with_pin else 0x35)
+    # Step 1 comes before what else may be wrong with it.
+    wrong = {4: [{"alg": -257, "type": "public-key"}]} if command == MAKE else {5: {"rk": True}}
+    said = host.status(command, request | wrong, press="index")
+    assert said == (0x31 if with_pin else 0x35)
+
+
+@pytest.mark.parametrize(
+    ("command", "request_"),
+    [(BIO, {1: 1, 2: number}) for number in (2, 5, 6)]
+    + [(BIO, {1: 1, 2: 5, 3: {1: b"\x54\x00"}})]
+    + [(CREDENTIALS, {1: number}) for number in (4, 6, 7)]
+    + [(CREDENTIALS, {1: 7, 2: {2: {"id": b"", "type": "public-key"}}})],
+)
+def test_what_is_missing_is_said_before_the_token_is_looked_at(
+    rig: Rig, command: int, request_: dict[int, Any]
+) -> None:
+    """6.7.4 to 6.7.8, 6.8.4 to 6.8.6, steps 1 and 2."""
+    host, (proof, version) = Host(rig), (5, 4) if command == BIO else (4, 3)
+    for parameters in ({}, {2 if command == CREDENTIALS else 3: {}}):
+        asked = parameters | request_
+        assert host.status(command, asked) == 0x36
+        assert host.status(command, asked | {proof: bytes(32), version: 2}) == 0x14
 
 
 def test_names_of_users_are_told_to_who_verified(rig: Rig) -> None:
@@ -316,7 +338,7 @@ def test_a_name_of_a_finger_has_64_bytes_at_most(rig: Rig) -> None:
     assert bio.enumerate_enrollments() == {thumb: "ä" * 32}
 
 
-def test_a_fragment_does_not_exceed_what_was_announced(rig: Rig) -> None:
+def test_a_fragment_goes_on_where_the_one_before_ended(rig: Rig) -> None:
     """6.10.2."""
     host = Host(rig)
     client, token = permitted(rig, PERMISSION.LARGE_BLOB_WRITE)
@@ -330,6 +352,22 @@ def test_a_fragment_does_not_exceed_what_was_announced(rig: Rig) -> None:
     assert host.status(BLOBS, fragment(0, 20) | {4: 19}) == 0x02
     assert host.status(BLOBS, fragment(0, 20) | {4: 40}) == 0
     assert host.status(BLOBS, fragment(20, 21)) == 0x02
+    for offset in (0, 10, 19, 21):  # 6.10.2: a fragment follows the one before, byte for byte
+        assert host.status(BLOBS, fragment(0, 20) | {4: 40}) == 0
+        assert host.status(BLOBS, fragment(offset, 20)) == (0x04 if offset else 0x02), offset
+
+
+def test_the_bounds_of_large_blobs(rig: Rig) -> None:
+    """6.10.2: an array has 17 bytes at least, and is read up to its end."""
+    host = Host(rig)
+    proof = {5: bytes(32), 6: 2}
+    for length, status in ((0, 0x02), (16, 0x02), (17, 0x33), (2048, 0x33), (2049, 0x18)):
+        assert host.status(BLOBS, {2: bytes(10), 3: 0, 4: length} | proof) == status, length
+    assert host.ask(BLOBS, {1: 5, 3: 16}) == (0, {1: b"\x3c"})
+    assert host.ask(BLOBS, {1: 5, 3: 17}) == (0, {1: b""})
+    assert host.status(BLOBS, {1: 5, 3: 18}) == 0x02
+    assert host.status(BLOBS, {1: 1984, 3: 0}) == 0
+    assert host.status(BLOBS, {1: 1985, 3: 0}) == 0x03
 
 
 def _channel(host: Host) -> bytes:

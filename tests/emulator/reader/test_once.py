@@ -202,5 +202,5 @@ def test_rows_that_no_chip_has_are_refused(tmp_path: Path, chip: Rp2350, text: s
 def test_rows_that_cannot_be_kept_are_refused_at_the_start(tmp_path: Path, chip: Rp2350) -> None:
     kept = KeptFiles(tmp_path / "flash", 4096)
     (tmp_path / "flash.rows").mkdir()
-    with pytest.raises(BadInputError, match=r"flash\.rows cannot be read"):
+    with pytest.raises(BadInputError, match=r"flash\.rows is no file"):
         kept.keep_rows(chip)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 from itertools import pairwise
 
 import pytest
 from fido2.ctap import CtapError
 from fido2.ctap2 import ClientPin
+from fido2.ctap2.credman import CredentialManagement
 
 from tests.emulator.reader.rig import PIN, Rig
 
@@ -130,6 +132,57 @@ def test_a_token_that_is_not_used_ends_after_thirty_seconds(rig: Rig, ms: int, a
     else:
         with pytest.raises(CtapError):
             management.get_metadata()
+
+
+def test_using_a_token_makes_it_no_younger(rig: Rig) -> None:
+    """6.5.5.7: ten minutes since it was given, however often it is used."""
+    management = rig.management()
+    for _ in range(21):
+        management.get_metadata()
+        rig.reader.run_for(28_500)  # 598.5 s in all
+    management.get_metadata()
+    rig.reader.run_for(3_000)
+    with pytest.raises(CtapError) as refused:
+        management.get_metadata()
+    assert refused.value.code == ERR.PIN_AUTH_INVALID
+
+
+def test_a_wrong_proof_is_no_use_of_a_token(rig: Rig) -> None:
+    """6.5.2.1: whoever does not hold it keeps it alive no longer than thirty seconds."""
+    management = rig.management()
+    stranger = CredentialManagement(management.ctap, management.pin_uv.protocol, bytes(32))
+    with pytest.raises(CtapError):
+        stranger.get_metadata()
+    rig.reader.run_for(31_000)
+    with pytest.raises(CtapError) as refused:
+        management.get_metadata()
+    assert refused.value.code == ERR.PIN_AUTH_INVALID
+
+
+def test_the_touch_of_a_token_lasts_thirty_seconds_also_when_the_token_lives(rig: Rig) -> None:
+    """6.5.2.1, the user-present time limit: the token is in use, and its touch is over."""
+    rig.register()
+    client_pin = ClientPin(rig.ctap())
+    token = client_pin.get_uv_token(
+        PERMISSION.MAKE_CREDENTIAL | PERMISSION.CREDENTIAL_MGMT, "example.com",
+        on_keepalive=rig.pressing(),
+    )  # fmt: skip
+    management = CredentialManagement(client_pin.ctap, client_pin.protocol, token)
+    management.enumerate_creds(sha256(b"example.com").digest())
+    rig.reader.run_for(31_000)
+    asked: list[int] = []
+
+    def press(status: int) -> None:
+        asked.append(status)
+        if status == 2:
+            rig.sensor.press("index")
+
+    client_pin.ctap.make_credential(
+        bytes(32), {"id": "example.com", "name": "x"}, {"id": b"u", "name": "u"},
+        [{"type": "public-key", "alg": -7}], on_keepalive=press,
+        pin_uv_param=client_pin.protocol.authenticate(token, bytes(32)), pin_uv_protocol=2,
+    )  # fmt: skip
+    assert 2 in asked
 
 
 # The time begins with the list; the first signature, half a second of work, comes after it.

@@ -103,6 +103,37 @@ def test_one_dead_bit_of_three_costs_nothing(meter: Any) -> None:
         assert counter.value == meter.BurntMeter(rows, meter.TRIES).value == number
 
 
+def test_a_row_that_fails_counts_nothing(meter: Any) -> None:
+    """Two of three rows count: neither bits that one has too many, nor a pulse that was cut."""
+    rows = Rows()
+    meter.BurntMeter(rows, meter.TRIES).grow()
+    for copy in range(3):
+        kept = dict(rows.rows)
+        rows.rows[copy] = 0xFFFFFF
+        rows.rows[3 + copy] = 1
+        assert meter.BurntMeter(rows, meter.TRIES).value == 1
+        rows.rows = kept
+    for pulses, value in ((1, 1), (2, 2)):
+        rows.last = pulses
+        with pytest.raises(KeyboardInterrupt):
+            meter.BurntMeter(rows, meter.TRIES).grow()
+        rows.last = None
+        assert meter.BurntMeter(rows, meter.TRIES).value == value
+
+
+def test_three_bits_in_a_row_may_be_dead_and_four_are_an_error(meter: Any) -> None:
+    """Where two of three copies take no pulse the bit is passed over."""
+    rows = Rows()
+    rows.dead = {(copy, bit) for copy in (0, 2) for bit in (0, 1, 2)}
+    counter = meter.BurntMeter(rows, meter.TRIES)
+    counter.grow()
+    assert meter.BurntMeter(rows, meter.TRIES).value == counter.value == 4
+    rows.dead = {(copy, bit) for copy in (0, 2) for bit in (4, 5, 6, 7)}
+    with pytest.raises(OSError, match="5"):
+        counter.grow()
+    assert meter.BurntMeter(rows, meter.TRIES).value == 4
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.sets(st.tuples(st.integers(0, 8), st.integers(0, 23)), max_size=5),

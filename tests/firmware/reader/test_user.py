@@ -1,0 +1,45 @@
+"""What is counted of fingers, without a reader around it."""
+
+from __future__ import annotations
+
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def user(room: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module; nothing of it is encrypted, and no time passes."""
+    before = set(sys.modules)
+    given = types.ModuleType("cryptolib")
+    given.aes = None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cryptolib", given)
+    for name in ("ticks_add", "ticks_diff", "ticks_ms"):
+        monkeypatch.setattr(time, name, None, raising=False)
+    yield room("reader.user")
+    for name in set(sys.modules) - before - {"cryptolib"}:
+        if name.startswith(("reader.", "lib.")):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 1), (65_534, 65_535), (65_535, 65_535)])
+def test_fingers_since_the_last_pin_are_counted_to_what_fits(
+    user: Any, before: int, after: int
+) -> None:
+    """uvCountSinceLastPinEntry has 16 bits in the state: it stops there, and a log-in does not."""
+    changes: list[dict[str, int]] = []
+    store = SimpleNamespace(
+        burnt=0, uv_retries=5, verified=before, next_try=lambda: 1,
+        commit=lambda **fields: changes.append(fields),
+    )  # fmt: skip
+    person = SimpleNamespace(_reader=SimpleNamespace(store=store), is_known=lambda: True)
+    assert user.User._matches(person)
+    assert changes == [
+        {"uv_retries": 4, "verified": after, "burnt": 1},
+        {"uv_retries": 5, "burnt": 0},
+    ]

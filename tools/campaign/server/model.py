@@ -280,11 +280,10 @@ class AccountsModel(RuleBasedStateMachine):
         if one is None or two is None:
             return
         page = f"/people/{who.id}"
-        named = {"totp": who.app_key} | (
-            {"email": who.mail_key, "card": who.card.serial} if everything else {}
-        )
-        voids = {f"void.{kind}.{key}": "yes" for kind, key in named.items()}
-        one.get(page).post(f"{page}/help/ask", reason="lost", **voids)
+        # Everything: whatever the page lists, also a sheet of codes and a card that was lent.
+        listed = re.findall(r'name="(void\.[\w.-]+)"', one.get(page).text)
+        voids = listed if everything else [f"void.totp.{who.app_key}"]
+        one.post(f"{page}/help/ask", reason="lost", **dict.fromkeys(voids, "yes"))
         self._logged("help-asked", f"person:{self._who('sue').id}", who.login, one)
         number = self._request(two.get(page)) or self._request(one.get(page))
         one.post(f"{page}/help/agree", request=number)
@@ -309,6 +308,10 @@ class AccountsModel(RuleBasedStateMachine):
             return
         who.password, who.rests_on = NEW_PASSWORDS[0], "help"
         user.post("/recover/reset", password=who.password)
+        # Whether a session was opened is looked at first: that a closed one does nothing says
+        # nothing about what one may that can only enrol.
+        opened = user.whose() == who.login
+        self._must(opened is everything, "a session to enrol in was opened for a wrong one")
         self._after_help(name, who, user, everything, then)
 
     def _after_help(

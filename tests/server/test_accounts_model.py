@@ -96,6 +96,7 @@ def test_whoever_has_one_thing_more_is_no_violation():
             ("backup_codes", {}, "wander"),
             ("hand_out_by_credential", {"role": Role.DESK}, "enrol"),
             ("hand_out_by_credential", {"role": Role.STATION}, "wait"),
+            ("agree_elsewhere", {}, "enrol"),  # a request waits already
         ):
             with in_a_town_of(live) as model:
                 getattr(model, more)(name="ann", **values)

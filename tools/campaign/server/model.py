@@ -281,9 +281,10 @@ class AccountsModel(RuleBasedStateMachine):
         if one is None or two is None:
             return
         page = f"/people/{who.id}"
-        # Everything: whatever the page lists, also a sheet of codes and a card that was lent.
-        listed = re.findall(r'name="(void\.[\w.-]+)"', one.get(page).text)
-        voids = listed if everything else [f"void.totp.{who.app_key}"]
+        # Everything: whatever he has, also a sheet of codes and a card that was lent.
+        held = re.findall(r"/methods/(\w+)/([\w-]+)/remove", one.get(page).text)
+        named = held if everything else [("totp", who.app_key)]
+        voids = [f"void.{kind}.{key}" for kind, key in named]
         one.post(f"{page}/help/ask", reason="lost", **dict.fromkeys(voids, "yes"))
         self._logged("help-asked", f"person:{self._who('sue').id}", who.login, one)
         number = self._request(two.get(page)) or self._request(one.get(page))

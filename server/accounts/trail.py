@@ -16,7 +16,7 @@ from tallystick.server.store.models import NO_VERIFICATION, AuditEntry, Credenti
 from tallystick.server.store.roads import Place, Road, looked_at, newest
 from tallystick.server.store.said import SaidFrom, SaidOf, SaidTo, SaidUser, says
 from tallystick.server.store.searching import containing
-from tallystick.server.store.stream import Names, entry_of
+from tallystick.server.store.stream import RENAMES, Names, entry_of, facts_of
 
 AT_ONCE = 1000
 LOOKED_AT = 200_000  # entries, for a page of those that are sought
@@ -156,11 +156,43 @@ def _about(connection: Connection, firm_id: int, text: str) -> list[Road]:
     found = people.search(connection, firm_id, text, limit=MOST_NAMES)
     known = _known_as(connection, firm_id, text, found)
     names = list(dict.fromkeys([*(one.login for one in found), text]))
+    before = [old for one in found for old in _called_before(connection, firm_id, one.login)]
     return [
+        *(and_(AuditEntry.subject == name, until) for name, until in before),
+        *(
+            and_(says(AuditEntry.detail, kind, name), until)
+            for kind in PERSONS
+            for name, until in before
+        ),
         *(AuditEntry.actor == name for name in known),
         *(AuditEntry.subject == name for name in dict.fromkeys([*known, *names])),
         *(says(AuditEntry.detail, kind, name) for kind in PERSONS for name in names),
     ]
+
+
+def _called_before(connection: Connection, firm_id: int, login: str) -> list[tuple[str, Road]]:
+    """→ what the person of this login name was called, and the entries up to when: somebody else
+    may be called so now"""
+    found: list[tuple[str, Road]] = []
+    for _ in range(MOST_NAMES):
+        rows = connection.execute(
+            select(AuditEntry.at_ms, AuditEntry.detail)
+            .where(
+                AuditEntry.firm_id == firm_id,
+                AuditEntry.subject == login,
+                AuditEntry.action == RENAMES,
+                *(until for _, until in found[-1:]),
+            )
+            .order_by(AuditEntry.at_ms.desc(), AuditEntry.number.desc())
+        )
+        said = [(row.at_ms, str(facts_of(row.detail).get("login", ""))) for row in rows]
+        old = [(at_ms, text) for at_ms, text in said if text.endswith(f" → {login}")]
+        if not old:
+            break
+        at_ms, text = old[0]
+        login = text.removesuffix(f" → {login}")
+        found.append((login, AuditEntry.at_ms <= at_ms))
+    return found
 
 
 def _done_by(connection: Connection, firm_id: int, text: str) -> list[str]:

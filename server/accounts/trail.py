@@ -46,14 +46,15 @@ class Sought:
 def page(
     connection: Connection,
     names: Names,
-    firm_id: int,
+    firm_id: int | None,
     sought: Sought,
     *,
     after: Place | None,
     limit: int,
 ) -> tuple[list[dict[str, Any]], Place | None]:
     """→ entries, the newest first (`store.stream.entry_of`), and where older ones begin. There may
-    be fewer than `limit`, or none, although there are older ones: they are looked for next."""
+    be fewer than `limit`, or none, although there are older ones: they are looked for next.
+    firm_id: None for those of the server as a whole, of no firm."""
     roads, others = _ways(connection, firm_id, sought)
     if after is not None:
         others.append(after.older())
@@ -71,7 +72,11 @@ def page(
 
 
 def _end(
-    connection: Connection, firm_id: int, sought: Sought, roads: list[Road], after: Place | None
+    connection: Connection,
+    firm_id: int | None,
+    sought: Sought,
+    roads: list[Road],
+    after: Place | None,
 ) -> Place | None:
     """Where to stop looking: whoever seeks what is rare waits for so many entries, not for all that
     there are. None: at the firm's first entry, for a road holds nothing but what is sought."""
@@ -84,7 +89,7 @@ def _end(
 
 
 def export(
-    database: Database, names: Names, firm_id: int, sought: Sought, kind: str
+    database: Database, names: Names, firm_id: int | None, sought: Sought, kind: str
 ) -> Iterator[str]:
     """All that is sought, the newest first, as pieces of text. kind: jsonl, csv."""
     form: Callable[[dict[str, Any]], str] = _line if kind == "jsonl" else _row
@@ -109,15 +114,17 @@ def _row(entry: dict[str, Any]) -> str:
     return tables.line(values)
 
 
-def _ways(connection: Connection, firm_id: int, sought: Sought) -> tuple[list[Road], list[Road]]:
+def _ways(
+    connection: Connection, firm_id: int | None, sought: Sought
+) -> tuple[list[Road], list[Road]]:
     """→ the roads, by any of which an entry is found, each with an index of its own; and what it
     has to meet besides. The first that is sought is the road: fewest entries are of one person.
     What comes second is written so that no index is taken for it: SQLite would take any."""
     roads: list[Road] = []
     others: list[Road] = [AuditEntry.firm_id == firm_id, *_days(sought)]
-    if sought.person:
+    if sought.person and firm_id is not None:
         roads = _about(connection, firm_id, sought.person)
-    if sought.actor:
+    if sought.actor and firm_id is not None:
         known = _done_by(connection, firm_id, sought.actor)
         if roads:
             others.append(func.coalesce(AuditEntry.actor, "").in_(known))

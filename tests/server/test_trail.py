@@ -227,6 +227,21 @@ def test_the_command_exports(portal, boss):
     assert len(list(csv.DictReader(io.StringIO(run("--format", "csv").stdout)))) == len(lines)
 
 
+def test_the_command_exports_what_is_of_no_firm(portal, boss):
+    """A restore, say, which no firm has done."""
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        act = audit.Act(int(portal.clock() * 1000), None, "console", "restored", "monday.db")
+        audit.record(connection, parts.ring, [act])
+    where = ["--db", portal.settings.db_url, "--key-file", str(portal.settings.key_file)]
+    run = lambda *words: CliRunner().invoke(command, ["audit", "export", *words, *where])  # noqa: E731
+    of_server = [json.loads(line) for line in run("--server").stdout.splitlines()]
+    of_firm = [json.loads(line) for line in run().stdout.splitlines()]
+    assert "restored" in {one["act"] for one in of_server} and not {
+        one["firm"] for one in of_server
+    } - {""}
+    assert "restored" not in {one["act"] for one in of_firm}
+
+
 # --- the stream
 
 

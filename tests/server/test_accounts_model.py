@@ -11,10 +11,11 @@ from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError
 from tallystick.server.accounts.credentials import Role
+from tallystick.server.signing_in import stepup
 from tallystick.tools.campaign.server import playing
 from tallystick.tools.campaign.server.accounts import accounts, run
 from tallystick.tools.campaign.server.accounts_zoo import ZOO
-from tallystick.tools.campaign.server.model import AccountsModel
+from tallystick.tools.campaign.server.model import AccountsModel, AccountViolation
 from tallystick.tools.campaign.server.playing import chunk
 from tallystick.tools.campaign.server.town import Live, live_server
 
@@ -101,6 +102,15 @@ def test_whoever_has_one_thing_more_is_no_violation():
             with in_a_town_of(live) as model:
                 getattr(model, more)(name="ann", **values)
                 model.help_desk(name="ann", everything=True, late=False, then=then)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("act", ["people", "policy", "card"])
+def test_what_a_stale_session_must_not_do_is_done_by_a_fresh_one(act, monkeypatch):
+    """Else its refusal would say nothing."""
+    monkeypatch.setattr(stepup, "FRESH_S", 10**6)
+    with live_server() as live, in_a_town_of(live) as model, pytest.raises(AccountViolation):
+        model.stale_staff(act=act)
 
 
 @pytest.mark.slow

@@ -453,6 +453,12 @@ class Surfer:
             answer = self._ask("GET", where.removeprefix(self._origin))
         self.status, self.text = answer.status_code, answer.text
 
+    def ticked(self) -> dict[str, str]:
+        """The boxes of the page that are ticked: a form without them says that they are not."""
+        boxes = re.findall(r'<input type="checkbox"[^>]*>', self.text)
+        named = [re.search(r'name="([^"]+)"', one) for one in boxes if " checked" in one]
+        return {one.group(1): "yes" for one in named if one}
+
     def cookie(self, name: str) -> str:
         return self._cookies.get(name, "")
 

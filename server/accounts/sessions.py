@@ -28,7 +28,7 @@ ENROL_ONLY_S = 900
 class SignedIn:
     """A live session. amr: methods used (RFC 8176). proved_at: when a second factor was last shown
     in it. handle: names it outside the database. enrol_only: it may enrol methods, and nothing
-    else. Times in seconds since 1970."""
+    else. seen_at: when it was used last, to a minute. Times in seconds since 1970."""
 
     id: int
     person: KnownPerson
@@ -39,6 +39,7 @@ class SignedIn:
     proved_at: int | None = None
     handle: str = ""
     enrol_only: bool = False
+    seen_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,13 @@ def current(connection: Connection, token: str, firm_id: int, now: float) -> Sig
         proved_at=row.proved_at,
         handle=row.handle,
         enrol_only=bool(row.enrol_only),
+        seen_at=row.seen_at,
     )
+
+
+def is_to_be_touched(session: SignedIn, now: float) -> bool:
+    """Whether `touch` has something to note: most pages need no transaction that writes."""
+    return session.seen_at <= int(now) - SEEN_STEP_S
 
 
 def touch(connection: Connection, session: SignedIn, now: float) -> None:

@@ -16,7 +16,7 @@ from tallystick.server.store.models import NO_VERIFICATION, AuditEntry, Credenti
 from tallystick.server.store.roads import Place, Road, looked_at, newest
 from tallystick.server.store.said import SaidFrom, SaidOf, SaidTo, SaidUser, says
 from tallystick.server.store.searching import containing
-from tallystick.server.store.stream import Names, entry_of
+from tallystick.server.store.stream import RENAMES, Names, entry_of, facts_of
 
 AT_ONCE = 1000
 LOOKED_AT = 200_000  # entries, for a page of those that are sought
@@ -46,14 +46,15 @@ class Sought:
 def page(
     connection: Connection,
     names: Names,
-    firm_id: int,
+    firm_id: int | None,
     sought: Sought,
     *,
     after: Place | None,
     limit: int,
 ) -> tuple[list[dict[str, Any]], Place | None]:
     """→ entries, the newest first (`store.stream.entry_of`), and where older ones begin. There may
-    be fewer than `limit`, or none, although there are older ones: they are looked for next."""
+    be fewer than `limit`, or none, although there are older ones: they are looked for next.
+    firm_id: None for those of the server as a whole, of no firm."""
     roads, others = _ways(connection, firm_id, sought)
     if after is not None:
         others.append(after.older())
@@ -71,7 +72,11 @@ def page(
 
 
 def _end(
-    connection: Connection, firm_id: int, sought: Sought, roads: list[Road], after: Place | None
+    connection: Connection,
+    firm_id: int | None,
+    sought: Sought,
+    roads: list[Road],
+    after: Place | None,
 ) -> Place | None:
     """Where to stop looking: whoever seeks what is rare waits for so many entries, not for all that
     there are. None: at the firm's first entry, for a road holds nothing but what is sought."""
@@ -84,7 +89,7 @@ def _end(
 
 
 def export(
-    database: Database, names: Names, firm_id: int, sought: Sought, kind: str
+    database: Database, names: Names, firm_id: int | None, sought: Sought, kind: str
 ) -> Iterator[str]:
     """All that is sought, the newest first, as pieces of text. kind: jsonl, csv."""
     form: Callable[[dict[str, Any]], str] = _line if kind == "jsonl" else _row
@@ -109,15 +114,17 @@ def _row(entry: dict[str, Any]) -> str:
     return tables.line(values)
 
 
-def _ways(connection: Connection, firm_id: int, sought: Sought) -> tuple[list[Road], list[Road]]:
+def _ways(
+    connection: Connection, firm_id: int | None, sought: Sought
+) -> tuple[list[Road], list[Road]]:
     """→ the roads, by any of which an entry is found, each with an index of its own; and what it
     has to meet besides. The first that is sought is the road: fewest entries are of one person.
     What comes second is written so that no index is taken for it: SQLite would take any."""
     roads: list[Road] = []
     others: list[Road] = [AuditEntry.firm_id == firm_id, *_days(sought)]
-    if sought.person:
+    if sought.person and firm_id is not None:
         roads = _about(connection, firm_id, sought.person)
-    if sought.actor:
+    if sought.actor and firm_id is not None:
         known = _done_by(connection, firm_id, sought.actor)
         if roads:
             others.append(func.coalesce(AuditEntry.actor, "").in_(known))
@@ -156,11 +163,43 @@ def _about(connection: Connection, firm_id: int, text: str) -> list[Road]:
     found = people.search(connection, firm_id, text, limit=MOST_NAMES)
     known = _known_as(connection, firm_id, text, found)
     names = list(dict.fromkeys([*(one.login for one in found), text]))
+    before = [old for one in found for old in _called_before(connection, firm_id, one.login)]
     return [
+        *(and_(AuditEntry.subject == name, until) for name, until in before),
+        *(
+            and_(says(AuditEntry.detail, kind, name), until)
+            for kind in PERSONS
+            for name, until in before
+        ),
         *(AuditEntry.actor == name for name in known),
         *(AuditEntry.subject == name for name in dict.fromkeys([*known, *names])),
         *(says(AuditEntry.detail, kind, name) for kind in PERSONS for name in names),
     ]
+
+
+def _called_before(connection: Connection, firm_id: int, login: str) -> list[tuple[str, Road]]:
+    """→ what the person of this login name was called, and the entries up to when: somebody else
+    may be called so now"""
+    found: list[tuple[str, Road]] = []
+    for _ in range(MOST_NAMES):
+        rows = connection.execute(
+            select(AuditEntry.at_ms, AuditEntry.detail)
+            .where(
+                AuditEntry.firm_id == firm_id,
+                AuditEntry.subject == login,
+                AuditEntry.action == RENAMES,
+                *(until for _, until in found[-1:]),
+            )
+            .order_by(AuditEntry.at_ms.desc(), AuditEntry.number.desc())
+        )
+        said = [(row.at_ms, str(facts_of(row.detail).get("login", ""))) for row in rows]
+        old = [(at_ms, text) for at_ms, text in said if text.endswith(f" → {login}")]
+        if not old:
+            break
+        at_ms, text = old[0]
+        login = text.removesuffix(f" → {login}")
+        found.append((login, AuditEntry.at_ms <= at_ms))
+    return found
 
 
 def _done_by(connection: Connection, firm_id: int, text: str) -> list[str]:

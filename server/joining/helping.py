@@ -11,7 +11,7 @@ from tallystick.server.accounts.rights import covers, needs_more_rights, role_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.joining.keeping import Ways, own_account, teller
 from tallystick.server.loans import holding
-from tallystick.server.methods import METHODS
+from tallystick.server.methods import METHODS, held_by
 from tallystick.server.methods.base import Context, Held
 from tallystick.server.signing_in import login, recovery, second
 from tallystick.server.state import ServerState
@@ -27,8 +27,7 @@ def context_for(state: ServerState, connection: Connection, ways: Ways) -> Conte
 
 def all_methods(context: Context, person: KnownPerson) -> list[Held]:
     """What the person has enrolled or was handed, also what policy does not allow now."""
-    owner = second.as_person(person)
-    return [held for method in METHODS.values() for held in method.held(context, owner)]
+    return held_by(context, second.as_person(person), METHODS)
 
 
 def unlock(state: ServerState, connection: Connection, ways: Ways, person_id: int) -> KnownPerson:

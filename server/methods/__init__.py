@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+from tallystick.server.accounts import factors
 from tallystick.server.accounts.policy import MethodKind
-from tallystick.server.methods.base import Method
+from tallystick.server.methods.base import Context, Held, Method, Owner
 from tallystick.server.methods.card import CardMethod
 from tallystick.server.methods.codes import CodesMethod
 from tallystick.server.methods.sent import EmailMethod, SmsMethod
@@ -24,6 +25,18 @@ METHODS: Mapping[MethodKind, Method] = {
         CodesMethod(),
     )
 }
+
+
+def held_by(context: Context, person: Owner, kinds: Collection[MethodKind]) -> list[Held]:
+    """The person's confirmed factors of these kinds, the strongest kind first. The table of those
+    that are stored is read once, for all kinds."""
+    stored = factors.of_person(context.connection, person.id)
+    return [
+        held
+        for kind, method in METHODS.items()
+        if kind in kinds
+        for held in method.held(context, person, stored)
+    ]
 
 
 def amr_of(verdict: Verdict) -> tuple[str, ...]:

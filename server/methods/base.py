@@ -5,13 +5,14 @@ A verdict is returned, never raised: the caller commits it, so that a wrong gues
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
+from tallystick.server.accounts.factors import Enrolled
 from tallystick.server.accounts.key_metadata import KeyMetadata
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.rules.judge import Verdict
@@ -129,8 +130,11 @@ class Method(Protocol):
     def amr(self) -> tuple[str, ...]:
         """Authentication method references (RFC 8176)."""
 
-    def held(self, context: Context, person: Owner) -> list[Held]:
-        """The person's confirmed factors of this kind."""
+    def held(
+        self, context: Context, person: Owner, stored: Sequence[Enrolled] | None = None
+    ) -> list[Held]:
+        """The person's confirmed factors of this kind. stored: all that `factors.of_person` has of
+        him; None: it is looked up."""
 
     def start(self, context: Context, person: Owner, form: Form) -> Started:
         """Begin to enrol."""

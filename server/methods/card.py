@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import or_, select, update
 
 from tallystick.server.accounts.credentials import Caller
+from tallystick.server.accounts.factors import Enrolled
 from tallystick.server.accounts.policy import MethodKind, PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding
@@ -31,7 +32,10 @@ class CardMethod:
     sends = False
     handed_out = True
 
-    def held(self, context: Context, person: Owner) -> list[Held]:
+    def held(
+        self, context: Context, person: Owner, stored: Sequence[Enrolled] | None = None
+    ) -> list[Held]:
+        """Cards are in a table of their own."""
         rows = context.connection.execute(
             select(CardRow.serial, CardRow.last_used_at, Assignment.assigned_at)
             .add_columns(Assignment.expires_at, Assignment.label, Assignment.confirmed_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from tallystick.server.accounts import factors
@@ -32,10 +32,14 @@ class StoredMethod(ABC):
     thing: ClassVar[Thing]
     default_label: ClassVar[str]
 
-    def held(self, context: Context, person: Owner) -> list[Held]:
+    def held(
+        self, context: Context, person: Owner, stored: Sequence[Enrolled] | None = None
+    ) -> list[Held]:
+        if stored is None:
+            stored = factors.of_person(context.connection, person.id)
         return [
             Held(str(f.id), f.kind, f.label, f.created_at, f.last_used_at)
-            for f in factors.of_person(context.connection, person.id)
+            for f in stored
             if f.kind is self.kind
         ]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
 from tallystick.server.accounts import factors
+from tallystick.server.accounts.factors import Enrolled
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods.base import Context, Form, Held, Owner, Started, Thing
@@ -35,13 +36,13 @@ class WebAuthnMethod(StoredMethod):
     typed = False
     default_label = worded("Security key")
 
-    def held(self, context: Context, person: Owner) -> list[Held]:
-        handed = {
-            str(one.id)
-            for one in factors.of_person(context.connection, person.id)
-            if one.facts.get("handed")
-        }
-        held = super().held(context, person)
+    def held(
+        self, context: Context, person: Owner, stored: Sequence[Enrolled] | None = None
+    ) -> list[Held]:
+        if stored is None:
+            stored = factors.of_person(context.connection, person.id)
+        handed = {str(one.id) for one in stored if one.facts.get("handed")}
+        held = super().held(context, person, stored)
         return [replace(one, confirmed=one.key not in handed) for one in held]
 
     def start(self, context: Context, person: Owner, form: Form) -> Started:

@@ -212,7 +212,7 @@ def visit(request: Request, firm: str) -> Visit:
         known = firms.by_name(connection, firm)
         face = request.state.face = faces.of(connection, known)  # also for what goes wrong
         session = sessions.current(connection, token, known.id, now) if token else None
-    if session is not None:
+    if session is not None and sessions.is_to_be_touched(session, now):
         with state.database.write() as connection:
             sessions.touch(connection, session, now)
     browser = Browser(

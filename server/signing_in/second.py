@@ -15,7 +15,7 @@ from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding
 from tallystick.server.messages.outbox import Delivery
-from tallystick.server.methods import METHODS
+from tallystick.server.methods import METHODS, held_by
 from tallystick.server.methods.base import Context, Form, Held, Owner
 from tallystick.server.methods.sent import SentMethod
 from tallystick.server.methods.typed import OATH
@@ -28,12 +28,7 @@ from tallystick.server.store.audit import Act, record
 
 def usable(context: Context, person: KnownPerson) -> list[Held]:
     """The person's factors that policy allows, the strongest kind first."""
-    return [
-        held
-        for kind, method in METHODS.items()
-        if kind in context.policy.methods
-        for held in method.held(context, as_person(person))
-    ]
+    return held_by(context, as_person(person), context.policy.methods)
 
 
 def askable(context: Context, person: KnownPerson) -> list[Held]:

@@ -14,6 +14,7 @@ import queue
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -39,6 +40,8 @@ failures = logging.getLogger("tallystick.auth")
 Entry = Mapping[str, Any]
 
 KEPT = 10_000
+KNOWN_S = 10.0
+RENAMES = "person-changed"
 TIMEOUT_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 FACILITY = 10  # authpriv (RFC 5424, 6.2.1)
@@ -177,6 +180,8 @@ class AuditStream:
         """Entries were committed. Called in the thread that did it."""
         for row in rows:
             _log_failure(row)
+            if row["action"] == RENAMES:
+                self._names.forget()
             if self._sink is None:
                 continue
             try:
@@ -277,12 +282,18 @@ def facts_of(detail: str) -> dict[str, Any]:
 
 
 class Names:
-    """Who is meant by `person:3`, or by a credential's id. Names do not change: each is looked up
-    once."""
+    """Who is meant by `person:3`, or by a credential's id: as it is called now. Each is looked up
+    once in KNOWN_S, for another worker may rename it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._clock = clock
         self._known: dict[str, str] = {}
+        self._until = 0.0
+
+    def forget(self) -> None:
+        """Somebody may be called otherwise now."""
+        self._known.clear()
 
     def of(self, text: str, act: str = "") -> str:
         if act == "policy-changed":
@@ -305,6 +316,9 @@ class Names:
         return self._look(f"firm {firm_id}", lambda: select(Firm.name).where(Firm.id == firm_id))
 
     def _look(self, text: str, query: Callable[[], Any]) -> str:
+        if self._clock() >= self._until:
+            self.forget()
+            self._until = self._clock() + KNOWN_S
         if text not in self._known:
             try:
                 with self._database.read() as connection:
@@ -312,9 +326,11 @@ class Names:
             except DBAPIError:
                 return text
             if len(self._known) > KEPT:
-                self._known.clear()
-            self._known[text] = " ".join(str(value) for value in row) if row else text
-        return self._known[text]
+                self.forget()
+            name = " ".join(str(value) for value in row) if row else text
+            self._known[text] = name
+            return name
+        return self._known.get(text, text)
 
 
 def _login(person_id: int) -> Any:

@@ -108,6 +108,30 @@ def test_the_next_holder_of_a_card_does_not_see_its_name(portal, container_class
     assert any("card A1 was taken back" in text for text in told)
 
 
+@pytest.mark.parametrize(
+    ("acts", "said"),
+    [
+        (["lost"], "card A1 was reported lost"),
+        (["lost", "found"], "card A1 was reported found"),
+        (["retire"], "card A1 was retired"),
+    ],
+)
+def test_a_holder_is_told_what_became_of_the_card(portal, container_class, acts, said):
+    """Whoever says that it was found, say, may have stolen it."""
+    seed = register_card(portal, container_class)
+    boss = portal.staff("boss", "administrator")
+    portal.person("ann", email="ann@firm.example")
+    boss.get("/cards").post("/cards/A1/assign", user="ann", code=hotp(seed, 0, 6))
+    portal.clock.advance(UNDO_S)
+    for act in acts:
+        boss = boss.get("/cards")
+        boss.post(f"/cards/A1/{act}", code=hotp(seed, 1, 6), confirm="A1")
+        assert boss.page.is_success, boss.page.text
+        portal.clock.advance(UNDO_S)  # they wait as long
+    told = [m["text"] for m in portal.messages(2 + len(acts)) if m["to"] == "ann@firm.example"]
+    assert any(said in text for text in told), told
+
+
 CHANGES = ["/password", "/address", "/enrol/sms", "/methods/totp/{key}/remove"]
 
 

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError
-from tallystick.tools.campaign.server.accounts import _chunk, accounts, run
+from tallystick.server.accounts.credentials import Role
+from tallystick.server.signing_in import stepup
+from tallystick.tools.campaign.server import playing
+from tallystick.tools.campaign.server.accounts import accounts, run
 from tallystick.tools.campaign.server.accounts_zoo import ZOO
-from tallystick.tools.campaign.server.model import AccountsModel
-from tallystick.tools.campaign.server.town import live_server
+from tallystick.tools.campaign.server.model import AccountsModel, AccountViolation
+from tallystick.tools.campaign.server.playing import chunk
+from tallystick.tools.campaign.server.town import Live, live_server
 
 # One of each kind; `tally campaign accounts` has them all.
 SOME = ("recovered-serves", "radius-any-name", "reset-first", "makes-people")
+
+
+@contextmanager
+def in_a_town_of(live: Live) -> Iterator[AccountsModel]:
+    """The model, for a test to say what happens."""
+    model = type("OneTown", (AccountsModel,), {"live": live})()
+    model.move_in()
+    try:
+        yield model
+    finally:
+        model.teardown()
 
 
 @pytest.mark.slow
@@ -40,7 +57,7 @@ def test_broken_servers_are_caught(name):
 def test_each_seed_is_another_run():
     """Left to itself, hypothesis begins with the simplest one, and that is always the same."""
     with live_server() as live:
-        steps = {_chunk(live, 1, 4, seed)[0] for seed in range(5)}
+        steps = {chunk(live, 1, 4, seed)[0] for seed in range(5)}
     assert len(steps) > 1
 
 
@@ -70,6 +87,56 @@ def test_a_campaign_goes_on_from_where_it_was_stopped(tmp_path):
     state.write_text("{}")
     with pytest.raises(BadInputError):
         run(steps=1, zoo=False, state=state)
+
+
+@pytest.mark.slow
+def test_whoever_has_one_thing_more_is_no_violation():
+    """A sheet, or a card of the desk's: the help desk voids what it sees, whatever it is."""
+    with live_server() as live:
+        for more, values, then in (
+            ("backup_codes", {}, "wander"),
+            ("hand_out_by_credential", {"role": Role.DESK}, "enrol"),
+            ("hand_out_by_credential", {"role": Role.STATION}, "wait"),
+            ("agree_elsewhere", {}, "enrol"),  # a request waits already
+        ):
+            with in_a_town_of(live) as model:
+                getattr(model, more)(name="ann", **values)
+                model.help_desk(name="ann", everything=True, late=False, then=then)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("act", ["people", "policy", "card"])
+def test_what_a_stale_session_must_not_do_is_done_by_a_fresh_one(act, monkeypatch):
+    """Else its refusal would say nothing."""
+    monkeypatch.setattr(stepup, "FRESH_S", 10**6)
+    with live_server() as live, in_a_town_of(live) as model, pytest.raises(AccountViolation):
+        model.stale_staff(act=act)
+
+
+@pytest.mark.slow
+def test_several_processes_play_different_runs(tmp_path):
+    state = tmp_path / "state.json"
+    done = run(steps=400, seed=6, zoo=False, jobs=2, state=state)
+    assert done.found == [] and done.steps >= 400 and done.runs >= 2
+    again = run(steps=done.steps + 1, zoo=False, jobs=2, state=state)
+    assert again.runs > done.runs and again.seed == 6
+
+
+def test_a_run_is_noted_when_it_is_handed_out(tmp_path, monkeypatch):
+    """What a call that was killed had begun is not done again by the next."""
+    state, seen = tmp_path / "state.json", []
+
+    def play(live, runs, acts, seed, only=()):
+        seen.append(seed)
+        noted = json.loads(state.read_text())["runs"] if state.exists() else 0
+        assert noted >= len(seen) - 1
+        return 10, "" if seed != 8 else "found"
+
+    monkeypatch.setattr(playing, "chunk", play)
+    monkeypatch.setattr(playing.Served, "live", lambda served: None)
+    first = run(steps=25, seed=7, zoo=False, state=state)
+    run(steps=50, zoo=False, state=state)
+    assert seen == [7, 8, 9, 10, 11] and first.found == ["8: found"]
 
 
 @pytest.mark.slow

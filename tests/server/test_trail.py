@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.common.errors import BadInputError
+from tallystick.server.accounts import people
 from tallystick.server.operating.cli import server as command
 from tallystick.server.portal.browsers import in_short
 from tallystick.server.rules.otp import hotp
@@ -155,6 +156,24 @@ def test_search_by_person_actor_act_address_and_day(portal, boss):
     assert boss.get("/audit?after=nonsense&q=%25_%5C").page.is_success
 
 
+def test_whoever_is_called_otherwise_now_is_found_by_that_name(portal, boss):
+    """With all that happened before; but not what somebody else does who has the old name."""
+    portal.person("ann")
+    number = re.search(r"/people/(\d+)\">ann<", boss.get("/people").page.text).group(1)
+    for old, new in (("ann", "ann.smith"), ("ann.smith", "ann.jones")):
+        Browser(portal.url).sign_in(old, "wrong")
+        portal.clock.advance(1)
+        boss.get(f"/people/{number}")
+        boss.post(f"/people/{number}", login=new, role="user")
+        assert boss.page.is_success, boss.page.text
+        portal.clock.advance(1)
+    portal.person("ann", email="other@example.org")
+    found = listed(boss, q="ann.jones")
+    assert [one["actor"] for one in found if one["act"] == "password-wrong"] == ["ann.jones"] * 2
+    made = [one for one in listed(boss, act="help-code-made") if one["subject"] == "ann"]
+    assert len(made) == 2 and [one for one in made if one in found] == made[1:]
+
+
 def test_days_are_those_of_the_firm(portal, boss):
     """08:00 UTC on the 15th is still the 14th in Honolulu."""
     portal.policy(time_zone="Pacific/Honolulu")
@@ -208,6 +227,21 @@ def test_the_command_exports(portal, boss):
     assert len(list(csv.DictReader(io.StringIO(run("--format", "csv").stdout)))) == len(lines)
 
 
+def test_the_command_exports_what_is_of_no_firm(portal, boss):
+    """A restore, say, which no firm has done."""
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        act = audit.Act(int(portal.clock() * 1000), None, "console", "restored", "monday.db")
+        audit.record(connection, parts.ring, [act])
+    where = ["--db", portal.settings.db_url, "--key-file", str(portal.settings.key_file)]
+    run = lambda *words: CliRunner().invoke(command, ["audit", "export", *words, *where])  # noqa: E731
+    of_server = [json.loads(line) for line in run("--server").stdout.splitlines()]
+    of_firm = [json.loads(line) for line in run().stdout.splitlines()]
+    assert "restored" in {one["act"] for one in of_server} and not {
+        one["firm"] for one in of_server
+    } - {""}
+    assert "restored" not in {one["act"] for one in of_firm}
+
+
 # --- the stream
 
 
@@ -228,6 +262,36 @@ def test_a_stream_to_a_file(portal, tmp_path):
     target.rename(tmp_path / "rotated")
     streamed(portal.settings, f"file://{target}")
     assert json.loads(target.read_text().splitlines()[-1])["act"] == "password-wrong"
+
+
+def test_a_stream_says_what_people_are_called_now(portal, tmp_path):
+    portal.person("ann")
+    target = tmp_path / "audit.jsonl"
+    with running_in_thread(replace(portal.settings, audit_stream=f"file://{target}")) as base:
+        Browser(base).sign_in("ann", "wrong")
+        boss = replace(portal, url=base).staff("boss", "administrator")
+        number = re.search(r"/people/(\d+)\">ann<", boss.get("/people").page.text).group(1)
+        boss.get(f"/people/{number}")
+        boss.post(f"/people/{number}", login="ann.smith", role="user")
+        Browser(base).sign_in("ann.smith", "wrong")
+        Browser.close_all()
+    told = [json.loads(line) for line in target.read_text().splitlines()]
+    wrong = [one["actor"] for one in told if one["act"] == "password-wrong"]
+    assert wrong == ["ann", "ann.smith"]
+
+
+def test_names_are_looked_up_again_after_a_while(house):
+    """Another worker renames somebody: nothing in this one hears of it."""
+    database, now = house.state.database, [0.0]
+    names = Names(database, lambda: now[0])
+    with database.write() as connection:
+        ann = people.ensure(connection, house.firm.id, "ann", house.clock())
+    assert names.of(f"person:{ann}") == "ann"
+    with database.write() as connection:
+        people.change(connection, house.firm.id, ann, login="ann.smith")
+    assert names.of(f"person:{ann}") == "ann"
+    now[0] += 10
+    assert names.of(f"person:{ann}") == "ann.smith"
 
 
 RFC5424 = re.compile(

@@ -281,12 +281,20 @@ def _noted(path: Path) -> dict[str, Head]:
 @audit.command("export")
 @firm_option("The firm whose entries are wanted.")
 @click.option(
+    "--server",
+    "whole",
+    is_flag=True,
+    help="Those of no firm instead: restores, prunings, keys of the server.",
+)
+@click.option(
     "--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True,
     help="Lines of JSON, or a table.",
 )  # fmt: skip
 @db_option
 @key_option
-def audit_export(*, firm_name: str, form: str, db: str | None, key_file: Path | None) -> None:
+def audit_export(
+    *, firm_name: str, whole: bool, form: str, db: str | None, key_file: Path | None
+) -> None:
     """Print a firm's entries, the newest first, with names in words."""
     from tallystick.server.accounts import firms, trail
     from tallystick.server.store.opened import opened
@@ -294,7 +302,7 @@ def audit_export(*, firm_name: str, form: str, db: str | None, key_file: Path | 
 
     with opened(settings_from(db, key_file)) as parts:
         with parts.database.read() as connection:
-            firm_id = firms.by_name(connection, firm_name).id
+            firm_id = None if whole else firms.by_name(connection, firm_name).id
         names = Names(parts.database)
         for piece in trail.export(parts.database, names, firm_id, trail.Sought(), form):
             click.echo(piece, nl=False)

@@ -6,8 +6,10 @@ The server runs in a thread, on a real database; the model is outside, over HTTP
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,7 +18,6 @@ import click
 from tallystick.common.console import json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError, ExitCode
 
-ACTS_A_RUN = 25
 QUICK_STEPS, FULL_STEPS = 20_000, 1_000_000
 RUNS_FOR_AN_ANIMAL, ACTS_FOR_AN_ANIMAL = 25, 8
 QUICK_S = 540.0  # of the ten minutes
@@ -24,13 +25,16 @@ QUICK_S = 540.0  # of the ten minutes
 
 @dataclass
 class AccountsResult:
-    """steps: requests of outsiders (HTTP, and RADIUS packets) to the server as it is. violations:
-    runs that ended with something that may never follow; found: what. planted, caught: broken
-    servers, and those of them that were found out; missed: the others, by name."""
+    """steps: requests of outsiders (HTTP, and RADIUS packets) to the server as it is. runs: how
+    many were begun for that; each has a seed of its own, from `seed` on. violations: runs that
+    ended with something that may never follow; found: the seed, and what (--seed N --steps 1
+    --no-zoo does it again). planted, caught: broken servers, and those of them that were found out;
+    missed: the others, by name."""
 
     database: str
     seed: int
     steps: int = 0
+    runs: int = 0
     violations: int = 0
     planted: int = 0
     caught: int = 0
@@ -54,6 +58,9 @@ class AccountsResult:
     type=click.Path(dir_okay=False, path_type=Path),
     help="A file that remembers how far it came: the next call goes on from there.",
 )
+@click.option(
+    "--jobs", default=0, type=click.IntRange(0), help="Processes (0: all processors; --db: one)."
+)
 @json_option
 def accounts(
     *,
@@ -63,6 +70,7 @@ def accounts(
     zoo: bool,
     db: str | None,
     state: Path | None,
+    jobs: int,
     as_json: bool,
 ) -> None:
     """Take accounts from outside, in every way that the model knows."""
@@ -76,6 +84,7 @@ def accounts(
             db=db,
             limit_s=None if full or steps else QUICK_S,
             state=state,
+            jobs=jobs or len(os.sched_getaffinity(0)),
             on_steps=lambda done: bar.update(task, completed=done),
         )
     if as_json:
@@ -95,62 +104,94 @@ def run(
     animals: frozenset[str] | None = None,
     db: str | None = None,
     limit_s: float | None = None,
-    on_steps: object = None,
+    on_steps: Callable[[int], None] = lambda _: None,
     state: Path | None = None,
+    jobs: int = 1,
 ) -> AccountsResult:
     """Run the model against the broken servers (animals: of these names only), then for `steps`
-    steps against the one that ships. limit_s: all of it ends by then. state: where to go on from,
-    and where it is written down after each broken server and each run. Raises BadInputError without
-    hypothesis, and for a file of something else."""
+    steps against the one that ships, in so many processes. limit_s: all of it ends by then. state:
+    where to go on from, and where it is written down after each broken server and each run. Raises
+    BadInputError without hypothesis, and for a file of something else."""
     try:
         import hypothesis  # noqa: F401, PLC0415
     except ImportError:
         raise BadInputError(
             "The model of accounts needs hypothesis.", todo="pip install 'tallystick[model]'"
         ) from None
-    from tallystick.tools.campaign.server.accounts_zoo import ZOO  # noqa: PLC0415
-    from tallystick.tools.campaign.server.town import live_server  # noqa: PLC0415
+    from tallystick.tools.campaign.server import playing  # noqa: PLC0415
 
     began = time.perf_counter()
-    seed = secrets.randbelow(2**32) if seed is None else seed
-    chosen = [one for one in ZOO if zoo and (animals is None or one.name in animals)]
-    with live_server(db) as live:
-        database = live.settings.db_url.split(":", 1)[0].split("+", 1)[0]
-        result = _before(state, database) or AccountsResult(database, seed)
-        spent, seed = result.seconds, result.seed
+    database = "sqlite" if db is None else db.split(":", 1)[0].split("+", 1)[0]
+    fresh = secrets.randbelow(2**32) if seed is None else seed
+    result = _before(state, database) or AccountsResult(database, fresh)
+    spent = result.seconds
 
-        def note() -> None:
-            result.seconds = round(spent + time.perf_counter() - began, 1)
-            if state is not None:
-                state.parent.mkdir(parents=True, exist_ok=True)
-                new = state.with_name(state.name + ".new")
-                new.write_text(json.dumps(asdict(result)), encoding="utf-8")
-                new.replace(state)
+    def note() -> None:
+        result.seconds = round(spent + time.perf_counter() - began, 1)
+        if state is not None:
+            state.parent.mkdir(parents=True, exist_ok=True)
+            new = state.with_name(state.name + ".new")
+            new.write_text(json.dumps(asdict(result)), encoding="utf-8")
+            new.replace(state)
 
+    def goes_on() -> bool:
+        late = limit_s is not None and time.perf_counter() - began > limit_s
+        return result.steps < steps and not late
+
+    def seeds() -> Iterator[int]:
+        """Noted when it is handed out: no call does again what another had begun."""
+        while True:
+            result.runs += 1
+            yield result.seed + result.runs - 1
+
+    if zoo:
+        _visit_the_zoo(result, animals, db, note)
+    if jobs == 1 or db is not None:
+        played = playing.played_here(db, seeds(), goes_on)
+    else:
+        played = playing.played_by(jobs, seeds(), goes_on)
+    for one, done, found in played:
+        result.steps += done
+        if found:
+            result.violations += 1
+            result.found.append(f"{one}: {found}")
+        note()
+        on_steps(result.steps)
+    note()
+    return result
+
+
+def _visit_the_zoo(
+    result: AccountsResult,
+    animals: frozenset[str] | None,
+    db: str | None,
+    note: Callable[[], None],
+) -> None:
+    """Each broken server that was not looked at yet."""
+    from tallystick.tools.campaign.server.accounts_zoo import ZOO  # noqa: PLC0415
+    from tallystick.tools.campaign.server.playing import Served, chunk  # noqa: PLC0415
+
+    chosen = [one for one in ZOO if animals is None or one.name in animals]
+    served = Served(db)
+    try:
         for animal in chosen[result.planted :]:
             result.planted += 1
+            live = served.live()
             with animal.let_loose():
-                _, found = _chunk(
-                    live, RUNS_FOR_AN_ANIMAL, ACTS_FOR_AN_ANIMAL, seed, animal.looked_for
+                _, found = chunk(
+                    live,
+                    RUNS_FOR_AN_ANIMAL,
+                    ACTS_FOR_AN_ANIMAL,
+                    result.seed,
+                    animal.looked_for,
                 )
             if found:
                 result.caught += 1
             else:
                 result.missed.append(animal.name)
             note()
-        while result.steps < steps:
-            if limit_s is not None and time.perf_counter() - began > limit_s:
-                break
-            done, found = _chunk(live, 1, ACTS_A_RUN, seed + result.steps)
-            result.steps += done
-            if found:
-                result.violations += 1
-                result.found.append(found)
-            note()
-            if callable(on_steps):
-                on_steps(result.steps)
-    note()
-    return result
+    finally:
+        served.close()
 
 
 def _before(state: Path | None, database: str) -> AccountsResult | None:
@@ -168,36 +209,3 @@ def _before(state: Path | None, database: str) -> AccountsResult | None:
             f"{state} is of a campaign on {found.database}.", todo="Name another file."
         )
     return found
-
-
-def _chunk(
-    live: object, runs: int, acts: int, seed: int, only: tuple[str, ...] = ()
-) -> tuple[int, str]:
-    """Run the model (only: with these rules). → steps that were done; what was found, or ''."""
-    from hypothesis import HealthCheck, Phase, Verbosity, settings  # noqa: PLC0415
-    from hypothesis import seed as seeded  # noqa: PLC0415
-    from hypothesis.stateful import run_state_machine_as_test  # noqa: PLC0415
-
-    from tallystick.tools.campaign.server.model import AccountsModel  # noqa: PLC0415
-    from tallystick.tools.campaign.server.town import Counted  # noqa: PLC0415
-
-    before = Counted.steps
-    others = [] if not only else [name for name in AccountsModel.rule_names() if name not in only]
-    names: dict[str, object] = {"live": live} | dict.fromkeys(others)
-    machine = seeded(seed)(type("AccountsModel", (AccountsModel,), names))
-    chosen = settings(
-        max_examples=runs,
-        stateful_step_count=acts,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        verbosity=Verbosity.quiet,
-        suppress_health_check=list(HealthCheck),
-        report_multiple_bugs=False,
-    )
-    found = ""
-    try:
-        run_state_machine_as_test(machine, settings=chosen)
-    except Exception as error:  # whatever the server answers that the model cannot read, too
-        found = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    return Counted.steps - before, found

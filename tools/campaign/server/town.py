@@ -3,19 +3,21 @@ cards in a drawer, and what outsiders use: browsers, a VPN's access server, bear
 
 from __future__ import annotations
 
+import gc
 import json
+import logging
 import re
 import secrets
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from http.cookies import SimpleCookie
 from pathlib import Path
 
-import httpx
 import pyotp
 from argon2 import PasswordHasher
 from pyrad import packet
@@ -39,11 +41,13 @@ from tallystick.server.stock import cards
 from tallystick.server.stock.gathering import CardSeed
 from tallystick.server.store.models import AuditEntry, PersonRow
 from tallystick.server.store.origin import came_from
+from tallystick.tools.campaign.server.wire import Answer, Wire, as_form
 
 MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 START = 1_800_000_000.0
 LETTER_S = 30  # that a letter may take on a machine which has much to do
 RADIUS_SECRET = b"between the VPN and the server"
+GC_SELDOM = (50_000, 20, 50)
 REDIRECT = "https://service.example/back"
 
 
@@ -67,6 +71,31 @@ class TownClock:
 
 
 @dataclass
+class Letters:
+    """What the server has sent, by address: of the sink, only what is new is read."""
+
+    sink: Path
+    read: int = 0
+    texts: dict[str, list[str]] = field(default_factory=dict)
+
+    def to(self, address: str) -> list[str]:
+        """Those with a code, the oldest first."""
+        if self.sink.exists():
+            with self.sink.open("rb") as file:
+                file.seek(self.read)
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self.read += len(whole)
+            for line in whole.splitlines():
+                self._take(json.loads(line))
+        return self.texts.get(address, [])
+
+    def _take(self, letter: dict[str, str]) -> None:
+        if "is your code" in letter["text"]:
+            self.texts.setdefault(letter["to"], []).append(letter["text"])
+
+
+@dataclass
 class Live:
     """A running server, and its parts for what a console would do."""
 
@@ -74,7 +103,8 @@ class Live:
     settings: Settings
     state: ServerState
     clock: TownClock
-    sink: Path
+    letters: Letters
+    wire: Wire
 
 
 @contextmanager
@@ -102,10 +132,30 @@ def live_server(db: str | None = None) -> Iterator[Live]:
         setattr(recovery, "EVENED_S", 0.0)  # noqa: B010
         passwords.nobody.cache_clear()
         stack.callback(passwords.nobody.cache_clear)
+        stack.enter_context(_quietly())
         url = stack.enter_context(running_in_thread(settings))
-        state = open_state(settings)
+        state = open_state(replace(settings, background=False))  # the server has its threads
         stack.callback(state.close)
-        yield Live(url, settings, state, clock, sink)
+        wire = Wire(url)
+        stack.callback(wire.close)
+        yield Live(url, settings, state, clock, Letters(sink), wire)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """The server's log is nobody's here. Rubbish is looked for less often: hardly any is round."""
+    logger, handler, before = (
+        logging.getLogger("tallystick"),
+        logging.NullHandler(),
+        gc.get_threshold(),
+    )
+    logger.addHandler(handler)
+    gc.set_threshold(*GC_SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        logger.removeHandler(handler)
 
 
 @dataclass
@@ -155,7 +205,7 @@ class Town:
     addresses: set[str] = field(default_factory=set)
 
     def browser(self) -> Surfer:
-        return Surfer(self.live.url, self.firm, self.address())
+        return Surfer(self.live.wire, self.firm, self.address())
 
     def address(self) -> str:
         """One that nobody has used yet."""
@@ -243,27 +293,27 @@ class Town:
     def mailed_code(self, who: Somebody, before: int) -> str:
         """The code in the newest letter to someone's mailbox, once there are more than `before`."""
         for _ in range(LETTER_S * 250):
+            self.live.state.outbox.send_due()  # what the server's own threads have not begun
             letters = self.letters(who.mail)
             if len(letters) > before:
                 found = re.search(r"\b\d{6}\b", letters[-1])
                 if found:
                     return found.group()
-            time.sleep(0.004)  # the outbox is a thread of its own
+            time.sleep(0.004)  # one of them has it
         return ""
 
     def letters(self, address: str) -> list[str]:
-        if not self.live.sink.exists():
-            return []
-        lines = self.live.sink.read_text(encoding="utf-8").splitlines()
-        texts = [line for line in lines if address in line and "is your code" in line]
-        return [str(json.loads(line)["text"]) for line in texts]
+        return self.live.letters.to(address)
 
-    def api(self, role: Role, method: str, path: str, **body: object) -> httpx.Response:
+    def api(self, role: Role, method: str, path: str, **body: object) -> Answer:
         headers = {"authorization": f"Bearer {self.tokens[role]}"}
         headers["x-forwarded-for"] = self.address()
-        url = f"{self.live.url}/v1{path}"
+        content = b""
+        if body:
+            headers["content-type"] = "application/json"
+            content = json.dumps(body).encode()
         Counted.steps += 1
-        return httpx.request(method, url, json=body or None, headers=headers, timeout=60)
+        return self.live.wire.ask(method, f"/v1{path}", headers, content)
 
     def acts(self, action: str) -> list[tuple[str, str, str]]:
         """Who did this to whom in the firm, so far, and from where."""
@@ -355,53 +405,62 @@ def new_town(live: Live, number: int) -> Town:
 class Surfer:
     """A browser without scripts: keeps cookies, follows redirects on the server, fills forms in."""
 
-    def __init__(self, url: str, firm: str, address: str) -> None:
+    def __init__(self, wire: Wire, firm: str, address: str) -> None:
         self.base = f"/p/{firm}"
         self.address = address
-        self._http = httpx.Client(
-            base_url=url,
-            headers={"x-forwarded-for": address},
-            timeout=60,
-            verify=False,  # noqa: S501  (plain HTTP)
-        )
-        self._origin = url
+        self._wire = wire
+        self._cookies: dict[str, str] = {}
+        self._origin = wire.url
         self.status = 0
         self.text = ""
         self.outside = ""  # where a redirect led that is not on the server
 
-    def close(self) -> None:
-        self._http.close()
-
     def get(self, path: str) -> Surfer:
-        self._follow(self._http.get(path if path.startswith("/p/") else self.base + path))
+        self._follow(self._ask("GET", path if path.startswith("/p/") else self.base + path))
         return self
 
     def post(self, path: str, **fields: str) -> Surfer:
         token = re.search(r'name="csrf" value="(\w+)"', self.text)
         form = {"csrf": token.group(1) if token else ""} | fields
-        headers = {"origin": self._origin}
-        self._follow(self._http.post(self.base + path, data=form, headers=headers))
+        self._follow(self._ask("POST", self.base + path, form))
         return self
 
-    def _follow(self, answer: httpx.Response) -> None:
-        self.outside = ""
+    def _ask(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Answer:
+        headers = {"x-forwarded-for": self.address}
+        if self._cookies:
+            headers["cookie"] = "; ".join(f"{name}={v}" for name, v in self._cookies.items())
+        if form is not None:
+            headers["origin"] = self._origin
         Counted.steps += 1
+        answer = self._wire.ask(method, path, *(as_form(headers, form) if form else (headers,)))
+        for line in answer.cookies:
+            for name, morsel in SimpleCookie(line).items():
+                if morsel["max-age"] == "0":
+                    self._cookies.pop(name, None)
+                elif path.startswith(morsel["path"]):
+                    self._cookies[name] = morsel.value
+        return answer
+
+    def _follow(self, answer: Answer) -> None:
+        self.outside = ""
         for _ in range(10):
-            where = answer.headers.get("location")
-            if where is None:
+            where = answer.location
+            if not where:
                 break
             if not where.startswith(("/", self._origin)):
                 self.outside = where
                 break
-            Counted.steps += 1
-            answer = self._http.get(where)
+            answer = self._ask("GET", where.removeprefix(self._origin))
         self.status, self.text = answer.status_code, answer.text
 
-    def cookie(self, name: str) -> str:
-        return self._http.cookies.get(name) or ""
+    def ticked(self) -> dict[str, str]:
+        """The boxes of the page that are ticked: a form without them says that they are not."""
+        boxes = re.findall(r'<input type="checkbox"[^>]*>', self.text)
+        named = [re.search(r'name="([^"]+)"', one) for one in boxes if " checked" in one]
+        return {one.group(1): "yes" for one in named if one}
 
-    def set_cookie(self, name: str, value: str) -> None:
-        self._http.cookies.set(name, value, path=self.base)
+    def cookie(self, name: str) -> str:
+        return self._cookies.get(name, "")
 
     @property
     def heading(self) -> str:

@@ -18,12 +18,12 @@ T = TypeVar("T")
 QUEUE = 64
 MOST_AT_ONCE = 3
 RETRY_AFTER_S = 5
-NICENESS = 5
+NICENESS = 10
 
 
 def at_once() -> int:
-    """How many: as there are cores, within what memory allows. Checks of codes go before them."""
-    return max(2, min(MOST_AT_ONCE, len(os.sched_getaffinity(0)) - 1))
+    """How many: a core is left for checks of codes, and memory has its limit."""
+    return max(1, min(MOST_AT_ONCE, len(os.sched_getaffinity(0)) - 1))
 
 
 class Hashing:

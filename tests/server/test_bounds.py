@@ -184,6 +184,12 @@ def test_an_address_is_not_believed_of_anybody(portal):
     assert browser.page.status_code == 429
 
 
+@pytest.mark.parametrize(("cores", "many"), [(1, 1), (2, 1), (3, 2), (4, 3), (64, 3)])
+def test_a_core_is_left_for_checks(monkeypatch, cores, many):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(cores))
+    assert hashing.at_once() == many
+
+
 def test_passwords_wait_for_their_turn_and_the_queue_has_an_end(monkeypatch):
     kiln = hashing.Hashing(at_once=2, queue=3)
     monkeypatch.setattr(passwords, "_hashing", lambda: kiln)

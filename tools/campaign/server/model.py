@@ -25,6 +25,7 @@ from tallystick.server.accounts.credentials import Role
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.rules.otp import hotp
 from tallystick.server.services.radius_clients import Mode
+from tallystick.tools.campaign.server.shared_line import as_form
 from tallystick.tools.campaign.server.town import (
     REDIRECT,
     CardInHand,
@@ -35,7 +36,6 @@ from tallystick.tools.campaign.server.town import (
     Vpn,
     new_town,
 )
-from tallystick.tools.campaign.server.wire import as_form
 
 ANYBODY = st.sampled_from(["ann", "bob", "sue", "sam", "boss"])
 USERS = st.sampled_from(["ann", "bob"])

@@ -41,7 +41,7 @@ from tallystick.server.stock import cards
 from tallystick.server.stock.gathering import CardSeed
 from tallystick.server.store.models import AuditEntry, PersonRow
 from tallystick.server.store.origin import came_from
-from tallystick.tools.campaign.server.wire import Answer, Wire, as_form
+from tallystick.tools.campaign.server.shared_line import PageAnswer, SharedLine, as_form
 
 MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 START = 1_800_000_000.0
@@ -104,7 +104,7 @@ class Live:
     state: ServerState
     clock: TownClock
     letters: Letters
-    wire: Wire
+    wire: SharedLine
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def live_server(db: str | None = None) -> Iterator[Live]:
         url = stack.enter_context(running_in_thread(settings))
         state = open_state(replace(settings, background=False))  # the server has its threads
         stack.callback(state.close)
-        wire = Wire(url)
+        wire = SharedLine(url)
         stack.callback(wire.close)
         yield Live(url, settings, state, clock, Letters(sink), wire)
 
@@ -305,7 +305,7 @@ class Town:
     def letters(self, address: str) -> list[str]:
         return self.live.letters.to(address)
 
-    def api(self, role: Role, method: str, path: str, **body: object) -> Answer:
+    def api(self, role: Role, method: str, path: str, **body: object) -> PageAnswer:
         headers = {"authorization": f"Bearer {self.tokens[role]}"}
         headers["x-forwarded-for"] = self.address()
         content = b""
@@ -405,7 +405,7 @@ def new_town(live: Live, number: int) -> Town:
 class Surfer:
     """A browser without scripts: keeps cookies, follows redirects on the server, fills forms in."""
 
-    def __init__(self, wire: Wire, firm: str, address: str) -> None:
+    def __init__(self, wire: SharedLine, firm: str, address: str) -> None:
         self.base = f"/p/{firm}"
         self.address = address
         self._wire = wire
@@ -425,7 +425,7 @@ class Surfer:
         self._follow(self._ask("POST", self.base + path, form))
         return self
 
-    def _ask(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Answer:
+    def _ask(self, method: str, path: str, form: Mapping[str, str] | None = None) -> PageAnswer:
         headers = {"x-forwarded-for": self.address}
         if self._cookies:
             headers["cookie"] = "; ".join(f"{name}={v}" for name, v in self._cookies.items())
@@ -441,7 +441,7 @@ class Surfer:
                     self._cookies[name] = morsel.value
         return answer
 
-    def _follow(self, answer: Answer) -> None:
+    def _follow(self, answer: PageAnswer) -> None:
         self.outside = ""
         for _ in range(10):
             where = answer.location

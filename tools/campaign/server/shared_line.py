@@ -15,7 +15,7 @@ TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
-class Answer:
+class PageAnswer:
     """cookies: Set-Cookie, each a line."""
 
     status_code: int
@@ -27,7 +27,7 @@ class Answer:
         return json.loads(self.text)
 
 
-class Wire:
+class SharedLine:
     """Raises OSError, HTTPException where the server does not answer."""
 
     def __init__(self, url: str) -> None:
@@ -40,12 +40,12 @@ class Wire:
 
     def ask(
         self, method: str, path: str, headers: Mapping[str, str], content: bytes = b""
-    ) -> Answer:
+    ) -> PageAnswer:
         if self._http.sock is not None and self._ended():
             self._http.close()  # the next request opens it anew
         self._http.request(method, path, content or None, dict(headers))
         got = self._http.getresponse()
-        return Answer(
+        return PageAnswer(
             got.status,
             got.read().decode("utf-8", "replace"),
             got.getheader("location", ""),

@@ -101,15 +101,19 @@ def run(
     logs.set_up(as_json=log_json)
     settings = settings_from(db, key_file)
     must_be_usable(settings)
-    sock = listen(host, port)
-    sock.listen(128)
-    url = url_of(sock)
-    if as_json:
-        print_json({"url": url, "db": _shown(settings), "key_file": str(settings.key_file)})
-    else:
-        out().print(url)
-        err().print(f"[dim]database {_shown(settings)}, keys {settings.key_file}; Ctrl-C stops[/]")
-    serve(settings, sock, workers=workers)
+    with listen(host, port) as sock:
+        sock.listen(128)
+        url = url_of(sock)
+
+        def tell() -> None:
+            if as_json:
+                print_json({"url": url, "db": _shown(settings), "key_file": str(settings.key_file)})
+                return
+            where = f"database {_shown(settings)}, keys {settings.key_file}"
+            out().print(url)
+            err().print(f"[dim]{where}; Ctrl-C stops[/]")
+
+        serve(settings, sock, workers=workers, ready=tell)
 
 
 @server.group()

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,8 +59,15 @@ def url_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
-    """Serve until SIGINT or SIGTERM; requests under way are answered first.
+def serve(
+    settings: Settings,
+    sock: socket.socket,
+    *,
+    workers: int = 1,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; requests under way are answered first. `ready` is called once
+    nothing is left that could refuse it.
 
     Raises KeyFileError, NewerStateError or RefusedError before anything is served.
     """
@@ -70,6 +77,7 @@ def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
         restored.must_be_confirmed(parts.database)
         with parts.database.read() as connection:
             must_belong(connection, parts.ring)
+    ready()
     _more_files()
     if workers == 1:
         _serve_here(settings, sock)

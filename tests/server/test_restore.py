@@ -99,7 +99,9 @@ def test_nothing_is_served_before_it_was_confirmed(restored):
         open_state(settings)
     assert "confirm-restore" in refused.value.todo
     with listen("127.0.0.1", 0) as sock, pytest.raises(RefusedError):
-        serve(settings, sock)
+        serve(settings, sock, ready=lambda: pytest.fail("it says that it is ready"))
+    shown = CliRunner().invoke(command, ["run", "--port", "0", *where])
+    assert isinstance(shown.exception, RefusedError) and "http:" not in shown.output
     done = CliRunner().invoke(command, ["confirm-restore", *where], input="y\n")
     assert done.exit_code == 0
     open_state(settings).close()

@@ -156,7 +156,8 @@ def end_sessions(member: HelpsPeople, person_id: int, form: Form) -> Response:
 
 @router.post("/people/{person_id}/help/{step}")
 def help_person(member: HelpsPeople, person_id: int, step: str, form: Form) -> Response:
-    """ask → a colleague agrees → the one who asked gets the code to read out."""
+    """ask → a colleague agrees → the one who asked gets the code to read out. Until it was used,
+    either may withdraw it."""
     state, me = member.visit.state, member.session.person
     code = None
     try:
@@ -189,6 +190,8 @@ def help_person(member: HelpsPeople, person_id: int, step: str, form: Form) -> R
                 together.agree(state, connection, firm, me, request_id, helped_id=person.id)
             elif step == "collect":
                 code = together.collect(state, connection, me, request_id, helped_id=person.id)
+            elif step == "withdraw":
+                together.withdraw(state, connection, me, request_id, helped_id=person.id)
     except ApiError as error:
         return show_person(member, person_id, error=error)
     state.outbox.wake()

@@ -207,6 +207,26 @@ def agree(
         connection.execute(delete(HelpRequest).where(HelpRequest.id == request_id))
 
 
+def withdraw(
+    state: ServerState,
+    connection: Connection,
+    staff: KnownPerson,
+    request_id: int,
+    *,
+    helped_id: int,
+) -> None:
+    """Nothing comes of a request, nor of the code that was made for it: the one who asked thought
+    better of it, or a colleague does not agree. Raises ApiError (404) as `agree`."""
+    request = _request(state, connection, staff.firm_id, request_id)
+    if request.person_id != helped_id or request.kind not in _RIGHT:
+        raise _no_such_request()
+    connection.execute(delete(HelpRequest).where(HelpRequest.id == request_id))
+    helped = people.get(connection, staff.firm_id, helped_id)
+    asker = people.get(connection, staff.firm_id, request.asked_by)
+    action = "help-withdrawn" if request.kind == recovery.RECOVERY else "hand-over-withdrawn"
+    _note(state, connection, staff, action, helped.login, asked_by=asker.login)
+
+
 def _must_still_do(
     state: ServerState, kind: str, asker: KnownPerson, other: KnownPerson, helped: KnownPerson
 ) -> None:

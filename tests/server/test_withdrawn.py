@@ -59,7 +59,7 @@ def test_a_colleague_refuses(portal, staff):
 
 def test_no_other_request_is_meant(portal, staff):
     """Shown on another's page, or an invitation, which has ways of its own."""
-    one, two, page = staff
+    _one, two, page = staff
     number = request(two, page)
     portal.person("bob")
     other = f"/people/{number_of(portal, 'bob')}"

@@ -117,12 +117,14 @@ def _compare(reader: "Reader", secret: protocol.Secret, encrypted: bytes) -> Non
     if secret.size(encrypted) != _HASH_SIZE:
         raise Refused(ctap.INVALID_PARAMETER)
     store = reader.store
-    store.commit(pin_retries=store.pin_retries - 1, burnt=store.next_try())
+    fingers = store.uv_retries
+    store.pay()
     reader.wrong_pins += 1  # whatever happens from here on, unless it is right
     # Which of the two it is cannot be seen from outside before the bit is burnt: who would cut the
     # power at that moment does not know yet whether he has guessed right.
     if not equal(store.check_of_pin(secret.decrypt(encrypted)), store.pin_check):
         store.burn()
+        store.commit(uv_retries=fingers)
         reader.agreement.renew()
         if not store.pin_retries:
             raise Refused(ctap.PIN_BLOCKED)

@@ -281,17 +281,18 @@ class User:
         line tells it anyhow.
         """
         store = self._reader.store
-        burnt = store.burnt
-        store.commit(
-            uv_retries=store.uv_retries - 1,
-            verified=min(store.verified + 1, 65535),
-            burnt=store.next_try(),
-        )
-        if not self.is_known():
-            store.burn()
-            return False
-        store.commit(uv_retries=ctap.UV_RETRIES, burnt=burnt)
-        return True
+        burnt, pins = store.burnt, store.pin_retries
+        store.pay(verified=min(store.verified + 1, 65535))
+        known = False
+        try:
+            known = self.is_known()
+        finally:
+            if not known:
+                store.burn()
+                store.commit(pin_retries=pins)
+        if known:
+            store.commit(pin_retries=pins, uv_retries=ctap.UV_RETRIES, burnt=burnt)
+        return known
 
     def is_known(self) -> bool:
         """The sample in buffer 1 is of an enrolled finger. Raises r503.SensorError."""

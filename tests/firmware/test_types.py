@@ -65,8 +65,8 @@ PLANTED = {
     ],
     "pico2": [
         *EVERYWHERE,
-        ("reader/pin.py", "pin_retries=store.pin_retries - 1", "pin_tries=store.pin_retries - 1",
-         '"pin_tries"'),
+        ("reader/store.py", "pin_retries=max(0, self.pin_retries - 1)",
+         "pin_tries=max(0, self.pin_retries - 1)", '"pin_tries"'),
         ("reader/refused.py", "self.status = status", "self.status: str = status", "[assignment]"),
         ("reader/info.py", "13: store.min_pin,", "13: store.least_pin,", '"least_pin"'),
         ("reader/blobs.py", "offset = consent.optional(request, 3, int, -1)",

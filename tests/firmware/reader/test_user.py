@@ -34,12 +34,13 @@ def test_fingers_since_the_last_pin_are_counted_to_what_fits(
     """uvCountSinceLastPinEntry has 16 bits in the state: it stops there, and a log-in does not."""
     changes: list[dict[str, int]] = []
     store = SimpleNamespace(
-        burnt=0, uv_retries=5, verified=before, next_try=lambda: 1,
+        burnt=0, uv_retries=5, pin_retries=8, verified=before,
+        pay=lambda **fields: changes.append(fields),
         commit=lambda **fields: changes.append(fields),
     )  # fmt: skip
     person = SimpleNamespace(_reader=SimpleNamespace(store=store), is_known=lambda: True)
     assert user.User._matches(person)
     assert changes == [
-        {"uv_retries": 4, "verified": after, "burnt": 1},
-        {"uv_retries": 5, "burnt": 0},
+        {"verified": after},
+        {"pin_retries": 8, "uv_retries": 5, "burnt": 0},
     ]

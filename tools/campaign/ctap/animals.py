@@ -128,7 +128,8 @@ ANIMALS = (
     ),
     _animal(
         "free-fingers", "A wrong finger takes no try.", "A finger-token-stranger",
-        Patch(_USER, "            uv_retries=store.uv_retries - 1,\n", ""),
+        Patch(_USER, "                store.commit(pin_retries=pins)\n",
+              "                store.commit(pin_retries=pins, uv_retries=store.uv_retries + 1)\n"),
     ),
     _animal(
         "enrolment-of-any-channel", "Another channel adds samples to an enrolment.",

@@ -80,16 +80,18 @@ class ReaderOracle:
         self, after: ReaderState | None, wrong_pins: int, wrong_fingers: int, right: str
     ) -> None:
         """A command is sent: from now on `after` is possible too. right: `pin` gives all tries
-        back, `finger` those of the finger."""
+        back, `finger` those of the finger. Until it was answered, a try of the other kind may be
+        missing, too."""
         known = self.known
         states = known.states
         if after is not None and after not in states:
             states = (*states, after)
+        tried = bool(wrong_pins or wrong_fingers or right)
         self.known = replace(
             known,
             states=states,
-            pin=known.pin.used(wrong_pins, right=right == "pin"),
-            finger=known.finger.used(wrong_fingers, right=bool(right)),
+            pin=known.pin.used(max(wrong_pins, int(tried)), right=right == "pin"),
+            finger=known.finger.used(max(wrong_fingers, int(tried)), right=bool(right)),
         )
 
     def done(self, after: ReaderState | None, pin: int | None, finger: int | None) -> None:

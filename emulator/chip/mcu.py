@@ -246,8 +246,9 @@ class Mcu:
 
     def spare_host(self) -> None:
         """From its next start on a firmware takes a third of the host's time, and does the same at
-        the same instants: the host works out what `lib/p256.py` would; the heap is four times as
-        large, and collected when it is full. For campaigns that look at neither.
+        the same instants, but for what it would load again where its heap is short: the host works
+        out what `lib/p256.py` would; the heap is four times as large, and collected when it is
+        full. For campaigns that look at neither.
         """
         self._spares_host = True
         self._launcher = self._describe()

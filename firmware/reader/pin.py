@@ -118,7 +118,7 @@ def _compare(reader: "Reader", secret: protocol.Secret, encrypted: bytes) -> Non
         raise Refused(ctap.INVALID_PARAMETER)
     store = reader.store
     fingers = store.uv_retries
-    store.pay()
+    store.pay(store.verified)
     reader.wrong_pins += 1  # whatever happens from here on, unless it is right
     # Which of the two it is cannot be seen from outside before the bit is burnt: who would cut the
     # power at that moment does not know yet whether he has guessed right.

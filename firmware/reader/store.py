@@ -162,17 +162,17 @@ class Store:
         """
         return self._tries.value + 1
 
-    def pay(self, **changes: "Unpack[Changes]") -> None:
-        """A try is paid before anything is compared, with one of the other kind: PIN or finger. When
-        power goes before the bit is burnt, a try of the other kind, at an older copy of the flash,
-        may burn it: the state that is written now then knows of one try less than there were.
-        What the other kind had is given back after `burn`. Raises OSError.
+    def pay(self, verified: int) -> None:
+        """A try is paid before anything is compared, and one of the other kind (PIN or finger) with
+        it. When power goes before the bit is burnt, a try of the other kind, at an older copy of
+        the flash, may burn it: the state that is written now would know of one try less than there
+        were. What the other kind had is given back after `burn`. Raises OSError.
         """
         self.commit(
             pin_retries=max(0, self.pin_retries - 1),
             uv_retries=max(0, self.uv_retries - 1),
             burnt=self.next_try(),
-            **changes,
+            verified=verified,
         )
 
     def burn(self) -> None:

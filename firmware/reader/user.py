@@ -282,7 +282,7 @@ class User:
         """
         store = self._reader.store
         burnt, pins = store.burnt, store.pin_retries
-        store.pay(verified=min(store.verified + 1, 65535))
+        store.pay(min(store.verified + 1, 65535))
         known = False
         try:
             known = self.is_known()

@@ -473,7 +473,7 @@ def test_a_proof_makes_a_session_fresh_again(house):
     assert stepup.challenge(house.state, session, TOTP, house.key, HERE) == {}
     assert proved(house, session, house.wrong()).reason is Reason.WRONG
     assert house.session(token).proved_at == session.proved_at
-    assert proved(house, session) == "/change"
+    assert proved(house, session) == stepup.Proved("/change", None)
     assert house.session(token).proved_at == int(house.clock())
     with refused("attempt-over"):
         stepup.choices(house.state, session, HERE)
@@ -484,11 +484,11 @@ def test_where_to_go_on_to_stays(house):
     session = house.session(house.sign_in().session)
     stepup.begin(house.state, session, HERE, "/one")
     stepup.begin(house.state, session, HERE, "")
-    assert proved(house, session) == "/one"
+    assert proved(house, session) == stepup.Proved("/one", None)
     house.clock.advance(60)
     stepup.begin(house.state, session, HERE, "/one")
     stepup.begin(house.state, session, HERE, "/two")
-    assert proved(house, session) == "/two"
+    assert proved(house, session) == stepup.Proved("/two", None)
 
 
 def test_a_proof_is_of_its_session_and_its_person(house):

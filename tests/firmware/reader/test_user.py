@@ -35,7 +35,7 @@ def test_fingers_since_the_last_pin_are_counted_to_what_fits(
     changes: list[dict[str, int]] = []
     store = SimpleNamespace(
         burnt=0, uv_retries=5, pin_retries=8, verified=before,
-        pay=lambda **fields: changes.append(fields),
+        pay=lambda verified: changes.append({"verified": verified}),
         commit=lambda **fields: changes.append(fields),
     )  # fmt: skip
     person = SimpleNamespace(_reader=SimpleNamespace(store=store), is_known=lambda: True)

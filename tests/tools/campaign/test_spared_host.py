@@ -1,4 +1,5 @@
-"""A run that spares the host is the same run: each answer, byte by byte, and its instant."""
+"""A run that spares the host is the same run: each answer, byte by byte. Instants are the same but
+for what is loaded again where the heap is short, which it is not in the spared one."""
 
 from __future__ import annotations
 
@@ -21,6 +22,9 @@ WAY = (
     "A change-pin", "replug", "B finger-token-stranger", "A assert-finger", "A make-ed25519",
     "A make-extended", "replug", "A reset",
 )  # fmt: skip
+
+
+RELOADING_US = 100_000
 
 
 class _Noting(CtapWorld):
@@ -55,4 +59,5 @@ def test_it_is_the_same_run() -> None:
         slow, quick = (_run(image, quick=quick) for quick in (False, True))
     assert len(slow) > 40
     for number, (one, other) in enumerate(zip(slow, quick, strict=True)):
-        assert one == other, f"command {number}"
+        assert one[:-1] == other[:-1], f"command {number}"
+        assert abs(one[-1] - other[-1]) < RELOADING_US, f"command {number}"

@@ -214,7 +214,7 @@ ANIMALS = (
     _animal(
         "fingers-uncounted", "Fingers since the last PIN are not counted.",
         "A finger-token, A info",
-        Patch(_USER, "store.pay(verified=min(store.verified + 1, 65535))", "store.pay()"),
+        Patch(_USER, "min(store.verified + 1, 65535)", "store.verified"),
     ),
     _animal(
         "cannot-be-cancelled", "A host that gives up is not heard.", "A select-nobody",

@@ -10,7 +10,7 @@ _RECORDS, _STORE = "lib/records.py", "reader/store.py"
 _PIN, _BIO, _CONSENT = "reader/pin.py", "reader/bio.py", "reader/consent.py"
 _REGISTER, _USER = "reader/register.py", "reader/user.py"
 
-_PAID = "    store.pay()\n"
+_PAID = "    store.pay(store.verified)\n"
 _WRONG = "        reader.agreement.renew()\n        if not store.pin_retries:\n"
 _LOADED = "        self._decode(self._open(_STATE, self._records.get(_STATE)))\n"
 _STORED = "            status = user.merge(enrolment.finger)\n"
@@ -34,9 +34,9 @@ ANIMALS = (
     ),
     _animal(
         "finger-compares-first", "A try is taken after the finger was found wrong.", "right-finger",
-        Patch(_USER, "        store.pay(verified", "        dict(verified"),
+        Patch(_USER, "        store.pay(min(", "        int(min("),
         Patch(_USER, "                store.burn()\n",
-              "                store.pay()\n                store.burn()\n"),
+              "                store.pay(0)\n                store.burn()\n"),
     ),
     _animal(
         "tries-restored", "A start gives all tries back.", "wrong-pin",

@@ -23,12 +23,13 @@ ANIMALS = (
     _animal(
         "pins-unburnt", "A wrong PIN is counted in the flash only.",
         Patch(_PIN, "        store.burn()\n", ""),
-        Patch(_PIN, "    store.pay()\n", "    store.commit(pin_retries=store.pin_retries - 1)\n"),
+        Patch(_PIN, "    store.pay(store.verified)\n", "    store.commit(pin_retries=store.pin_retries - 1)\n"),
     ),
     _animal(
         "fingers-unburnt", "A wrong finger is counted in the flash only.",
         Patch(_USER, "                store.burn()\n", ""),
-        Patch(_USER, "        store.pay(", "        store.commit(uv_retries=store.uv_retries - 1, "),
+        Patch(_USER, "        store.pay(",
+              "        store.commit(uv_retries=store.uv_retries - 1, verified="),
     ),
     _animal(
         "unknown-tries-forgiven", "Tries that the flash knows nothing of are not taken off.",

@@ -251,8 +251,8 @@ def _help_to_anyone() -> Sequence[Patch]:
 def _made_up_confirmation() -> Sequence[Patch]:
     real = CardMethod.held
 
-    def confirmed(self: Any, context: Any, person: Any) -> list[Any]:
-        return [replace(one, confirmed=True) for one in real(self, context, person)]
+    def confirmed(self: Any, context: Any, person: Any, stored: Any = None) -> list[Any]:
+        return [replace(one, confirmed=True) for one in real(self, context, person, stored)]
 
     return [(CardMethod, "held", confirmed)]
 

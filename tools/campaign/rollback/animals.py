@@ -23,7 +23,8 @@ ANIMALS = (
     _animal(
         "pins-unburnt", "A wrong PIN is counted in the flash only.",
         Patch(_PIN, "        store.burn()\n", ""),
-        Patch(_PIN, "    store.pay(store.verified)\n", "    store.commit(pin_retries=store.pin_retries - 1)\n"),
+        Patch(_PIN, "    store.pay(store.verified)\n",
+              "    store.commit(pin_retries=store.pin_retries - 1)\n"),
     ),
     _animal(
         "fingers-unburnt", "A wrong finger is counted in the flash only.",

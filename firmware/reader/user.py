@@ -287,7 +287,7 @@ class User:
         try:
             known = self.is_known()
         finally:
-            if not known:
+            if not known:  # also where the sensor has failed
                 store.burn()
                 store.commit(pin_retries=pins)
         if known:

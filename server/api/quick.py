@@ -37,9 +37,7 @@ class QuickRoute(APIRoute):
         async def answer(request: Request) -> Response:
             headers = request.headers
             key = headers.get(KEY)
-            whole = (
-                headers.get("content-type") == "application/json" and "content-length" in headers
-            )
+            whole = headers.get("content-type") == JSON and "content-length" in headers
             if whole and (key is None or _KEY.fullmatch(key)):
                 try:
                     body = model.model_validate_json(await request.body())

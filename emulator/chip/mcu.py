@@ -8,21 +8,20 @@ its seed.
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tallystick.emulator import coverage
 from tallystick.emulator.boards.board import Board
 from tallystick.emulator.chip import declared, host_p256
+from tallystick.emulator.chip.console import ChipConsole
+from tallystick.emulator.chip.launch import launcher
 from tallystick.emulator.chip.peripherals import Peripherals
 from tallystick.emulator.chip.pins import Edge, Pins
 from tallystick.emulator.chip.probe import Probe
+from tallystick.emulator.chip.timers import Timers, Watchdog
 from tallystick.emulator.chip.trace import Trace
 from tallystick.emulator.chip.wires import Wires
 from tallystick.emulator.chips.chip import Surroundings
@@ -46,17 +45,6 @@ if TYPE_CHECKING:
 _TIMER, _UART = 0xC0, 0xF0  # likewise: a timer, a UART, and its number (port/more_*.py)
 _IDLE_BYTES = 3.2  # a line is idle after the time of so many (RP2040 data sheet, 4.2.3)
 _USB = 0xFE  # among the pins that fired: a USB transfer is over (port/usb_device.py)
-_COMMON_MODULES = (
-    *("time", "machine", "os", "select", "hashlib", "cryptolib", "vfs_board", "uctypes_board"),
-)
-
-
-def _both(
-    first: Mapping[str, Mapping[str, Any]], second: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """Settings of port modules, by name, put together."""
-    names = (*first, *(name for name in second if name not in first))
-    return {name: {**first.get(name, {}), **second.get(name, {})} for name in names}
 
 
 def _no_load(ua: float) -> None:
@@ -128,16 +116,13 @@ class Mcu:
         self._rng = rng
         self._unique_id = rng.randbytes(16)
         self._link: Link | None = None
-        self.printed = ""  # by the firmware, since the chip was made: the last of it
-        self._since_start = ""  # likewise, since its last start
+        self.console = ChipConsole()
         self.prints = True  # what the firmware prints is its own business
         self.on_print: Callable[[str], None] | None = None
-        self.source_lines: Mapping[str, tuple[int, ...]] = {}  # see `Image.lines`
-        self._console = os.memfd_create("tally-console", os.MFD_CLOEXEC)
         self._wait: tuple[int, int] | None = None  # deadline µs, mask
-        self._timers: dict[int, tuple[int, int]] = {}  # number → due µs, period µs (0: once)
-        self._dog = (0, 0)  # the watchdog: time-out µs, and when it bites
-        self._bitten, self._silences = False, 0  # by its watchdog; how often it ended a silence
+        self.timers = Timers(clock, self._ring)
+        self.watchdog = Watchdog(clock)
+        self._silences = 0  # how often the watchdog ended one
         self._looks = 0  # at the clock or a pin since it did anything else
         self._handlers: dict[int, Callable[[Message], None]] = {
             **Peripherals(self).handlers,
@@ -154,8 +139,8 @@ class Mcu:
             Op.PIN_MODE: self._pin_mode,
             Op.HEAR: self._hear,
             Op.DECLARED: self._declared,
-            Op.TIMER: self._timer,
-            Op.WDT: self._watchdog,
+            Op.TIMER: self.timers.set,
+            Op.WDT: self.watchdog.feed,
             Op.LOOK: self._look,
         }
 
@@ -190,52 +175,13 @@ class Mcu:
             self._stop(ChipState.OFF)
 
     def _describe(self) -> micropython.Launcher:
-        board = self.board
-        config: dict[str, Any] = {
-            "flash_base": board.chip.flash_base,
-            "flash_size": board.flash_size,
-            "heap": self._heap_size(),
-            "debugged": self.on_debug is not None,
-            "counters": coverage.room(),
-            "fs_base": board.storage.address,
-            "fs_size": board.storage.size,
-            "mapped": board.mapped,
-            "writable": self.writable,
-            "system": (board.chip.platform, board.machine or board.name, _RELEASE),
-            "spares_host": self._spared,
-            "modelled": list(board.chip.modelled_ranges),
-            "registers": list(board.chip.modelled_registers),
-            "modules": [
-                *_COMMON_MODULES,
-                *board.chip.port_modules,
-                *board.modules,
-                *(("files",) if self.writable else ()),
-            ],
-            "built_in": board.chip.built_in,
-            "costs": {
-                **_both(board.port_settings(), board.costs),
-                "flash": {"us_per_256": board.read_us_per_256},
-                "guard": {
-                    "us_per_256": board.import_us_per_256,
-                    "call_us": {name: dict(calls) for name, calls in board.call_us.items()},
-                },
-            },
-            "watch": self._watch,
-            "factory_words": list(board.chip.factory_words.items()),
-        }
-        heap = config["heap"] + PORT_HEAP + (_SPARING if self._spared else 0)
-        return micropython.Launcher(json.dumps(config), heap, board.flash_size + coverage.room())
-
-    @property
-    def _spared(self) -> bool:
-        """Who counts what was executed wants the firmware's own."""
-        return self._spares_host and not coverage.room()
-
-    def _heap_size(self) -> int:
-        """Bytes that the firmware has."""
-        watched = coverage.room() or self.on_debug
-        size = self.board.heap * _MORE if self._spared else self.board.heap
-        return size + (coverage.HEAP if watched else 0)
+        return launcher(
+            self.board,
+            writable=self.writable,
+            debugged=self.on_debug is not None,
+            spares_host=self._spares_host,
+            watch=self._watch,
+        )
 
     def debug(self, on_debug: Callable[[Message], None]) -> None:
         """From its next start on it runs a firmware that was built to be debugged: `on_debug` is
@@ -293,11 +239,6 @@ class Mcu:
     def link(self, value: Link | None) -> None:
         self._link = value
 
-    @property
-    def console(self) -> int:
-        """Descriptor of the file that takes what the firmware prints."""
-        return self._console
-
     def _boot(self) -> None:
         self.pins.release_pulls()
         self.pins.reset()
@@ -314,7 +255,9 @@ class Mcu:
             self._stop(ChipState.OFF)
             return
         self._failed_starts = 0
-        self._link = self._launcher.start(self.flash.shared, self._console, forkable=self.forkable)
+        self._link = self._launcher.start(
+            self.flash.shared, self.console.descriptor, forkable=self.forkable
+        )
 
     def _supervise(self) -> None:
         """A while after a brown-out: the load is gone, and the cell may have come back."""
@@ -331,7 +274,7 @@ class Mcu:
 
     def close(self) -> None:
         self.power_off()
-        os.close(self._console)
+        self.console.close()
 
     def _stop(self, state: ChipState) -> None:
         self.pins.release()
@@ -339,14 +282,13 @@ class Mcu:
             self._link.close()
             self._link = None
             self.read_console()
-            last_words = _LAST_WORDS.search(self._since_start)
+            last_words = self.console.last_words()
             if state is ChipState.ASLEEP and last_words:
-                self.crash = last_words[0]  # caught at the firmware's top, told, and all over
-            self._since_start = ""
+                self.crash = last_words  # caught at the firmware's top, told, and all over
         self._wait = None
         self.unwind_next = False
-        self._timers.clear()
-        self._dog = (0, 0)
+        self.timers.clear()
+        self.watchdog.stop()
         self.pwm.clear()
         self.unwired.clear()
         if state is ChipState.ASLEEP:
@@ -363,20 +305,15 @@ class Mcu:
 
     def read_console(self) -> None:
         """Takes what the firmware has printed since. It is a crash of one that never prints."""
-        size = os.fstat(self._console).st_size
-        if size:
-            text = os.pread(self._console, size, 0).decode(errors="replace")
-            os.ftruncate(self._console, 0)
-            os.lseek(self._console, 0, os.SEEK_SET)
-            text = self._of_source(text.replace("\r\n", "\n"))
-            for line in text.splitlines():
-                self.trace.add(self.clock.now, "chip", "console", line)
-            self.printed = (self.printed + text)[-_PRINTED:]
-            self._since_start = (self._since_start + text)[-_PRINTED:]
-            if not self.prints:
-                self.crash = text
-            if self.on_print is not None:
-                self.on_print(text)
+        text = self.console.take()
+        if not text:
+            return
+        for line in text.splitlines():
+            self.trace.add(self.clock.now, "chip", "console", line)
+        if not self.prints:
+            self.crash = text
+        if self.on_print is not None:
+            self.on_print(text)
 
     # -- the run loop --------------------------------------------------------------------------
 
@@ -392,7 +329,7 @@ class Mcu:
         late = -1  # its starts when the time was over
         silences = self._silences
         while not self.held and not (stop is not None and stop()):
-            if self._bitten:
+            if self.watchdog.bitten:
                 self._bite()
             if self.state is ChipState.RUNNING and self._wait is None:
                 busy = self.clock.now - until_us
@@ -424,7 +361,7 @@ class Mcu:
             if self._silences > silences:
                 break
             self._step()
-            if self._bitten:
+            if self.watchdog.bitten:
                 self._bite()
         if self.supply is not None:
             self.supply.settle()
@@ -450,7 +387,7 @@ class Mcu:
             return
         except LinkClosedError:
             self._stop(ChipState.CRASHED)
-            words = self.printed.strip().rpartition("\n")[2]
+            words = self.console.last_line()
             last = f" The last that was printed: {words}" if words else ""
             self.crash = f"MicroPython ended without a word.{last}"
             return
@@ -478,11 +415,9 @@ class Mcu:
     def _silent(self) -> None:
         """The firmware goes on without touching anything: its watchdog bites, or it is ended."""
         assert self._link is not None
-        period, due = self._dog
-        if period and not self._link.hurry:
+        if self.watchdog.running and not self._link.hurry:
             self._link.interrupt()
-            self.pass_time(max(0, due - self.clock.now))
-            self._bitten = True
+            self.pass_time(self.watchdog.left_us())
             self._bite()
             self._silences += 1
             return
@@ -501,18 +436,7 @@ class Mcu:
         """Where a firmware was that has been interrupted."""
         if not traceback:
             return "It did not let itself be interrupted: where it was is not known."
-        return self._of_source(_ours_left_out(traceback)).strip().rpartition("\n")[0]
-
-    def _of_source(self, text: str) -> str:
-        """Tracebacks with the lines of the sources, where the image was made of others."""
-        if not self.source_lines:
-            return text
-
-        def told(found: re.Match[str]) -> str:
-            lines, line = self.source_lines.get(found[2], ()), int(found[3])
-            return f"{found[1]}{lines[line - 1] if 0 < line <= len(lines) else line}"
-
-        return re.sub(r'(  File "([^"\n]+)", line )(\d+)', told, text)
+        return self.console.of_firmware(traceback).strip().rpartition("\n")[0]
 
     def give_up(self) -> None:
         """From another thread, or a signal's handler: a firmware that touches nothing is ended at
@@ -654,50 +578,15 @@ class Mcu:
         if line.heard == heard:
             self._tell(code, boots)
 
-    # -- timers --------------------------------------------------------------------------------
+    # -- interrupts of its own ---------------------------------------------------------------------
 
-    def _timer(self, message: Message) -> None:
-        number = message.arg
-        self._timers.pop(number, None)
-        if message.value:
-            us = int.from_bytes(message.data[:8], "little")
-            self._arm(number, self.clock.now + us, us if message.data[8] else 0)
-
-    def _arm(self, number: int, due: int, period: int) -> None:
-        self._timers[number] = armed = (due, period)
-        self.clock.at(due, lambda: self._ring(number, armed))
-
-    def _ring(self, number: int, armed: tuple[int, int]) -> None:
-        if self._timers.get(number) is not armed:
-            return
-        due, period = armed
-        if period:
-            self._arm(number, due + period, period)
-        else:
-            del self._timers[number]
+    def _ring(self, number: int) -> None:
         self._tell(_TIMER + number, self.boots, link.WAKE_TIMER)
-
-    def _watchdog(self, message: Message) -> None:
-        """It is started, or fed."""
-        period = message.value * 1000 if message.arg else self._dog[0]
-        if period:
-            self._dog = (period, self.clock.now + period)
-            if message.arg:
-                self.clock.at(self._dog[1], self._look_at_dog)
-
-    def _look_at_dog(self) -> None:
-        period, due = self._dog
-        if not period:
-            return
-        if self.clock.now >= due:
-            self._bitten = True
-        else:
-            self.clock.at(due, self._look_at_dog)
 
     def _bite(self) -> None:
         """The watchdog resets the chip: between two steps of it."""
-        self._bitten = False
-        if self._dog[0] and self.state is ChipState.RUNNING:
+        self.watchdog.bitten = False
+        if self.watchdog.running and self.state is ChipState.RUNNING:
             self.trace.add(self.clock.now, "chip", "watchdog")
             self.reset()
             self.registers.cause = self.board.chip.watchdog_cause
@@ -821,7 +710,7 @@ class Mcu:
     def _crashed(self, message: Message) -> None:
         """An exception in the port itself, or in a main.py that lets it through."""
         self._stop(ChipState.CRASHED)
-        text = self._of_source(_ours_left_out(message.data.decode(errors="replace")))
+        text = self.console.of_firmware(message.data.decode(errors="replace"))
         lacking = declared.lacking(self.board.chip.stubs, text)
         if lacking:
             text = f"{text.rstrip()}\nnot emulated: {lacking} ({declared.PAGE})\n"
@@ -830,19 +719,6 @@ class Mcu:
 
     def _heap(self, message: Message) -> None:
         self.port_heap = message.value
-
-
-# A frame of the port, which on the board is C and leaves none (micropython.py compiles it so).
-_OURS = re.compile(r'(?m)^  File "~[^\n]*\n')
-_PRINTED = 65_536  # characters that are kept of what firmware prints
-# Not of a firmware that was interrupted from here.
-_LAST_WORDS = re.compile(
-    r"Traceback \(most recent call last\):\n(?:  .*\n)+(?!KeyboardInterrupt)\S.*\n?\Z"
-)
-
-
-def _ours_left_out(traceback: str) -> str:
-    return _OURS.sub("", traceback)
 
 
 # The supervisor: from a brown-out to its look at the voltage, which must be so much above the
@@ -861,11 +737,3 @@ _RESTARTS = 10
 
 # Virtual time that a firmware may work on end: to erase a whole slot takes 7 s on a Pico.
 _BUSY_US = 30_000_000
-
-_RELEASE = (1, 28, 0)  # of MicroPython, that firmware is told of
-
-# The port's own modules live in the same heap as the firmware. They have this much, and take away
-# what they leave of it (`port/room.py`).
-PORT_HEAP = 72 * 1024
-_SPARING = 24 * 1024  # more, for the modules of `spare_host` and the tables of a larger heap
-_MORE = 4  # twice was not always enough: what is long-lived lies between what is not collected

@@ -70,6 +70,9 @@ class Bookmark:
         self._random = rng.getstate()
         self._parts = (
             mcu,
+            mcu.console,
+            mcu.timers,
+            mcu.watchdog,
             mcu.pins,
             mcu.uart,
             mcu.usb,
@@ -84,7 +87,7 @@ class Bookmark:
         """The reader is again as it was."""
         reader, mcu = self._reader, self._reader.mcu
         mcu.crash = ""
-        mcu.link = self._mark.return_with(mcu.link, mcu.console)
+        mcu.link = self._mark.return_with(mcu.link, mcu.console.descriptor)
         self._history.undo(self._flash)
         self._rng.setstate(self._random)
         self._restore()

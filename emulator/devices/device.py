@@ -57,7 +57,7 @@ class Device(Closing):
             board, self.flash, self.clock, random.Random(rng.randbytes(16)), self.trace,
             writable=image.writable,
         )  # fmt: skip
-        self.mcu.prints, self.mcu.source_lines = image.prints, image.lines
+        self.mcu.prints, self.mcu.console.source_lines = image.prints, image.lines
 
     def close(self) -> None:
         self.mcu.close()
@@ -71,7 +71,7 @@ class Device(Closing):
     def console(self) -> str:
         """What the firmware has printed so far (the last 65,536 characters)."""
         self.mcu.read_console()
-        return self.mcu.printed
+        return self.mcu.console.printed
 
     def next_time(self) -> int | None:
         """Virtual time (µs) at which something happens by itself; None when nothing will. Soon for

@@ -43,7 +43,10 @@ class Snapshot:
         mcu.hold_at_look(0, 0)  # later starts run through
         self._device = device
         self._hold = micropython.hold(mcu.link)
-        self._parts = (mcu, mcu.pins, mcu.uart, mcu.registers, device.clock, *parts)
+        self._parts = (
+            *(mcu, mcu.console, mcu.timers, mcu.watchdog, mcu.pins, mcu.uart, mcu.registers),
+            *(device.clock, *parts),
+        )
         self._values = [values(part) for part in self._parts]
         mcu.link = None  # it stays as it is
 
@@ -56,7 +59,7 @@ class Snapshot:
             for name, value in kept.items():
                 setattr(part, name, copy.copy(value))
         mcu.crash = ""
-        mcu.link = self._hold.start(device.flash.shared, mcu.console)
+        mcu.link = self._hold.start(device.flash.shared, mcu.console.descriptor)
         mcu.state = ChipState.RUNNING
         mcu.held = True
         mcu.release()

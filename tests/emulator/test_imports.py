@@ -115,7 +115,9 @@ def _printed(monkeypatch, board: str, folder: Path) -> str:
     """What a firmware prints before it ends."""
     console: list[bytes] = []
     monkeypatch.setattr(
-        Mcu, "read_console", lambda mcu: console.append(os.pread(mcu.console, 1 << 20, 0))
+        Mcu,
+        "read_console",
+        lambda mcu: console.append(os.pread(mcu.console.descriptor, 1 << 20, 0)),
     )
     with Card(from_folder(folder, board), seed=1) as device, pytest.raises(FirmwareCrashError):
         device.power_on()

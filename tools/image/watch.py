@@ -21,7 +21,7 @@ def restart(card: Card, image: Image) -> None:
     flash. Raises BadInputError, before anything was done, and FirmwareCrashError."""
     image = with_files_of(image, bytes(card.flash.memory), card.image)
     card.power_off()
-    card.mcu.source_lines = image.lines
+    card.mcu.console.source_lines = image.lines
     for address, data in image.segments:
         card.flash.load(address, data)
     card.image = image

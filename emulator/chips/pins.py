@@ -17,6 +17,7 @@ class PinTable:
     names: Mapping[int, str]
     functions: Mapping[int, tuple[str, ...]]
     channels: Mapping[int, int]  # pin → channel of the ADC
+    alternates: Mapping[int, Mapping[int, str]]  # pin → number of a function → what has it
 
     @classmethod
     def parse(cls, text: str) -> PinTable:
@@ -25,6 +26,7 @@ class PinTable:
         names: dict[int, str] = {}
         functions: dict[int, tuple[str, ...]] = {}
         channels: dict[int, int] = {}
+        alternates: dict[int, dict[int, str]] = {}
         for line in text.split("\n"):
             if not line:
                 continue
@@ -39,7 +41,9 @@ class PinTable:
             for signal in signals:
                 if signal.startswith("ADC"):
                     channels[pin] = int(signal.removeprefix("ADC"))
-        return cls(names, functions, channels)
+            numbered = (signal.partition(":") for signal in signals if ":" in signal)
+            alternates[pin] = {int(n): name.partition("_")[0] for name, _, n in numbered}
+        return cls(names, functions, channels, alternates)
 
     def pins_of(self, signal: str) -> tuple[int, ...]:
         """The pins that can be `signal`, such as "I2C0_SDA"."""

@@ -63,16 +63,25 @@ def _registers(_: Surroundings) -> Rp2040:
     return Rp2040()
 
 
+# Functions of a pin (RP2040 data sheet, table 2), as MicroPython names them.
+_ALTERNATES = ("", "SPI", "UART", "I2C", "PWM", "SIO", "PIO0", "PIO1", "GPCK", "USB")
+
+
 def _pin_settings(pins: PinTable, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    own = {"functions": _ALTERNATES, "clock_hz": 125_000_000}
+    return {"machine_rp2": own | buses(pins, names)}
+
+
+def buses(pins: PinTable, names: Mapping[str, int]) -> dict[str, Any]:
     """For each of a bus's signals the pins that can be it, a bit each."""
-    buses = {
+    masks = {
         f"{kind}{number}": [pins.mask_of(f"{kind}{number}_{signal}") for signal in signals]
         for kind, signals in (
             ("I2C", ("SCL", "SDA")), ("UART", ("TX", "RX")), ("SPI", ("SCK", "MOSI", "MISO")),
         )
         for number in (0, 1)
     }  # fmt: skip
-    return {"machine_rp2": {"buses": buses, "names": dict(names)}}
+    return {"buses": masks, "names": dict(names)}
 
 
 CHIP = Chip(

@@ -8,11 +8,13 @@ firmware has none.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from tallystick.emulator.chips import rp2040
 from tallystick.emulator.chips.chip import Surroundings
+from tallystick.emulator.chips.pins import PinTable
 from tallystick.emulator.chips.rp2040 import Rp2040
 from tallystick.emulator.chips.rp2350_pins import PINS
 
@@ -106,6 +108,18 @@ def _registers(chip: Surroundings) -> Rp2350:
     return Rp2350(random.Random(chip.rng.randbytes(16)))
 
 
+# Functions of a pin (RP2350 data sheet, table 3), as MicroPython names them.
+_ALTERNATES = (
+    *("HSTX", "SPI", "UART", "I2C", "PWM", "SIO", "PIO0", "PIO1", "PIO2"),
+    *("GPCK", "USB", "UART_AUX"),
+)
+
+
+def _pin_settings(pins: PinTable, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    own = {"functions": _ALTERNATES, "clock_hz": 150_000_000}
+    return {"machine_rp2": own | rp2040.buses(pins, names)}
+
+
 CHIP = replace(
     rp2040.CHIP,
     name="rp2350",
@@ -113,6 +127,7 @@ CHIP = replace(
     registers=_registers,
     port_modules=(*rp2040.CHIP.port_modules, "rom"),
     pins=PINS,
+    pin_settings=_pin_settings,
     modelled=(
         Rp2350.scratch_address,
         Rp2350.scratch_address + 0x1F,

@@ -241,7 +241,18 @@ class Stm32L4:
 
 
 def _pin_settings(pins: PinTable, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    return {"machine_stm32": {"adc_pins": list(pins.channels)}}
+    return {
+        "machine_stm32": {
+            "adc_pins": list(pins.channels),
+            "adc_channels": list(pins.channels.values()),
+            # One text: the port's heap is small.
+            "alternates": "".join(
+                f"{pins.names[pin]}:{n}_{name} "
+                for pin, functions in pins.alternates.items()
+                for n, name in functions.items()
+            ),
+        }
+    }
 
 
 CHIP = Chip(

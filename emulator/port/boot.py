@@ -119,6 +119,7 @@ def _start(*way):
     for name, costs in config["costs"].items():
         for key, us in costs.items():
             setattr(sys.modules[name], key, us)
+    sys.modules["machine"].name_functions()
     import vfs
 
     # The board knows nothing of the host's files.

@@ -30,6 +30,11 @@ def name(module, wanted):
     return (guard.kept.get("more_names") or load("more_names")).name(module, wanted)
 
 
+def shown(thing, kind):
+    """How a thing is printed."""
+    return getattr(guard.kept.get("more_shown") or load("more_shown"), kind)(thing)
+
+
 def more(thing, kind, wanted):
     """A method that a class of `machine` has beyond what is loaded with it."""
     where = "more_" + kind

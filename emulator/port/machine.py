@@ -10,6 +10,7 @@ from micropython import const
 PWRON_RESET = const(1)
 WDT_RESET = const(3)
 
+name_functions = None  # of pins: gives the class its constants
 # The port's own (machine_rp2.py, machine_stm32.py), which refuses what the port refuses, in its
 # words: a pin's number by its name, the buses that the board has, how an SPI's clock comes out.
 pin_number = None
@@ -17,8 +18,14 @@ edges = None  # of a trigger: 4 falling, 8 rising
 irq_of = None  # what irq() answers
 closed_write = None  # what write() answers of a UART that is closed; None: nothing
 adc_channel = None
+analog_pin = None  # tells that a channel's pin is one
+take_pins = None  # tells that a bus has its pins
+uart_clock = None
+uart_default_room = 0  # bytes
+spi_default_hz = 0
+clocks = None  # what freq() makes of the clock; None: it is said as it is
 check_bus = None
-check_alt = None
+check_mode = None  # of a pin: what it becomes (below), from what is asked for
 spi_clock = None
 
 
@@ -27,6 +34,11 @@ spi_clock = None
 _driven = {}
 _OPEN = const(2)
 _LATCH = const(4)
+
+_pins = {}  # by number: there is one of each
+# What each has become: how it is called to be, pulls, alternate function. Of those that nothing was
+# done to, the port says it.
+set_to = {}
 
 
 class Pin:
@@ -38,8 +50,15 @@ class Pin:
     PULL_UP = 1
     PULL_DOWN = 2
 
+    def __new__(cls, name, *_, **__):
+        number = name._n if isinstance(name, Pin) else pin_number(name)
+        pin = _pins.get(number)
+        if pin is None:
+            pin = _pins[number] = object.__new__(cls)
+            pin._n = number
+        return pin
+
     def __init__(self, name, mode=-1, pull=-1, value=None, alt=-1):
-        self._n = name._n if isinstance(name, Pin) else pin_number(name)
         if mode != -1 or pull != -1 or value is not None:
             self._set_up(mode, pull, value, alt)
 
@@ -47,6 +66,7 @@ class Pin:
         """What is posted: the mode (0 in, 1 out, 2 open drain, 3 another, 7 as it is), pulls from
         bit 4, and the output's level in bit 8."""
         n = self._n
+        mode, pull, alt = check_mode(self, mode, pull, alt)
         how = 7
         level = 0
         driven = _driven.get(n, _LATCH)
@@ -54,12 +74,11 @@ class Pin:
             how = 1 if mode == 1 else 2
             level = (driven & 1 if how == 1 else 1) if value is None else 1 if value else 0
             _driven[n] = level | _OPEN if how == 2 else level
-        elif mode is not None and mode != -1:
+        elif mode >= 0:
             how = 3 if mode else 0
-            check_alt(self, mode, alt)
             _driven.pop(n, None)
-        if pull is None or pull < 0:
-            pull = 0
+        before = set_to.get(n)
+        set_to[n] = (mode if mode >= 0 or not before else before[0], pull, alt)
         link.set_pin(n, how | (pull & 3) << 4 | level << 8)
 
     def value(self, v=None):
@@ -91,6 +110,9 @@ class Pin:
         link.post(link.OP_PIN_IRQ, self._n, edges(trigger) if handler else 0)
         return irq_of(self)
 
+    def __repr__(self):
+        return late.shown(self, "pin")
+
     def __getattr__(self, name):
         return late.more(self, "pin", name)
 
@@ -110,12 +132,13 @@ class _PinNames:
         raise AttributeError("'type' object has no attribute '%s'" % name)
 
 
-def _bus(kind, number, pins):
-    """The host hears which pins a bus is on: a byte each, FF for none."""
+def _bus(kind, number, pins, idle=0):
+    """The host hears which pins a bus is on: a byte each, FF for none. idle: the clock's level."""
     value = 0
     for pin in reversed(pins):
         value = value << 8 | (255 if pin is None else pin_of(pin)._n)
     link.post(link.OP_BUS, kind << 4 | number, value)
+    take_pins(kind, number, pins, idle)
 
 
 def pin_of(pin):
@@ -125,6 +148,11 @@ def pin_of(pin):
 class ADC:
     def __init__(self, channel):
         self._n = adc_channel(channel)
+        self._of = channel
+        analog_pin(channel, self._n)
+
+    def __repr__(self):
+        return late.shown(self, "adc")
 
     def read_u16(self):
         return link.call(link.OP_ADC, 0, self._n)
@@ -137,7 +165,7 @@ class SPI:
     def __init__(
         self,
         bus,
-        baudrate=500000,
+        baudrate=None,
         polarity=0,
         phase=0,
         bits=8,
@@ -150,11 +178,13 @@ class SPI:
         if firstbit:
             raise NotImplementedError("not emulated: SPI.LSB (docs/guides/emulator.md)")
         self._n = bus
-        self._baud = spi_clock(baudrate)
-        _bus(1, bus, (sck, mosi, miso))
+        self._baud = spi_clock(baudrate or spi_default_hz)
+        self._how = (polarity, phase, bits)
+        self._pins = (sck, mosi, miso)
+        _bus(1, bus, self._pins, polarity)
 
     def __repr__(self):
-        return "SPI(%d, baudrate=%d, polarity=0, phase=0, bits=8)" % (self._n, self._baud)
+        return late.shown(self, "spi")
 
     def write(self, buf):
         buf = memoryview(buf)
@@ -175,7 +205,12 @@ class I2C:
         check_bus("I2C", bus, (scl, sda))
         self._n = bus
         self._freq = freq
-        _bus(2, bus, (scl, sda))
+        self._timeout = timeout
+        self._pins = (scl, sda)
+        _bus(2, bus, self._pins)
+
+    def __repr__(self):
+        return late.shown(self, "i2c")
 
     def writeto(self, addr, buf, stop=True):
         buf = memoryview(buf)
@@ -206,18 +241,26 @@ class UART:
         stop=1,
         tx=None,
         rx=None,
-        rxbuf=256,
+        rxbuf=0,
         timeout=0,
         timeout_char=0,
         **kw,
     ):
         check_bus("UART", bus, (tx, rx))
         self._n = bus
-        _bus(0, bus, (tx, rx))
+        self._pins = (tx, rx)
+        self._frame = (bits, parity, stop)
+        _bus(0, bus, self._pins)
         self.init(baudrate, rxbuf=rxbuf, timeout=timeout, timeout_char=timeout_char, **kw)
 
-    def init(self, baudrate=115200, rxbuf=256, timeout=0, **kw):
+    def __repr__(self):
+        return late.shown(self, "uart")
+
+    def init(self, baudrate=115200, rxbuf=0, timeout=0, **kw):
+        uart_clock(baudrate)
+        rxbuf = rxbuf or uart_default_room
         self._baud = baudrate
+        self._buffer = (rxbuf, timeout, kw.get("timeout_char", 0))
         link.post(link.OP_UART_CONFIG, self._n, baudrate, rxbuf.to_bytes(2, "little"))
         if timeout:
             self._be_patient(timeout, kw.get("timeout_char", 0))
@@ -417,7 +460,12 @@ mem16 = _Registers(2)
 mem32 = _Registers(4)
 
 
+slept = False  # lightly, since the clocks were set
+
+
 def lightsleep(ms=None):
+    global slept
+    slept = True
     us = 1 << 40 if ms is None else ms * light_ms
     time.wait(us, time.SLEEP_LIGHT | time.WAKE_PIN | time.WAKE_TIMER)
 
@@ -444,7 +492,10 @@ def idle():
 
 def freq(hz=None):
     if hz is None:
-        return link.call(link.OP_FREQ)
+        hz = link.call(link.OP_FREQ)
+        return clocks(hz) if clocks else hz
+    global slept
+    slept = False
     link.post_slow(link.OP_FREQ, 0, hz, b"")
 
 

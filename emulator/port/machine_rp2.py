@@ -4,12 +4,27 @@ import machine
 
 _PINS = 30
 _ADC_FIRST = 26
+_SIO = 5
+_NO_FUNCTION = 31
+_KINDS = ("UART", "SPI", "I2C")
+_FUNCTIONS = (2, 1, 3)
 _SIGNALS = {"I2C": ("SCL", "SDA"), "UART": ("TX", "RX"), "SPI": ("SCK", "MOSI", "MISO")}
 
 # Set by boot.py from the chip's table of pins: for each of a bus's signals the pins that can be it,
 # a bit each; and names of the board's own.
 buses = {}
 names = {}
+clock_hz = 125000000
+functions = ()  # of a pin, by number: "" where there is none
+# What buses are on that are given no pins, as MicroPython defines it for Pico and Pico 2.
+own_pins = {
+    "UART0": (0, 1),
+    "UART1": (4, 5),
+    "I2C0": (5, 4),
+    "I2C1": (7, 6),
+    "SPI0": (18, 19, 16),
+    "SPI1": (10, 11, 8),
+}
 
 
 def pin_number(name):
@@ -34,9 +49,69 @@ def check_bus(kind, bus, pins):
             raise ValueError("bad %s pin" % name)
 
 
-def check_alt(pin, mode, alt):
-    if mode == machine.Pin.ALT and not 1 <= alt <= 9:
-        raise ValueError("invalid pin af: %d" % alt)
+def check_mode(pin, mode, pull, alt):
+    if mode is None:
+        mode = -1
+    elif mode > 2 and alt in (-1, _SIO):
+        mode = machine.Pin.IN
+    elif mode > 2:
+        mode = machine.Pin.ALT
+        if not 0 <= alt < len(functions) or not functions[alt]:
+            raise ValueError("invalid pin af: %d" % alt)
+    return mode, 0 if pull is None or pull < 0 else pull & 3, alt
+
+
+def alt_name(number):
+    """What an alternate function is called, or its number."""
+    return functions[number] if number < len(functions) else number
+
+
+class _Irq:
+    def __init__(self, pin):
+        self._pin = pin
+
+    def __repr__(self):
+        return "<irq>"
+
+
+def name_functions():
+    for number, name in enumerate(functions):
+        if name:
+            setattr(machine.Pin, "ALT_" + name, number)
+
+
+def take_pins(kind, number, pins, idle):
+    """The pins of a bus: those that it was given, or the board's own."""
+    bits = machine.Pin
+    own = own_pins.get(_KINDS[kind] + str(number), pins)
+    for at, pin in enumerate(pins):
+        n = own[at] if pin is None else machine.pin_of(pin)._n
+        pull = machine.set_to.get(n, machine.never_set)[1]
+        if number < 8:
+            machine.set_to[n] = (bits.ALT, 1 if kind == 2 else pull, _FUNCTIONS[kind])
+        elif kind == 2:
+            machine.set_to[n] = (bits.OPEN_DRAIN, pull, _SIO)
+        else:
+            machine.set_to[n] = (bits.OUT if at < 2 else bits.IN, pull, _SIO)
+
+
+def analog_pin(channel, number):
+    if number >= _ADC_FIRST:
+        machine.set_to[number] = (machine.Pin.ALT, 0, _NO_FUNCTION)
+
+
+def spi_clock(hz):
+    """Of the divisors (RP2040 data sheet, 4.4.3.4) those that the SDK takes. The clock is the
+    48 MHz of USB; a light sleep leaves the system's there.
+    """
+    clock = clock_hz if machine.slept else 48000000
+    prescale = 2
+    while prescale < 254 and clock >= prescale * 256 * hz:
+        prescale += 2
+    divisor = 256
+    while divisor > 1 and clock // (prescale * (divisor - 1)) <= hz:
+        divisor -= 1
+    return clock // (prescale * divisor)
 
 
 def adc_channel(channel):
@@ -59,14 +134,23 @@ machine.Pin.board = machine._PinNames(lambda name: name in names or name[2:].isd
 machine.Pin.cpu = machine._PinNames(lambda name: name[4:].isdigit())
 machine.Pin.IRQ_FALLING = 4
 machine.Pin.IRQ_RISING = 8
-machine.irq_of = lambda pin: pin
+machine.irq_of = _Irq
 machine.closed_write = len
 machine.edges = lambda trigger: trigger
 machine.pin_number = pin_number
 machine.check_bus = check_bus
-machine.check_alt = check_alt
+machine.check_mode = check_mode
+machine.take_pins = take_pins
+machine.analog_pin = analog_pin
+machine.uart_clock = lambda baud: baud
+machine.never_set = (3, 2, _NO_FUNCTION)
+machine.own_pins = own_pins
+machine.alt_name = alt_name
+machine.name_functions = name_functions
 machine.adc_channel = adc_channel
-machine.spi_clock = lambda hz: hz
+machine.spi_clock = spi_clock
+machine.spi_default_hz = 1000000
+machine.uart_default_room = 256
 machine.ADC.CORE_TEMP = 4
 machine.pwm_slice = lambda pin: pin >> 1 & 7
 machine.check_watchdog = check_watchdog

@@ -55,6 +55,9 @@ class RTC:
         if id != 0:
             raise ValueError("RTC(%d) doesn't exist" % id)
 
+    def __repr__(self):
+        return "<RTC>"
+
     def datetime(self, parts=None):
         if parts is None:
             y, m, d, hour, minute, second, weekday, _ = gmtime()

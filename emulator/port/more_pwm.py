@@ -12,6 +12,8 @@ class PWM:
     def __init__(self, pin, freq=None, duty_u16=None, duty_ns=None, invert=False):
         self._n = machine.pin_of(pin)._n
         machine._driven.pop(self._n, None)
+        pull = machine.set_to.get(self._n, machine.never_set)[1]
+        machine.set_to[self._n] = (machine.Pin.ALT, pull, 4)
         self._slice = machine.pwm_slice(self._n)
         self._duty = None  # of 65535
         self._invert = invert
@@ -30,7 +32,8 @@ class PWM:
         self._tell()
 
     def _set_freq(self, freq):
-        clock = machine.freq() if callable(machine.freq) else 0
+        clock = machine.freq()
+        clock = clock[0] if isinstance(clock, tuple) else clock
         if freq <= 0 or clock // freq // 256 > _TOP:
             raise ValueError("freq too small")
         if clock // freq < 2:
@@ -45,6 +48,9 @@ class PWM:
         if self._invert:
             duty = 65535 - duty
         link.post(link.OP_PWM, self._n, freq, duty.to_bytes(2, "little"))
+
+    def __repr__(self):
+        return "<PWM slice=%d channel=%d invert=%d>" % (self._slice, self._n & 1, self._invert)
 
     def freq(self, value=None):
         if value is None:

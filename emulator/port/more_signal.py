@@ -14,6 +14,9 @@ class Signal:
         self._pin = pin
         self._invert = 1 if invert else 0
 
+    def __repr__(self):
+        return "<Signal>"
+
     def value(self, v=None):
         if v is None:
             return self._pin.value() ^ self._invert

@@ -30,6 +30,8 @@ def write_readinto(self, out, into):
 def init(self, baudrate=None, **kw):
     if baudrate is not None:
         self._baud = machine.spi_clock(baudrate)
+    names = ("polarity", "phase", "bits")
+    self._how = tuple(kw.get(name, was) for name, was in zip(names, self._how))
 
 
 for _kind in (machine.SPI,):

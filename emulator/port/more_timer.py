@@ -19,8 +19,16 @@ class Timer:
             raise ValueError("Timer doesn't exist" if machine.closed_write else
                              "Timer(%d) doesn't exist" % id)  # fmt: skip
         self._n = -1
+        # An RP2's has had nothing yet, an STM32's is what it will be.
+        self._once, self._us = (True, 0) if machine.closed_write else (False, 1000000)
         if kw:
             self.init(**kw)
+
+    def __repr__(self):
+        mode = "ONE_SHOT" if self._once else "PERIODIC"
+        if machine.closed_write:
+            return "Timer(mode=%s, tick_hz=1000000, period=%d)" % (mode, self._us)
+        return "Timer(mode=%s, period=%d)" % (mode, self._us // 1000)
 
     def init(
         self, *, mode=1, callback=None, period=0xFFFFFFFF, tick_hz=1000, freq=None, hard=False
@@ -30,6 +38,8 @@ class Timer:
             us = int(1000000 / freq)
         else:
             us = period * 1000000 // tick_hz
+        if not machine.closed_write:
+            us = max(us // 1000, 1) * 1000  # counts milliseconds
         if None not in _timers:
             raise OSError(12)
         self._n = number = _timers.index(None)
@@ -37,6 +47,7 @@ class Timer:
         self._callback = callback
         self._once = mode == Timer.ONE_SHOT
         time._handlers[_EVENT + number] = (_fired, self)
+        self._us = us
         self._post(max(us, 1))
 
     def _post(self, us):
@@ -68,6 +79,9 @@ class WDT:
         machine.check_watchdog(timeout)
         link.post_slow(link.OP_WDT, 1, timeout, b"")
         link.catch_up()  # it bites a firmware that touches nothing from here on, too
+
+    def __repr__(self):
+        return "<WDT>"
 
     def feed(self):
         link.post(link.OP_WDT)

@@ -23,6 +23,9 @@ class Flash:
         self._base = base + start
         self._size = len
 
+    def __repr__(self):
+        return "<Flash>"
+
     def readblocks(self, block, buf, offset=0):
         chip = flash
         address = self._base + block * _BLOCK + offset

@@ -107,12 +107,19 @@ def run():
 
 @dataclass(frozen=True)
 class Script:
-    """Of a board: its groups of calls, and the names that they use."""
+    """Of a board: its groups of calls, and the names that they use. part: which of its programs;
+    one would not fit in its heap.
+    """
 
     board: str
     groups: tuple[str, ...]
     constants: str
     baud: int = 115200
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.board + self.part
 
     def calls(self) -> list[str]:
         lines = [
@@ -151,14 +158,14 @@ class Script:
 
     @property
     def recorded(self) -> Path:
-        return HERE / "transcripts" / f"{self.board}.txt"
+        return HERE / "transcripts" / f"{self.name}.txt"
 
 
 _RP2_CARD = (
     '"BUTTON": 15, "BUTTON_PULL": machine.Pin.PULL_UP, "DOCK": 14, "SPARE": 345, "SCRATCH": {}'
 )
 SCRIPTS = {
-    script.board: script
+    script.name: script
     for script in (
         Script(
             "nucleo_l476rg", ("common", "card", "stm32"),
@@ -169,6 +176,9 @@ SCRIPTS = {
             "pico2_card", ("common", "card", "rp2", "pico_card"), _RP2_CARD.format("0x400D800C")
         ),
         Script("pico2", ("common", "rp2", "reader"), '"SPARE": 700', 57600),
+        Script("nucleo_l476rg", ("stm32_shown",), "", part="_shown"),
+        Script("pico", ("rp2_shown", "pico_shown"), "", part="_shown"),
+        Script("pico2", ("rp2_shown",), "", 57600, part="_shown"),
     )
 }  # fmt: skip
 

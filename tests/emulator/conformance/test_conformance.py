@@ -18,7 +18,7 @@ import pytest
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.reader import Reader
 from tests import needs
-from tests.emulator.conformance.calls import MODULES, SCRIPTS, run_until_end
+from tests.emulator.conformance.calls import MODULES, SCRIPTS, Script, run_until_end
 from tests.emulator.conformance.compare import MEANT, differences
 from tests.emulator.conformance.record import CHIPS, firmware_file, on_the_chip
 
@@ -26,9 +26,8 @@ FIRMWARE = Path(__file__).parents[3] / "firmware"
 GIVEN = os.environ.get("TALLY_SECOND_FIRMWARE", "")
 
 
-def on_ours(board: str) -> str:
-    script = SCRIPTS[board]
-    device, extra = (Reader, {"identity": bytes(512)}) if board == "pico2" else (Card, {})
+def on_ours(script: Script) -> str:
+    device, extra = (Reader, {"identity": bytes(512)}) if script.board == "pico2" else (Card, {})
     sent = bytearray()
     with device(script.image(), seed=1, **extra) as card:
         card.mcu.uart.on_send = sent.extend
@@ -36,18 +35,19 @@ def on_ours(board: str) -> str:
         return script.transcript(run_until_end(sent, card.run_for))
 
 
-@pytest.mark.parametrize("board", SCRIPTS)
-def test_ours_says_what_micropython_says(board):
-    unmeant = differences(board, on_ours(board), SCRIPTS[board].recorded.read_text())
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_ours_says_what_micropython_says(script):
+    unmeant = differences(script.board, on_ours(script), script.recorded.read_text())
     assert not unmeant, "\n".join(unmeant)
 
 
-@pytest.mark.parametrize("board", CHIPS)
-def test_the_committed_transcript_is_what_micropython_says(board):
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_the_committed_transcript_is_what_micropython_says(script):
+    board = script.board
     needs.second_opinion["pico2" if board == "pico2_card" else board].or_skip()
     firmware = firmware_file(Path(GIVEN), board)
     assert firmware is not None, f"{GIVEN} has no {CHIPS[board]}"
-    assert on_the_chip(board, firmware) == SCRIPTS[board].recorded.read_text()
+    assert on_the_chip(script, firmware) == script.recorded.read_text()
 
 
 def test_a_difference_is_noticed():

@@ -114,8 +114,8 @@ boards: setup ## Build MicroPython for the boards from TALLY_MICROPYTHON_SRC, be
 
 campaign: setup ## Cut the power in every way, every command in every order, accounts by every actor (hours)
 	$(BIN)/tally campaign powercut --scenario all --depth 3
-	$(BIN)/tally campaign ctap --full
-	$(BIN)/tally campaign rollback --write-backs 100000
+	$(BIN)/tally campaign ctap --full --state build/campaign/ctap.jsonl
+	$(BIN)/tally campaign rollback --write-backs 100000 --state build/campaign/rollback.jsonl
 	$(BIN)/tally campaign zoo
 	$(BIN)/tally campaign stores
 	$(BIN)/tally campaign wear

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -84,3 +85,11 @@ def workers(default: int) -> Option:
 def processes(wanted: int) -> int:
     """What `--jobs` means: 0 is as many as this process may use."""
     return wanted or len(os.sched_getaffinity(0))
+
+
+state = click.option(
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A file that remembers how far it came: the next call goes on from there.",
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator import boards
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
+from tallystick.tools import options
 from tallystick.tools.campaign.ctap.alphabet import LARGE, LETTERS, REDUCED
 from tallystick.tools.campaign.ctap.walk import Walker, WalkPlan, WalkTally, Way, run
 from tallystick.tools.campaign.engine.subject import ViolationError, image_under_test
@@ -50,12 +52,13 @@ def _bar(*, disable: bool) -> Progress:
 @click.option("--letters", help="LETTER,LETTER,… instead of the alphabet.")
 @click.option("--seed", default=1, show_default=True, help="Of the long ways.")
 @click.option("--jobs", default=0, type=click.IntRange(0), help="Processes (0: all processors).")
+@options.state
 @click.option("--replay", "line", help="Go one way, LETTER,LETTER,…, and say what comes of it.")
 @click.option("--list", "listing", is_flag=True, help="List the letters.")
 @json_option
 def ctap(
     *, full: bool, depth: int, walks: int | None, letters: str | None, seed: int, jobs: int,
-    line: str | None, listing: bool, as_json: bool,
+    state: Path | None, line: str | None, listing: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Run a model of CTAP against the reader's firmware.
 
@@ -78,7 +81,7 @@ def ctap(
         with _bar(disable=as_json) as bar:
             shown = bar.add_task("ctap", total=None, transitions=0)
             plan = WalkPlan(alphabet, depth, drawn, seed=seed, quick=full)
-            for done, total, tally in run(image, plan, jobs):
+            for done, total, tally in run(image, plan, jobs, state):
                 bar.update(shown, completed=done, total=total, transitions=tally.transitions)
     except ViolationError as error:
         raise BadInputError(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import ExitCode
 from tallystick.emulator import boards
+from tallystick.tools import options
 from tallystick.tools.campaign.engine.subject import image_under_test
 from tallystick.tools.campaign.rollback.run import RollbackTally, run
 
@@ -21,8 +24,9 @@ _DEFAULT = 2_000
 )  # fmt: skip
 @click.option("--seed", default=1, show_default=True, help="Of the first thief.")
 @click.option("--jobs", default=0, type=click.IntRange(0), help="Processes (0: all processors).")
+@options.state
 @json_option
-def rollback(*, write_backs: int, seed: int, jobs: int, as_json: bool) -> None:
+def rollback(*, write_backs: int, seed: int, jobs: int, state: Path | None, as_json: bool) -> None:
     """Write old copies of the reader's flash and sensor back.
 
     Thieves copy the flash chip and the sensor's memory at any moment, write copies back, try wrong
@@ -37,7 +41,7 @@ def rollback(*, write_backs: int, seed: int, jobs: int, as_json: bool) -> None:
         console=console, transient=True, disable=as_json or not console.is_terminal,
     ) as bar:  # fmt: skip
         shown = bar.add_task("written back", total=write_backs)
-        for tally in run(image, write_backs, seed, jobs):
+        for tally in run(image, write_backs, seed, jobs, state):
             bar.update(shown, completed=min(write_backs, tally.write_backs))
     if as_json:
         print_json(tally.as_dict())

@@ -10,16 +10,18 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from itertools import islice
 from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
 
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.ctap.alphabet import CHANCE, LETTERS, into_service, probe, warm_up
 from tallystick.tools.campaign.ctap.world import CtapWorld
 from tallystick.tools.campaign.engine.pool import worker_pool
+from tallystick.tools.campaign.engine.record import CampaignRecord, of_image
 from tallystick.tools.campaign.engine.subject import ViolationError
 
 Way = tuple[str, ...]
@@ -215,45 +217,98 @@ def _do(task: Way | int, plan: WalkPlan) -> WalkTally:
     )
 
 
-def run(image: Image, plan: WalkPlan, jobs: int = 0) -> Iterator[tuple[int, int, WalkTally]]:
-    """(tasks done, of so many, all that came of them so far), after each. Raises ViolationError
-    where the reader does not even come into service."""
-    tasks = list(plan.tasks())
-    with resident.enabled():
-        Walker(image, quick=plan.quick).close()
-    tally = WalkTally()
-    jobs = min(jobs or len(os.sched_getaffinity(0)), len(tasks)) or 1
-    done = 0
-    while done < len(tasks):
-        for result in _round(image, plan, tasks[done:], jobs):
-            tally.add(result)
-            done += 1
-            yield done, len(tasks), tally
+def run(
+    image: Image, plan: WalkPlan, jobs: int = 0, state: Path | None = None
+) -> Iterator[tuple[int, int, WalkTally]]:
+    """(tasks done, of so many, all that came of them so far), after each. state: where it is
+    written down, and gone on from. Raises ViolationError where the reader does not even come into
+    service, BadInputError for a state of something else."""
+    whole = list(plan.tasks())
+    kept = WalkState(state, image, plan)
+    try:
+        done, tally = kept.open()
+        left = [(number, task) for number, task in enumerate(whole) if number not in done]
+        if left:
+            with resident.enabled():
+                Walker(image, quick=plan.quick).close()
+        else:
+            yield len(whole), len(whole), tally
+        jobs = min(jobs or len(os.sched_getaffinity(0)), len(left)) or 1
+        while left:
+            for number, result, died in _round(image, plan, left, jobs):
+                if not died:
+                    kept.add(number, result, tally.states)
+                tally.add(result)
+                done.add(number)
+                yield len(done), len(whole), tally
+            left = [(number, task) for number, task in left if number not in done]
+    finally:
+        kept.close()
 
 
-def _round(image: Image, plan: WalkPlan, tasks: list[Way | int], jobs: int) -> Iterator[WalkTally]:
-    """Until all is done, or a worker dies: then what it was at is a violation."""
+class WalkState:
+    """What came of each task, as far as it is done; a worker that died has to do its own again."""
+
+    def __init__(self, file: Path | None, image: Image, plan: WalkPlan) -> None:
+        key = {"plan": asdict(plan), "image": of_image(image)}
+        self._record = None if file is None else CampaignRecord(file, key, "delete it")
+
+    def open(self) -> tuple[set[int], WalkTally]:
+        """The numbers of the tasks that are done, and what came of them."""
+        done, tally = set[int](), WalkTally()
+        for row in self._record.open_rows() if self._record is not None else ():
+            done.add(row["task"])
+            found = [Found(tuple(one["way"]), one["kind"], one["what"]) for one in row["found"]]
+            states = {bytes.fromhex(state) for state in row["states"]}
+            tally.add(WalkTally(states, row["transitions"], row["violations"], found))
+        return done, tally
+
+    def add(self, number: int, result: WalkTally, known: set[bytes]) -> None:
+        """known: states that other rows have."""
+        if self._record is not None:
+            new = sorted(state.hex() for state in result.states - known)
+            self._record.add(
+                {
+                    "task": number,
+                    "states": new,
+                    "transitions": result.transitions,
+                    "violations": result.violations,
+                    "found": [asdict(one) for one in result.found],
+                }
+            )
+
+    def close(self) -> None:
+        if self._record is not None:
+            self._record.close()
+
+
+def _round(
+    image: Image, plan: WalkPlan, tasks: list[tuple[int, Way | int]], jobs: int
+) -> Iterator[tuple[int, WalkTally, bool]]:
+    """Until all is done, or a worker dies (True): then what it was at is a violation. With the
+    number of the task."""
     context = multiprocessing.get_context("spawn")
     turn = context.Value("i", 0)
     left = iter(tasks)
     with worker_pool(jobs, _begin, image, turn, plan.quick) as pool:
-        going: dict[Future[WalkTally], Way | int] = {}
-        for task in islice(left, 2 * jobs):
-            going[pool.submit(_do, task, plan)] = task
+        going: dict[Future[WalkTally], tuple[int, Way | int]] = {}
+        for number, task in islice(left, 2 * jobs):
+            going[pool.submit(_do, task, plan)] = number, task
         while going:
             ready, _ = wait(going, return_when=FIRST_COMPLETED)
             for future in ready:
-                task = going.pop(future)
+                number, task = going.pop(future)
                 try:
-                    yield future.result()
+                    result = future.result()
                 except BrokenProcessPool:
-                    yield _died(task)
-                    for other in going.values():
-                        yield _died(other)
+                    yield number, _died(task), True
+                    for other, its_task in going.values():
+                        yield other, _died(its_task), True
                     return
+                yield number, result, False
                 follows = next(left, None)
                 if follows is not None:
-                    going[pool.submit(_do, follows, plan)] = follows
+                    going[pool.submit(_do, follows[1], plan)] = follows
 
 
 def _died(task: Way | int) -> WalkTally:

@@ -20,7 +20,7 @@ from pathlib import Path
 from tallystick import faults
 from tallystick.tools.campaign.engine.explore import Explored, Violation, record
 from tallystick.tools.campaign.engine.line import Line, split
-from tallystick.tools.campaign.engine.record import CampaignRecord, Kept, Row
+from tallystick.tools.campaign.engine.record import CampaignRecord, Kept, Row, of_image
 from tallystick.tools.campaign.engine.subject import Node, Scenario, Subject, ViolationError
 from tallystick.tools.campaign.engine.workers import Here, Pool, Task, Workers
 
@@ -100,10 +100,7 @@ class Campaign:
         """(scenario, operation) → in which phases of it the power was cut."""
 
     def _key(self) -> Row:
-        image = hashlib.sha256()
-        for address, content in self.subject.image.segments:
-            image.update(f"{address} {len(content)} ".encode() + content)
-        return {"plan": asdict(self.plan), "image": image.hexdigest()}
+        return {"plan": asdict(self.plan), "image": of_image(self.subject.image)}
 
     def run(
         self,

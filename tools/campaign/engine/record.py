@@ -8,6 +8,7 @@ leaves whole lines and perhaps the beginning of one. `commands/audit.py` reads i
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tallystick.common.errors import BadInputError
+from tallystick.emulator.devices.image import Image
 
 FORMAT = 1
 Row = dict[str, Any]
@@ -28,17 +30,35 @@ class Kept:
     states: list[Row]
 
 
-class CampaignRecord:
-    """The record in `file`. `key`: what it is of; one of something else is not gone on with."""
+def of_image(image: Image) -> str:
+    """What tells a firmware from every other."""
+    told = hashlib.sha256()
+    for address, content in image.segments:
+        told.update(f"{address} {len(content)} ".encode() + content)
+    return told.hexdigest()
 
-    def __init__(self, file: Path, key: Row) -> None:
+
+class CampaignRecord:
+    """The record in `file`. `key`: what it is of; one of something else is not gone on with.
+    anew: how it is begun again, in words."""
+
+    def __init__(self, file: Path, key: Row, anew: str = "--anew, which replaces it") -> None:
         self._file = file
         self._key = key
+        self._anew = anew
         self._writing: TextIO | None = None
 
     def open(self) -> Kept:
         """What an earlier run has left; from now on rows are added to it. A finished record is
         begun anew. Raises BadInputError for one that is of something else, or is damaged."""
+        rows = self.open_rows()
+        return Kept(
+            {row["scenario"]: row for row in rows if "roots" in row},
+            [row for row in rows if "state" in row],
+        )
+
+    def open_rows(self) -> list[Row]:
+        """The same, all rows but the first in their order."""
         whole = list(self._whole_lines())
         rows = [row for _, row in whole]
         if rows and "end" in rows[-1]:
@@ -52,10 +72,7 @@ class CampaignRecord:
         self._writing = self._file.open("a", encoding="utf-8")
         if not rows:
             self.add({"campaign": FORMAT, **self._key})
-        return Kept(
-            {row["scenario"]: row for row in rows if "roots" in row},
-            [row for row in rows if "state" in row],
-        )
+        return rows[1:]
 
     def _whole_lines(self) -> Iterator[tuple[int, Row]]:
         """(bytes, row) of every line but a last one that was not written whole."""
@@ -91,7 +108,7 @@ class CampaignRecord:
     def _refused(self, why: str) -> BadInputError:
         return BadInputError(
             f"{self._file} is not gone on with: {why}.",
-            todo="Give the options it was begun with, or --anew, which replaces it.",
+            todo=f"Give the options it was begun with, or {self._anew}.",
         )
 
     def differs(self, what: str) -> BadInputError:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from concurrent.futures import as_completed
+from concurrent.futures import Future, as_completed
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
 
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.ctap.basics import PIN, WRONG_PIN
 from tallystick.tools.campaign.ctap.world import INDEX, STRANGER
 from tallystick.tools.campaign.engine.pool import worker_pool
+from tallystick.tools.campaign.engine.record import CampaignRecord, of_image
 from tallystick.tools.campaign.engine.subject import ViolationError
 from tallystick.tools.campaign.rollback.thief import Thief
 
@@ -111,16 +116,40 @@ def _task(image: Image, seeds: tuple[int, ...]) -> RollbackTally:
     return tally
 
 
-def run(image: Image, write_backs: int, seed: int, jobs: int) -> Iterator[RollbackTally]:
-    """The tally as it grows, until so many copies were written back."""
+def run(
+    image: Image, write_backs: int, seed: int, jobs: int, state: Path | None = None
+) -> Iterator[RollbackTally]:
+    """The tally as it grows, until so many copies were written back. state: where it is written
+    down, and gone on from. Raises BadInputError for a state of something else."""
     jobs = jobs or os.cpu_count() or 1
-    tally, next_seed = RollbackTally(), seed
-    with worker_pool(jobs) as pool:
+    key = {"seed": seed, "image": of_image(image)}
+    record = None if state is None else CampaignRecord(state, key, "delete it")
+    rows = record.open_rows() if record is not None else []
+    tally = RollbackTally()
+    for row in rows:
+        tally.add(_read(row["tally"]))
+    done = {row["first"] for row in rows}
+    first = (seed + _PART * number for number in count())
+    fresh = (number for number in first if number not in done)
+    yield tally
+    with ExitStack() as life:
+        if record is not None:
+            life.callback(record.close)
+        pool = life.enter_context(worker_pool(jobs))
         while tally.write_backs < write_backs:
-            parts = []
-            for _ in range(jobs):
-                parts.append(pool.submit(_task, image, tuple(range(next_seed, next_seed + _PART))))
-                next_seed += _PART
+            parts: dict[Future[RollbackTally], int] = {
+                pool.submit(_task, image, tuple(range(number, number + _PART))): number
+                for number in islice(fresh, jobs)
+            }
             for part in as_completed(parts):
+                if record is not None:
+                    record.add({"first": parts[part], "tally": part.result().as_dict()})
                 tally.add(part.result())
                 yield tally
+
+
+def _read(told: dict[str, Any]) -> RollbackTally:
+    found = [
+        Sight(one["seed"], tuple(one["deeds"]), one["kind"], one["what"]) for one in told["found"]
+    ]
+    return RollbackTally(**{**told, "found": found})

@@ -17,6 +17,7 @@ import click
 
 from tallystick.common.console import json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError, ExitCode
+from tallystick.tools import options
 
 QUICK_STEPS, FULL_STEPS = 20_000, 1_000_000
 RUNS_FOR_AN_ANIMAL, ACTS_FOR_AN_ANIMAL = 25, 8
@@ -53,11 +54,7 @@ class AccountsResult:
 @click.option("--seed", type=click.IntRange(0), help="Do the same again.")
 @click.option("--zoo/--no-zoo", default=True, show_default=True, help="Broken servers, too.")
 @click.option("--db", metavar="URL", help="An empty database (default: SQLite in a new folder).")
-@click.option(
-    "--state",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A file that remembers how far it came: the next call goes on from there.",
-)
+@options.state
 @click.option(
     "--jobs", default=0, type=click.IntRange(0), help="Processes (0: all processors; --db: one)."
 )

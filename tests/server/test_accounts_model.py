@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 from click.testing import CliRunner
+from hypothesis.errors import FlakyFailure
 
 from tallystick.common.errors import BadInputError
 from tallystick.server.accounts.credentials import Role
@@ -137,6 +138,17 @@ def test_a_run_is_noted_when_it_is_handed_out(tmp_path, monkeypatch):
     first = run(steps=25, seed=7, zoo=False, state=state)
     run(steps=50, zoo=False, state=state)
     assert seen == [7, 8, 9, 10, 11] and first.found == ["8: found"]
+
+
+def test_what_did_not_come_again_is_told(monkeypatch):
+    def flaky(machine, settings):
+        raise FlakyFailure("Inconsistent results", [TimeoutError("nobody answers\nin time")])
+
+    monkeypatch.setattr("hypothesis.stateful.run_state_machine_as_test", flaky)
+    _, found = chunk(None, 1, 1, 7)
+    assert found == (
+        "FlakyFailure: Inconsistent results (1 sub-exception) ← TimeoutError: nobody answers"
+    )
 
 
 @pytest.mark.slow

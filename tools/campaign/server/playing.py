@@ -104,5 +104,14 @@ def chunk(
     try:
         run_state_machine_as_test(machine, settings=chosen)
     except Exception as error:  # whatever the server answers that the model cannot read, too
-        found = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        found = " ← ".join(_words(error))
     return Counted.steps - before, found
+
+
+def _words(error: BaseException) -> Iterator[str]:
+    """The first line of it; of one that did not come again (hypothesis calls it flaky) of what it
+    was the first time, too."""
+    yield f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _words(one)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.faults.flash import FaultyFlash, PowerLostError
-from tallystick.faults.search import case, search
+from tallystick.faults.search import Case, case, search
 from tallystick.tools.campaign.cli import campaign
 from tallystick.tools.campaign.stores.little import LittleStore
 
@@ -104,3 +107,25 @@ def test_a_line_of_the_table_is_replayed() -> None:
     for wrong in ("12q1", "p16", "9999b", ""):
         shown = CliRunner().invoke(campaign, ["stores", "--only", wrong])
         assert isinstance(shown.exception, BadInputError), wrong
+
+
+def test_ctrl_c_inside_the_store_ends_it_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is raised in a block device's call is lost in littlefs's C code."""
+    erase, cases, handler = FaultyFlash.erase, [], signal.getsignal(signal.SIGINT)
+
+    def interrupted(flash: FaultyFlash, sector: int) -> bool:
+        if len(cases) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return erase(flash, sector)
+
+    def counted(*args: object) -> Iterator[Case]:
+        for one in search(*args):  # type: ignore[arg-type]
+            cases.append(one)
+            yield one
+
+    monkeypatch.setattr(FaultyFlash, "erase", interrupted)
+    monkeypatch.setattr("tallystick.tools.campaign.commands.stores.search", counted)
+    done = CliRunner().invoke(campaign, ["stores"])
+    assert done.exit_code == 1 and "put" not in done.output  # click's own: Aborted!
+    assert len(cases) < 30
+    assert signal.getsignal(signal.SIGINT) is handler

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
 import click
@@ -10,7 +12,7 @@ import click
 from tallystick import faults
 from tallystick.common.console import json_option, out, print_json
 from tallystick.common.errors import BadInputError, ExitCode
-from tallystick.faults.search import case, search
+from tallystick.faults.search import Case, case, search
 from tallystick.tools import options
 from tallystick.tools.campaign.stores.little import LittleStore
 
@@ -67,7 +69,7 @@ def stores(*, seed: int, second: int, only: str | None, as_json: bool) -> None:
     result = Stores("littlefs", seed, second)
     put, held = Counter[str](), Counter[str]()
     first: dict[str, str] = {}
-    for one in search(LittleStore(), "".join(CLAIMED), seed, second):
+    for one in _stopped_between(search(LittleStore(), "".join(CLAIMED), seed, second)):
         put[one.kind] += 1
         held[one.kind] += not one.broken
         first.setdefault(one.kind, one.line)
@@ -85,6 +87,19 @@ def stores(*, seed: int, second: int, only: str | None, as_json: bool) -> None:
             out().print(f"{line.sentence:<38} {line.put:5} put  {line.held:5} held  {again}")
     if result.broken:
         raise SystemExit(ExitCode.FAILED)
+
+
+def _stopped_between(cases: Iterator[Case]) -> Iterator[Case]:
+    """Ctrl-C ends it after the case at hand: littlefs's C code would swallow it."""
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    try:
+        for one in cases:
+            if asked:
+                raise KeyboardInterrupt
+            yield one
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _one(line: str, seed: int, as_json: bool) -> None:

@@ -7,26 +7,35 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from tests.emulator.processes import ended
 
 POOL = """
 import os
 from tallystick.tools.campaign.engine.pool import worker_pool
 
-def work():
+def work(task):
     print(os.getpid(), flush=True)
     while True:
         pass
 
 if __name__ == "__main__":
     with worker_pool(1) as pool:
-        pool.submit(work).result()
+        {begun}
 """
+BEGUN = {
+    "submit": "pool.submit(work, 0).result()",
+    # The library's thread looks up when a worker is killed, not before.
+    "in order": """pool.submit(work, 0)
+        pool._executor_manager_thread_wakeup.wakeup = lambda: None
+        list(pool.in_order(work, range(200)))""",
+}
 
 
 def test_a_worker_ends_with_who_started_it(tmp_path):
     script = tmp_path / "pool.py"
-    script.write_text(POOL)
+    script.write_text(POOL.format(begun=BEGUN["submit"]))
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE) as process:
         worker = int(process.stdout.readline())
         process.kill()
@@ -34,10 +43,11 @@ def test_a_worker_ends_with_who_started_it(tmp_path):
         assert ended(worker)
 
 
-def test_ctrl_c_waits_for_no_task_and_workers_say_nothing_of_it(tmp_path):
+@pytest.mark.parametrize("begun", BEGUN)
+def test_ctrl_c_waits_for_no_task_and_workers_say_nothing_of_it(tmp_path, begun):
     """A terminal sends it to all of them."""
     script = tmp_path / "pool.py"
-    script.write_text(POOL)
+    script.write_text(POOL.format(begun=BEGUN[begun]))
     with subprocess.Popen(
         [sys.executable, script],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,

@@ -127,7 +127,7 @@ def zoo(*, names: tuple[str, ...], jobs: int, listing: bool, as_json: bool) -> N
     jobs = min(options.processes(jobs), len(animals))
     rows: list[Caught] = []
     with worker_pool(jobs) as pool:
-        for row in pool.map(hunt, animals):
+        for row in pool.in_order(hunt, animals):
             rows.append(row)
             if not as_json:
                 err().print(f"{len(rows)}/{len(animals)}  {_line(row)}")

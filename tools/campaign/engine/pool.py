@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from tallystick.common.process import end_with_parent
+
+T = TypeVar("T")
+Task = TypeVar("Task")
 
 
 class WorkerPool(ProcessPoolExecutor):
@@ -18,6 +22,13 @@ class WorkerPool(ProcessPoolExecutor):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._others = multiprocessing.active_children()
+
+    def in_order(self, work: Callable[[Task], T], tasks: Iterable[Task]) -> Iterator[T]:
+        """What `work` makes of each. `map` takes back what is not done when it is left, and a
+        thread of the library's trips over that when the workers are killed then."""
+        under_way = deque(self.submit(work, task) for task in tasks)
+        while under_way:
+            yield under_way.popleft().result()
 
     def __exit__(
         self,

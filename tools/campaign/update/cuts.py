@@ -190,7 +190,7 @@ def _done(
         yield from map(explore, chunks)
         return
     with worker_pool(jobs) as pool:
-        yield from pool.map(explore, chunks)
+        yield from pool.in_order(explore, chunks)
 
 
 def _cases(rig: UpdateRig[Any], seed: int) -> Iterator[CutCase]:

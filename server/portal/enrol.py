@@ -64,7 +64,7 @@ def start(member: AFreshMember, kind: MethodKind, form: Form) -> Response:
         return started
 
     try:
-        started = visit.state.database.run(work)
+        started = member.act(work)
     except ApiError as error:
         return visit.render(
             "enrol_start.html", status=error.status, error=error, kind=kind, form=form
@@ -122,7 +122,7 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
         return verdict
 
     try:
-        verdict = visit.state.database.run(work)
+        verdict = member.act(work)
     except ApiError as error:
         return visit.render(
             "enrol_start.html", status=error.status, error=error, kind=kind, form=form

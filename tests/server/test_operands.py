@@ -233,7 +233,7 @@ def test_ending_all_leaves_another_persons_attempts_and_browsers(here):
 def test_a_shorter_policy_holds_in_its_own_firm(here):
     ours, theirs = here.session(), here.session("ann", here.other_firm)
     short = replace_policy(session_hours=1)
-    here.write(lambda c: sessions.shorten(c, 1, short, here.now))
+    here.write(lambda c: sessions.shorten(c, 1, FirmPolicy(), short, here.now))
     here.clock.advance(3600)
     here.sql("UPDATE session SET seen_at = :now", now=int(here.now))
     assert here.current(ours) is None and here.current(theirs, here.other_firm)

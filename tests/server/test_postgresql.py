@@ -27,6 +27,7 @@ from tallystick.server.store.database import Database
 from tallystick.server.store.housekeeping import sweep
 from tallystick.server.store.models import CardRow
 from tallystick.server.store.models_login import Factor
+from tallystick.server.store import restored
 from tallystick.server.store.opened import opened
 from tallystick.tools.campaign.server.ha import distinct_seed
 from tallystick.tools.campaign.server.same_code import run
@@ -121,7 +122,18 @@ def test_backup_and_restore(postgresql, tmp_path: Path, container_class):
             with other.read() as connection:
                 factor = connection.execute(text("SELECT moving_factor FROM card")).scalar()
             other.close()
+            with parts.database.write() as connection:
+                connection.execute(text("UPDATE person SET disabled_at = 1, groups = 'vpn'"))
+                connection.execute(text("UPDATE card SET moving_factor = 9"))
+            third, later = Database(postgresql.new_database()), live.settings.db_url
+            again = operations.restore(third, copy, ring=parts.ring, advance=5, newer=later, now=0)
+            with third.read() as connection:
+                report = restored.unconfirmed(connection)
+                moved = connection.execute(text("SELECT moving_factor FROM card")).scalar()
+            third.close()
     assert (done["cards"], factor) == (1, 6)
+    assert (again["counters_from_newer"], moved) == (1, 9)
+    assert [one["kind"] for one in report["differs"]] == ["person", "groups"]
 
 
 def test_people_on_postgresql(postgresql, tmp_path: Path, clock, container_class):

@@ -185,7 +185,7 @@ def must_still_be(connection: Connection, caller: Caller) -> None:
             "rights-taken",
             worded("Meanwhile the right to do this was taken from {name}.", name=caller.name),
             kept=NOTHING_CHANGED,
-            todo="Ask an administrator.",
+            todo=worded("Ask an administrator of your firm."),
         )
 
 

@@ -160,9 +160,7 @@ def _different(
         yield {"kind": kind, "name": name, "restored": restored, "later": later}
 
 
-def report(
-    connection: Connection, later: Ask | None, dialect: str, **facts: Any
-) -> dict[str, Any]:
+def report(connection: Connection, later: Ask | None, dialect: str, **facts: Any) -> dict[str, Any]:
     """What an operator has to have seen. Ends what was under way. later: a later copy, a database
     of this dialect."""
     dropped = drop_what_was_under_way(connection)

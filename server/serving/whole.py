@@ -4,10 +4,11 @@ its last bytes are on their way, its sender may be signed out, or lose a right."
 from __future__ import annotations
 
 from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tallystick.server.errors import ApiError
-from tallystick.server.portal.errors import PREFIX, error_page
+from tallystick.server.portal.errors import PREFIX, error_page, wants_page
 from tallystick.server.serving.limits import UPLOADS
 from tallystick.server.serving.streamed import is_streamed
 
@@ -25,9 +26,15 @@ class WholeForm:
         try:
             again = await _read(receive)
         except ApiError as error:
-            await error_page(Request(scope), error)(scope, receive, send)
+            await _refusal(Request(scope), error)(scope, receive, send)
             return
         await self._app(scope, again, send)
+
+
+def _refusal(request: Request, error: ApiError) -> Response:
+    if wants_page(request):
+        return error_page(request, error)
+    return JSONResponse(error.body(), status_code=error.status)
 
 
 def _is_short(path: str) -> bool:

@@ -30,7 +30,7 @@ from tallystick.server.signing_in.login import PORTAL, Browser, Way
 from tallystick.server.state import open_state
 from tallystick.server.stock import cards
 from tallystick.server.stock.gathering import CardSeed
-from tallystick.server.store import signing_keys
+from tallystick.server.store import rates, signing_keys
 
 PASSWORD, NEW = "correct horse battery", "another good one"
 HERE = Browser("203.0.113.1", "test")
@@ -953,3 +953,14 @@ def test_an_app_is_its_owners_and_of_its_kind(here):
     mail = str(here.sql("SELECT id FROM factor WHERE kind = 'email'")[0][0])
     for name, key in (("bob", here.key), ("ann", mail), ("ann", "x"), ("ann", "-1")):
         assert refusal(lambda n=name, k=key: of(n, k))[0] == 404
+
+
+def test_what_is_counted_anew_is_of_that_bucket_alone(here):
+    """And of what is counted apart below it."""
+    for bucket in ("a_b", "a_b|here", "a_bc", "aXb|here"):
+        here.write(lambda c, bucket=bucket: rates.note(c, bucket, window_s=900, now=here.now))
+    here.write(lambda c: rates.clear(c, "a_b"))
+    assert [
+        here.write(lambda c, bucket=bucket: rates.note(c, bucket, window_s=900, now=here.now))
+        for bucket in ("a_b", "a_b|here", "a_bc", "aXb|here")
+    ] == [1, 1, 2, 2]

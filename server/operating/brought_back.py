@@ -75,9 +75,8 @@ COMPARED = {
     "FROM signing_key s",
 }
 # What is compared, and not shown.
-HIDDEN = {
-    kind: "another one" for kind in ("password", "policy", "keys of service", "address", "groups")
-}
+_UNTOLD = ("password", "policy", "keys of service", "address", "groups")
+HIDDEN = dict.fromkeys(_UNTOLD, "another one")
 SECRET = {"sqlite": "hex(o.secret_hash)", "postgresql": "upper(encode(o.secret_hash, 'hex'))"}
 ABSENT = "not there"
 
@@ -89,7 +88,7 @@ def drop_what_was_under_way(connection: Connection) -> dict[str, int]:
 
 def void_sheets(connection: Connection, later: Ask | None) -> int:
     """Codes of a sheet of paper that were used since the backup would be good again. What the later
-    copy has not of a sheet is void; of one that it does not know, all. → how many sheets are gone"""
+    copy has not of a sheet is void; of one that it does not know, all. → how many are gone"""
     left: dict[str, set[str]] = {}
     query = "SELECT facts FROM factor WHERE kind = 'codes' AND confirmed_at IS NOT NULL"
     with suppress(UnreadableError):

@@ -1,4 +1,4 @@
-"""A later copy of a database that is restored, damaged elsewhere perhaps: it is read, and no more."""
+"""A later copy of a database that is restored, damaged elsewhere perhaps: it is only read."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ def end_others(member: AMember, form: Form) -> Response:
 @router.post("/browsers/{handle}/forget")
 def forget_browser(member: AMember, handle: str, form: Form) -> Response:
     """A remembered browser is asked for a second factor again."""
-    state, person = member.visit.state, member.session.person
+    person = member.session.person
     with member.acting() as connection:
         if sessions.forget_device(connection, person.id, handle[:32]):
             note(member, connection, "browser-forgotten")

@@ -22,12 +22,11 @@ from tallystick.server.operating import operations
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import running, running_in_thread, start
 from tallystick.server.settings import settings_from
-from tallystick.server.store import audit, housekeeping, keys, schema
+from tallystick.server.store import audit, housekeeping, keys, restored, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.housekeeping import sweep
 from tallystick.server.store.models import CardRow
 from tallystick.server.store.models_login import Factor
-from tallystick.server.store import restored
 from tallystick.server.store.opened import opened
 from tallystick.tools.campaign.server.ha import distinct_seed
 from tallystick.tools.campaign.server.same_code import run

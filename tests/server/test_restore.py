@@ -19,8 +19,8 @@ from tallystick.server.accounts import firms, people
 from tallystick.server.operating import operations
 from tallystick.server.operating.brought_back import UNDER_WAY
 from tallystick.server.operating.cli import server as command
-from tallystick.server.serving.running import add_credential, listen, running_in_thread, serve
 from tallystick.server.services import oidc_clients
+from tallystick.server.serving.running import add_credential, listen, running_in_thread, serve
 from tallystick.server.state import open_state
 from tallystick.server.store import signing_keys
 from tallystick.server.store.database import Database
@@ -238,9 +238,9 @@ def test_nor_is_the_code_of_an_app_that_was_used_just_now(portal, tmp_path):
     totp = portal.enrol_totp(browser)
     backup = copy_of(portal.settings, tmp_path / "backup.db")
     put_back(portal, backup, tmp_path)
-    with opened(replace(portal.settings, db_url=f"sqlite:///{tmp_path / 'r.db'}")) as parts:
-        with parts.database.read() as connection:
-            position = connection.scalar(select(Factor.position))
+    settings = replace(portal.settings, db_url=f"sqlite:///{tmp_path / 'r.db'}")
+    with opened(settings) as parts, parts.database.read() as connection:
+        position = connection.scalar(select(Factor.position))
     assert position >= int(portal.clock()) // 30 + 5 and totp
 
 

@@ -53,7 +53,7 @@ class SharedLine:
         got = self._http.getresponse()
         if got.status >= FAILED:
             got.read()
-            raise ServerFailedError(f"{got.status} of {method} {path.split('?')[0]}")
+            raise ServerFailedError(f"{got.status} of {method} {path.split('?', maxsplit=1)[0]}")
         return PageAnswer(
             got.status,
             got.read().decode("utf-8", "replace"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import httpx
+import pyotp
 import pytest
 
 from tallystick.server.accounts import sessions
@@ -155,6 +156,24 @@ def test_an_open_browser_is_not_enough(portal, path):
     assert browser.problem == "That was not right."
     prove(portal, browser.get("/prove"), totp)
     assert str(browser.page.url).endswith(f"/p/default{path}")
+
+
+@pytest.mark.parametrize("enrolled", [True, False])
+def test_nor_is_one_on_the_last_page_of_an_enrolment(portal, enrolled):
+    """What there is to scan stands on it. Whoever has no second factor yet may take his time."""
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    totp = portal.enrol_totp(browser) if enrolled else None
+    browser.get("/enrol/totp").post("/enrol/totp", label="Another")
+    key = re.search(r"/enrol/totp/(\d+)/confirm", browser.page.text).group(1)
+    secret = re.search(r'class="secret">(\w+)<', browser.page.text).group(1)
+    portal.clock.advance(FRESH_S)
+    code = pyotp.TOTP(secret).at(int(portal.clock()))
+    browser.post(f"/enrol/totp/{key}/confirm", code=code)
+    assert ("is enrolled" in browser.page.text) is not enrolled
+    if totp is not None:
+        prove(portal, browser, totp)
+        assert str(browser.page.url).endswith("/enrol/totp")
 
 
 @pytest.mark.parametrize("path", ["/enrol/sms", "/password", "/address"])

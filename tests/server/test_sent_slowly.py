@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -197,3 +198,16 @@ def test_nor_is_one_of_a_credential_that_was_revoked(server, monkeypatch, what):
     with opened(server.settings) as parts, parts.database.read() as connection:
         for table in ("card", "person"):
             assert connection.scalar(sqlalchemy.text(f"SELECT COUNT(*) FROM {table}")) == 0
+
+
+def test_pages_of_members_write_as_that_member():
+    """By `Member.acting` or `Member.act`, which look again: but for those that nobody has to be
+    signed in for, and those that end a session or choose a language."""
+    others = {"oidc.py", "signin.py", "web.py", "languages.py"}
+    pages = Path(web.__file__).parent.glob("*.py")
+    straight = {
+        page.name
+        for page in pages
+        if re.search(r"database\.(write|run)\(", page.read_text(encoding="utf-8"))
+    }
+    assert straight == others

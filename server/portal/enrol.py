@@ -99,7 +99,7 @@ def whether_sent(member: AMember, kind: MethodKind, key: str) -> Response:
 
 @router.post("/{kind}/{key}/confirm")
 def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response:
-    """Raises NeedsProofError: what there is to scan stands on the page for whoever finds it open."""
+    """Raises NeedsProofError: whoever finds the page open may scan what stands on it."""
     _allowed(member, kind)
     visit, person = member.visit, member.session.person
     # Who has no second factor yet may take his time: there is none to be asked for.

@@ -170,8 +170,14 @@ def test_a_code_for_a_user_does_not_recover_an_administrator(portal, desk):
     assert user.page.status_code == 401
 
 
-@pytest.mark.parametrize("who", ["sue", "sam"])
-@pytest.mark.parametrize("what", ["disabled_at = 1", "role = 'user'", "role = 'auditor'"])
+@pytest.mark.parametrize(
+    ("who", "what"),
+    [
+        *((who, what) for who in ("sue", "sam") for what in
+          ("disabled_at = 1", "role = 'user'", "role = 'auditor'")),
+        ("ann", "role = 'administrator'"),
+    ],
+)  # fmt: skip
 def test_a_code_is_void_once_one_of_the_two_might_not_decide_any_more(portal, desk, who, what):
     request = asked(portal, desk)
     step(desk["sam"], desk["ann_id"], "agree", request)

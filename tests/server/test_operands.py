@@ -964,3 +964,25 @@ def test_what_is_counted_anew_is_of_that_bucket_alone(here):
         here.write(lambda c, bucket=bucket: rates.note(c, bucket, window_s=900, now=here.now))
         for bucket in ("a_b", "a_b|here", "a_bc", "aXb|here")
     ] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "may"),
+    [
+        ("disabled_at = 1 WHERE login = 'sue'", False),
+        ("role = 'user' WHERE login = 'sue'", False),
+        ("role = 'administrator' WHERE login = 'sue'", False),
+        ("disabled_at = 1 WHERE login = 'sam'", True),
+        ("role = 'user' WHERE login = 'sam'", True),
+    ],
+)
+def test_a_member_of_staff_is_looked_at_again(here, change, may):
+    sue = here.write(lambda c: people.by_login(c, 1, "sue"))
+    caller = cards.staff(sue.id, 1, sue.login, sue.role)
+    here.write(lambda c: credentials.must_still_be(c, caller))
+    here.sql(f"UPDATE person SET {change}")
+    if may:
+        here.write(lambda c: credentials.must_still_be(c, caller))
+    else:
+        with pytest.raises(ApiError, check=lambda error: error.code == "rights-taken"):
+            here.write(lambda c: credentials.must_still_be(c, caller))

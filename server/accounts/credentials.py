@@ -22,7 +22,8 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import Box, ServerKeyRing
-from tallystick.server.store.models import CredentialRow, Firm
+from tallystick.server.store.models import CredentialRow, Firm, PersonRow
+from tallystick.server.wording.worded import worded
 
 DEFAULT_FIRM = 1
 PSK_SIZE = 16
@@ -161,6 +162,31 @@ def authenticate_all(
     rows = connection.execute(_BY_TOKEN, {"hashes": list(token_hashes)})
     found = {row.token_hash: row for row in rows}
     return {digest: Lookup(found.get(digest)) for digest in token_hashes}
+
+
+def must_still_be(connection: Connection, caller: Caller) -> None:
+    """For acts that take long to be sent, in the transaction that does them. Raises ApiError (401)
+    when the credential was revoked since it was looked up, or the person is barred or has another
+    role."""
+    if caller.person_role is None:
+        revoked = CredentialRow.id == caller.id, CredentialRow.revoked_at.is_not(None)
+        taken = connection.scalar(select(CredentialRow.id).where(*revoked)) is not None
+    else:
+        number = int(caller.id.removeprefix("person:"))
+        as_then = (
+            PersonRow.id == number,
+            PersonRow.role == caller.person_role.value,
+            PersonRow.disabled_at.is_(None),
+        )
+        taken = connection.scalar(select(PersonRow.id).where(*as_then)) is None
+    if taken:
+        raise ApiError(
+            401,
+            "rights-taken",
+            worded("Meanwhile the right to do this was taken from {name}.", name=caller.name),
+            kept=NOTHING_CHANGED,
+            todo=worded("Ask an administrator of your firm."),
+        )
 
 
 def unknown_credential() -> ApiError:

@@ -122,7 +122,7 @@ def set_policy(
     connection.execute(
         update(Firm).where(Firm.id == firm_id).values(policy=policy.model_dump_json())
     )
-    sessions.shorten(connection, firm_id, policy, now)
+    sessions.shorten(connection, firm_id, old, policy, now)
     now_ms = int(now * 1000)
     record(
         connection,

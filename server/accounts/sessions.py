@@ -218,8 +218,21 @@ def _tell_services(connection: Connection, ended: ColumnElement[bool]) -> None:
     )
 
 
-def shorten(connection: Connection, firm_id: int, policy: FirmPolicy, now: float) -> None:
-    """A policy that is stricter than before holds for what was opened under the old one, too."""
+def shorten(
+    connection: Connection, firm_id: int, old: FirmPolicy, policy: FirmPolicy, now: float
+) -> None:
+    """A policy that is stricter than before holds for what was opened under the old one, too. A
+    session that was over under the old one, for nobody had used it, stays so."""
+    idle_since = int(now) - old.session_idle_minutes * 60
+    connection.execute(
+        update(SessionRow)
+        .where(
+            SessionRow.firm_id == firm_id,
+            SessionRow.seen_at <= idle_since,
+            SessionRow.expires_at > int(now),
+        )
+        .values(expires_at=int(now))
+    )
     longest = policy.session_hours * 3600
     connection.execute(
         update(SessionRow)

@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from tallystick.server.accounts.credentials import Caller, Role, station_psk
+from tallystick.server.accounts.credentials import Caller, Role, must_still_be, station_psk
 from tallystick.server.api.access import AState, only
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding, undo
@@ -109,6 +109,7 @@ def _register(
     entries = read_entries(Container(container, Opening(psk=psk, station=True)), state.now())
     psk.wipe()
     with state.database.write() as connection:
+        must_still_be(connection, caller)
         answers = cards.register(
             connection, state.ring, caller, entries, state.now(), ticket=ticket
         )

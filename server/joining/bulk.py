@@ -9,7 +9,7 @@ from itertools import islice
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tallystick.server.accounts import people
+from tallystick.server.accounts import credentials, people
 from tallystick.server.accounts.people import KnownPerson, canonical
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import ApiError
@@ -103,6 +103,7 @@ def _once(
     done: list[Planned] = []
     try:
         with database.write(come, entries) as connection:
+            credentials.must_still_be(connection, ways.caller)
             changed, same = _change_all(connection, ways, people_file)
             people.insert_many(connection, come)
             _tell_of_staff(connection, ways)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tallystick.server.accounts import people
+from tallystick.server.accounts import credentials, people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.errors import ApiError, EntryProblem, entry_lines, entry_problems
 from tallystick.server.loans import holding
@@ -126,6 +126,7 @@ class _Work:
         entries = chain.gathered(staged.linked_rows(chain.row(0, "")))
         try:
             with self.database.write(come, entries) as connection:
+                credentials.must_still_be(connection, self.caller)
                 if cards.graves_mark(connection) != mark:
                     raise StaleError
                 come.insert(connection)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
+import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
-from pathlib import Path
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, text
+from sqlalchemy import Connection, delete, select, text, update
 
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.operating.later_copy import Ask, UnreadableError
 from tallystick.server.store.models_login import (
     Attempt,
+    Factor,
     HelpRequest,
     MessageRow,
     OidcAgain,
@@ -55,21 +58,54 @@ COMPARED = {
     "holder of card": "SELECT f.name || '/' || c.serial, p.login FROM assignment a "
     "JOIN card c ON c.id = a.card_id JOIN person p ON p.id = a.person_id "
     "JOIN firm f ON f.id = c.firm_id",
-    "method": "SELECT f.name || '/' || p.login || ': ' || m.kind || ' ' || m.id, 'enrolled' "
+    # SQLite gives numbers again: the stolen telephone and the one in its place may have the same.
+    "method": "SELECT f.name || '/' || p.login || ': ' || m.kind || ' ' || m.id, m.created_at "
     "FROM factor m JOIN person p ON p.id = m.person_id JOIN firm f ON f.id = m.firm_id "
     "WHERE m.confirmed_at IS NOT NULL",
     "policy": "SELECT f.name, f.policy FROM firm f",
     "service": "SELECT f.name || '/' || o.name, o.redirect_uris FROM oidc_client o "
     "JOIN firm f ON f.id = o.firm_id",
+    "keys of service": "SELECT f.name || '/' || o.name, {secret} || o.jwks FROM oidc_client o "
+    "JOIN firm f ON f.id = o.firm_id",
+    "address": "SELECT f.name || '/' || p.login, COALESCE(p.email, '') || ' ' || p.email_verified "
+    "FROM person p JOIN firm f ON f.id = p.firm_id",
+    "groups": "SELECT f.name || '/' || p.login, p.groups FROM person p "
+    "JOIN firm f ON f.id = p.firm_id",
+    "signing key": "SELECT s.id, CASE WHEN s.retired_at IS NULL THEN 'signs' ELSE 'retired' END "
+    "FROM signing_key s",
 }
 # What is compared, and not shown.
-HIDDEN = {"password": "another one", "policy": "another one"}
+_UNTOLD = ("password", "policy", "keys of service", "address", "groups")
+HIDDEN = dict.fromkeys(_UNTOLD, "another one")
+SECRET = {"sqlite": "hex(o.secret_hash)", "postgresql": "upper(encode(o.secret_hash, 'hex'))"}
 ABSENT = "not there"
 
 
 def drop_what_was_under_way(connection: Connection) -> dict[str, int]:
     """End what the backup knew of as begun: its owners may have ended it since. → how many"""
     return {name: connection.execute(delete(table)).rowcount for name, table in UNDER_WAY.items()}
+
+
+def void_sheets(connection: Connection, later: Ask | None) -> int:
+    """Codes of a sheet of paper that were used since the backup would be good again. What the later
+    copy has not of a sheet is void; of one that it does not know, all. → how many are gone"""
+    left: dict[str, set[str]] = {}
+    query = "SELECT facts FROM factor WHERE kind = 'codes' AND confirmed_at IS NOT NULL"
+    with suppress(UnreadableError):
+        for (facts,) in later(query) if later is not None else ():
+            known = json.loads(facts)
+            left[known["salt"]] = set(known["tags"])
+    gone = 0
+    of_paper = select(Factor.id, Factor.facts).where(Factor.kind == MethodKind.CODES.value)
+    for row in connection.execute(of_paper).all():
+        facts = json.loads(row.facts)
+        tags = [tag for tag in facts["tags"] if tag in left.get(facts["salt"], ())]
+        if tags:
+            kept = json.dumps(facts | {"tags": tags})
+            connection.execute(update(Factor).where(Factor.id == row.id).values(facts=kept))
+        else:
+            gone += connection.execute(delete(Factor).where(Factor.id == row.id)).rowcount
+    return gone
 
 
 def contents(connection: Connection) -> dict[str, list[str]]:
@@ -87,20 +123,28 @@ def _names(connection: Connection, kind: str, counts: Callable[[str], bool]) -> 
     return sorted(str(name) for name, state in rows if counts(str(state)))
 
 
-def differences(connection: Connection, newer: Path) -> list[dict[str, str]]:
-    """What is otherwise in the later copy. A table of it that cannot be read is said to be so."""
+def differences(connection: Connection, later: Ask, dialect: str) -> list[dict[str, str]]:
+    """What is otherwise in the later copy, a database of this dialect. A table of it that cannot be
+    read is said to be so."""
     found: list[dict[str, str]] = []
-    with closing(sqlite3.connect(f"file:{newer}?mode=ro", uri=True)) as later:
-        for kind, query in COMPARED.items():
-            here = {str(name): str(state) for name, state in connection.execute(text(query))}
-            try:
-                there = {str(name): str(state) for name, state in later.execute(query)}
-            except sqlite3.Error as error:
-                unread = f"not readable ({type(error).__name__})"
-                found.append({"kind": kind, "name": "", "restored": "", "later": unread})
-                continue
-            found.extend(_different(kind, here, there))
+    for kind, query in COMPARED.items():
+        ours = query.replace("{secret}", SECRET[connection.dialect.name])
+        here = {str(name): _said(kind, state) for name, state in connection.execute(text(ours))}
+        try:
+            rows = later(query.replace("{secret}", SECRET[dialect]))
+        except UnreadableError as error:
+            unread = f"not readable ({error})"
+            found.append({"kind": kind, "name": "", "restored": "", "later": unread})
+            continue
+        there = {str(name): _said(kind, state) for name, state in rows}
+        found.extend(_different(kind, here, there))
     return found
+
+
+def _said(kind: str, state: object) -> str:
+    if kind != "method":
+        return str(state)
+    return f"enrolled {datetime.fromtimestamp(int(str(state)), UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _different(
@@ -115,14 +159,16 @@ def _different(
         yield {"kind": kind, "name": name, "restored": restored, "later": later}
 
 
-def report(connection: Connection, newer: Path | None, **facts: Any) -> dict[str, Any]:
-    """What an operator has to have seen. Ends what was under way."""
+def report(connection: Connection, later: Ask | None, dialect: str, **facts: Any) -> dict[str, Any]:
+    """What an operator has to have seen. Ends what was under way. later: a later copy, a database
+    of this dialect."""
     dropped = drop_what_was_under_way(connection)
+    dropped["sheets of backup codes"] = void_sheets(connection, later)
     back = contents(connection)
     return {
         **facts,
         "dropped": dropped,
         "counts": {name: len(names) for name, names in back.items()},
         "brought_back": {name: names[:MOST_NAMES] for name, names in back.items()},
-        "differs": None if newer is None else differences(connection, newer),
+        "differs": None if later is None else differences(connection, later, dialect),
     }

@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from tallystick.server.accounts.credentials import psk_binding
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.messages.outbox import message_binding
 from tallystick.server.operating.brought_back import report
+from tallystick.server.operating.later_copy import Ask, UnreadableError, later_copy
 from tallystick.server.stock.cards import seed_binding
 from tallystick.server.store import keys, restored, schema, signing_keys
 from tallystick.server.store.audit import Act, record
@@ -33,6 +34,7 @@ from tallystick.server.store.models_login import Factor, MessageRow, SigningKeyR
 BATCH = 500
 BY_TIME = re.compile(r"tallystick-\d{8}T\d{6}Z\.(db|dump)")
 MAX_STEPS_AROUND = 5  # the most that a policy allows
+APP_STEP_S = 30
 SQLITE_MAGIC = b"SQLite format 3\0"
 
 
@@ -82,32 +84,50 @@ def restore(
     *,
     ring: ServerKeyRing,
     advance: int,
-    newer: Path | None,
+    newer: Path | str | None,
     now: float,
 ) -> dict[str, int]:
     """Put a backup in the place of an empty database, move every counter on, and end what was
     under way. Nothing is served before `store.restored.confirm`.
 
-    Codes that were used after the backup must not work again. `newer` is a later SQLite copy of the
-    same database, damaged elsewhere perhaps: counters are taken from it where they are higher. All
-    others move by `advance`; a card that was used less needs as many more presses.
+    Codes that were used after the backup must not work again. `newer` is a later copy of the same
+    database, damaged elsewhere perhaps (`later_copy`): counters are taken from it where they are
+    higher. All others move by `advance`; a card that was used less needs as many more presses.
     → how many cards there are, and how many counters came from `newer`.
     Raises BadInputError, RefusedError.
     """
     _must_be_empty(database)
-    if database.is_sqlite:
-        if source.read_bytes()[:16] != SQLITE_MAGIC:
-            raise BadInputError(f"{source} is not an SQLite database.", kept="Nothing was changed.")
-        assert database.url.database
-        with (
-            closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as copy,
-            closing(sqlite3.connect(database.url.database)) as target,
-        ):
-            copy.backup(target)
-    else:
+    with later_copy(newer) if newer is not None else nullcontext() as later:
+        _put_back(database, source)
+        schema.ensure(database, ring)
+        dialect = "postgresql" if str(newer).startswith("postgresql") else "sqlite"
+        return _take_over(database, ring, source, advance, later, dialect, now)
+
+
+def _put_back(database: Database, source: Path) -> None:
+    if not database.is_sqlite:
         _run_tool(database, "pg_restore", "--no-owner", "--dbname={}", str(source))
-    schema.ensure(database, ring)
-    counters = _counters_of(newer) if newer is not None else {}
+        return
+    if source.read_bytes()[:16] != SQLITE_MAGIC:
+        raise BadInputError(f"{source} is not an SQLite database.", kept="Nothing was changed.")
+    assert database.url.database
+    with (
+        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as copy,
+        closing(sqlite3.connect(database.url.database)) as target,
+    ):
+        copy.backup(target)
+
+
+def _take_over(
+    database: Database,
+    ring: ServerKeyRing,
+    source: Path,
+    advance: int,
+    later: Ask | None,
+    dialect: str,
+    now: float,
+) -> dict[str, int]:
+    counters = _counters_of(later) if later is not None else {}
     merged = 0
     with database.write() as connection:
         rows = connection.execute(
@@ -132,8 +152,12 @@ def restore(
                 .values(moving_factor=max(row.moving_factor, factor))
             )
         done = {"cards": len(rows), "counters_from_newer": merged}
+        # Of an app, too: a code of the last steps may have been used.
+        steps = int(now) // APP_STEP_S + MAX_STEPS_AROUND
+        apps = (Factor.kind == MethodKind.TOTP.value) & (Factor.position < steps)
+        connection.execute(update(Factor).where(apps).values(position=steps))
         facts = {"source": source.name, "at": int(now), "advance": advance}
-        restored.note(connection, report(connection, newer, **facts, **done), now)
+        restored.note(connection, report(connection, later, dialect, **facts, **done), now)
         act = Act(int(now * 1000), None, "console", "restored", source.name, {"advance": advance})
         record(connection, ring, [act])
     return done
@@ -156,19 +180,18 @@ def _must_be_empty(database: Database) -> None:
             )
 
 
-def _counters_of(path: Path) -> dict[bytes | tuple[int, str], int]:
+def _counters_of(later: Ask) -> dict[bytes | tuple[int, str], int]:
     """Seed fingerprint, and firm and serial number → moving factor, of live and deleted cards."""
     counters: dict[bytes | tuple[int, str], int] = {}
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            for table in ("tombstone", "card"):
-                query = f"SELECT seed_fingerprint, firm_id, serial, moving_factor FROM {table}"  # noqa: S608
-                for fingerprint, firm_id, serial, factor in connection.execute(query):
-                    counters[bytes(fingerprint)] = counters[firm_id, serial] = int(factor)
+        for table in ("tombstone", "card"):
+            query = f"SELECT seed_fingerprint, firm_id, serial, moving_factor FROM {table}"  # noqa: S608
+            for fingerprint, firm_id, serial, factor in later(query):
+                counters[bytes(fingerprint)] = counters[firm_id, serial] = int(factor)
         return counters
-    except sqlite3.Error as error:
+    except UnreadableError as error:
         raise BadInputError(
-            f"Counters cannot be read from {path}: {error}.",
+            f"Counters cannot be read from the later copy: {error}.",
             kept="The backup is restored; its counters have not been moved on.",
             todo="Remove the new database, and restore again without --counters-from.",
         ) from None

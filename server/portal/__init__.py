@@ -32,6 +32,8 @@ from tallystick.server.portal import (
 from tallystick.server.portal.web import (
     NeedsProofError,
     NeedsSignInError,
+    RightsTakenError,
+    say_rights_taken,
     send_to_prove,
     send_to_sign_in,
 )
@@ -40,7 +42,11 @@ STATIC = Path(__file__).parent / "static"
 
 
 # What a page asks for before it is shown, and who sends there.
-REDIRECTIONS = {NeedsSignInError: send_to_sign_in, NeedsProofError: send_to_prove}
+REDIRECTIONS = {
+    NeedsSignInError: send_to_sign_in,
+    NeedsProofError: send_to_prove,
+    RightsTakenError: say_rights_taken,
+}
 
 
 def install(root: APIRouter) -> None:

@@ -94,7 +94,7 @@ def rename(member: AMember, kind: MethodKind, key: str, form: Form) -> Response:
             ),
         )
     try:
-        with member.visit.state.database.write() as connection:
+        with member.acting() as connection:
             context = context_for(member, connection)
             METHODS[kind].rename(context, second.as_person(member.session.person), key, label)
             note_change(
@@ -120,7 +120,7 @@ def remove(member: AFreshMember, kind: MethodKind, key: str, form: Form) -> Resp
     person = member.session.person
     state = member.visit.state
     try:
-        with state.database.write() as connection:
+        with member.acting() as connection:
             # Of two removals at once, the second sees what the first has left.
             people.get(connection, person.firm_id, person.id, lock=True)
             context = context_for(member, connection)
@@ -192,7 +192,7 @@ def note(member: Member, connection: Connection, action: str, **detail: str | in
 
 @router.post("/sessions/{session_id}/end")
 def end_session(member: AMember, session_id: int, form: Form) -> Response:
-    with member.visit.state.database.write() as connection:
+    with member.acting() as connection:
         listed = sessions.of_person(connection, member.session.person.id, member.visit.state.now())
         sessions.end(connection, member.session.person.id, session_id)
         ended = next((one for one in listed if one.id == session_id), None)
@@ -203,7 +203,7 @@ def end_session(member: AMember, session_id: int, form: Form) -> Response:
 
 @router.post("/sessions/end-others")
 def end_others(member: AMember, form: Form) -> Response:
-    with member.visit.state.database.write() as connection:
+    with member.acting() as connection:
         sessions.end_all(connection, member.session.person.id, but=member.session.id)
         note(member, connection, "sessions-ended", but="this one")
     return member.visit.go("/")
@@ -212,8 +212,8 @@ def end_others(member: AMember, form: Form) -> Response:
 @router.post("/browsers/{handle}/forget")
 def forget_browser(member: AMember, handle: str, form: Form) -> Response:
     """A remembered browser is asked for a second factor again."""
-    state, person = member.visit.state, member.session.person
-    with state.database.write() as connection:
+    person = member.session.person
+    with member.acting() as connection:
         if sessions.forget_device(connection, person.id, handle[:32]):
             note(member, connection, "browser-forgotten")
     return member.visit.go("/")
@@ -232,7 +232,7 @@ def change_password(member: AFreshMember, form: Form) -> Response:
     try:
         if login.asked_of_directory(person, member.session.policy):
             raise login.password_elsewhere()
-        with state.database.write() as connection:
+        with member.acting() as connection:
             rates.take(
                 connection,
                 f"own-password|{person.id}",
@@ -255,7 +255,7 @@ def change_password(member: AFreshMember, form: Form) -> Response:
         hashed = passwords.hash_new(new)
     except ApiError as error:
         return visit.render("password.html", status=error.status, error=error)
-    with state.database.write() as connection:
+    with member.acting() as connection:
         recovery.set_password(
             state,
             connection,
@@ -291,7 +291,7 @@ def change_address(member: AFreshMember, form: Form) -> Response:
             todo="Correct it and send it again.",
         )
         return visit.render("address.html", status=422, error=error, address=address)
-    with state.database.write() as connection:
+    with member.acting() as connection:
         what = worded("the address for such notices was changed")
         tell(member, connection, person, what)
         people.change(

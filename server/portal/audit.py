@@ -85,7 +85,7 @@ def export(member: SeesAudit, search: ASearch, form: str = "jsonl") -> Response:
             422, "bad-form", "There is no such form.", kept=NOTHING_CHANGED, todo="jsonl or csv."
         )
     sought = _sought(search, visit.firm.policy.time_zone)
-    with state.database.write() as connection:
+    with member.acting() as connection:
         now_ms = int(state.now() * 1000)
         facts = {name: value for name, value in search.items() if value} | {"form": form}
         act = Act(now_ms, visit.firm.id, f"person:{person.id}", "log-exported", "audit", facts)

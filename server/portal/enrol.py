@@ -20,9 +20,16 @@ from tallystick.server.methods.base import Started
 from tallystick.server.methods.sent import SentMethod
 from tallystick.server.portal.account import context_for, note, note_change, show_home
 from tallystick.server.portal.asking import DELIVERED, not_taken
-from tallystick.server.portal.web import SESSION, AFreshMember, AMember, Form, Member
+from tallystick.server.portal.web import (
+    SESSION,
+    AFreshMember,
+    AMember,
+    Form,
+    Member,
+    NeedsProofError,
+)
 from tallystick.server.rules.judge import Reason, Verdict
-from tallystick.server.signing_in import attempts, second
+from tallystick.server.signing_in import attempts, second, stepup
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.words import refusal
 from tallystick.server.wording.worded import worded
@@ -64,7 +71,7 @@ def start(member: AFreshMember, kind: MethodKind, form: Form) -> Response:
         return started
 
     try:
-        started = visit.state.database.run(work)
+        started = member.act(work)
     except ApiError as error:
         return visit.render(
             "enrol_start.html", status=error.status, error=error, kind=kind, form=form
@@ -92,8 +99,12 @@ def whether_sent(member: AMember, kind: MethodKind, key: str) -> Response:
 
 @router.post("/{kind}/{key}/confirm")
 def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response:
+    """Raises NeedsProofError: whoever finds the page open may scan what stands on it."""
     _allowed(member, kind)
     visit, person = member.visit, member.session.person
+    # Who has no second factor yet may take his time: there is none to be asked for.
+    if person.enrolled and not stepup.is_fresh(member.session, visit.state.now()):
+        raise NeedsProofError(member, f"{visit.base}/enrol/{kind.value}")
     token = _token(member)
 
     def work(connection: Connection) -> Verdict | None:
@@ -122,7 +133,7 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
         return verdict
 
     try:
-        verdict = visit.state.database.run(work)
+        verdict = member.act(work)
     except ApiError as error:
         return visit.render(
             "enrol_start.html", status=error.status, error=error, kind=kind, form=form

@@ -93,7 +93,7 @@ def change(member: ChangesPolicy, form: FileForm) -> Response:
     actor = f"person:{member.session.person.id}"
     try:
         logo = faces.read_logo(b"".join(form.file.pieces())) if form.file else None
-        with state.database.write() as connection:
+        with member.acting() as connection:
             firm = faces.change(
                 connection,
                 state.ring,

@@ -89,7 +89,7 @@ def change_person(member: ChangesPeople, person_id: int, form: Form) -> Response
             groups=tuple(form["groups"].splitlines()) if "groups" in form else None,
             disabled=form.get("disabled") == "yes",
         )
-        with state.database.write() as connection:
+        with member.acting() as connection:
             keeping.change(connection, ways_of(member), person_id, wanted)
     except ApiError as error:
         if error.status == 404:
@@ -110,7 +110,7 @@ def ways_of(member: Member) -> Ways:
 def unlock(member: LiftsLockout, person_id: int, form: Form) -> Response:
     """Lift every lock-out of a person: password, cards and other methods."""
     state = member.visit.state
-    with state.database.write() as connection:
+    with member.acting() as connection:
         helping.unlock(state, connection, ways_of(member), person_id)
     state.outbox.wake()
     return member.visit.go(f"/people/{person_id}")
@@ -127,7 +127,7 @@ def remove_method(
     """As when a telephone was stolen. A card is lost from then on. Raises ApiError."""
     state = member.visit.state
     try:
-        with state.database.write() as connection:
+        with member.acting() as connection:
             helping.remove_method(state, connection, ways_of(member), person_id, kind, key)
     except ApiError as error:
         return show_person(member, person_id, error=error)
@@ -148,7 +148,7 @@ def waiting_page(member: SeesPeople) -> Response:
 def end_sessions(member: HelpsPeople, person_id: int, form: Form) -> Response:
     """Sign a person out everywhere, as when a computer was stolen."""
     state = member.visit.state
-    with state.database.write() as connection:
+    with member.acting() as connection:
         helping.end_sessions(connection, ways_of(member), person_id)
     state.outbox.wake()
     return member.visit.go(f"/people/{person_id}")
@@ -161,7 +161,7 @@ def help_person(member: HelpsPeople, person_id: int, step: str, form: Form) -> R
     state, me = member.visit.state, member.session.person
     code = None
     try:
-        with state.database.write() as connection:
+        with member.acting() as connection:
             person = people.get(connection, member.visit.firm.id, person_id)
             number = form.get("request", "0")
             request_id = int(number) if re.fullmatch(r"[0-9]{1,9}", number) else 0
@@ -223,28 +223,29 @@ def _policy(
 @router.post("/policy")
 def change_policy(member: ChangesPolicy, form: Form) -> Response:
     """Put what the form says in force; fields that it lacks stay as they are."""
-    state, old = member.visit.state, member.visit.firm.policy
+    state, firm_id = member.visit.state, member.visit.firm.id
     try:
-        policy = firms.policy_from(old.model_dump() | policy_form.values_of(form))
+        with member.acting() as connection:
+            old = firms.by_id(connection, firm_id).policy
+            policy = firms.policy_from(old.model_dump() | policy_form.values_of(form))
+            firms.set_policy(
+                connection,
+                state.ring,
+                firm_id,
+                policy,
+                now=state.now(),
+                actor=f"person:{member.session.person.id}",
+            )
+            policy_changed(
+                connection,
+                state.ring,
+                firm=member.visit.firm,
+                policy=policy,
+                by=member.session.person.login,
+                now=state.now(),
+            )
     except ApiError as error:
-        return _policy(member, old, error=error, sent=form)
-    with state.database.write() as connection:
-        firms.set_policy(
-            connection,
-            state.ring,
-            member.visit.firm.id,
-            policy,
-            now=state.now(),
-            actor=f"person:{member.session.person.id}",
-        )
-        policy_changed(
-            connection,
-            state.ring,
-            firm=member.visit.firm,
-            policy=policy,
-            by=member.session.person.login,
-            now=state.now(),
-        )
+        return _policy(member, member.visit.firm.policy, error=error, sent=form)
     state.outbox.wake()
     notice = worded("The new policy is in force.")
     if policy.colour != old.colour:

@@ -60,6 +60,8 @@ def import_people(member: ChangesPeople, sent: FileForm) -> Response:
             raise ApiError(
                 422, "no-file", "No file was chosen.", kept=NOTHING_CHANGED, todo="Choose one."
             )
+        with member.acting():
+            pass  # a file may be long on its way
         read = people_files.read(sent.file)
         plan = bulk.take_in(state.database, ways_of(member), read, wish)
     except ApiError as error:
@@ -71,7 +73,7 @@ def import_people(member: ChangesPeople, sent: FileForm) -> Response:
 @router.get("/people/export")
 def export_people(member: ChangesPeople) -> Response:
     state, firm = member.visit.state, member.visit.firm
-    with state.database.write() as connection:
+    with member.acting() as connection:
         many = people.count(connection, firm.id)
         act = ways_of(member).act("people-exported", "people", people=many)
         record(connection, state.ring, [act])
@@ -86,7 +88,7 @@ def leave(member: ChangesPeople, person_id: int, form: Form) -> Response:
     """Everything is taken away at once; the account stays, barred."""
 
     def work(person: KnownPerson) -> None:
-        with member.visit.state.database.write() as connection:
+        with member.acting() as connection:
             leaving.leave(connection, ways_of(member), [person])
 
     return _done(member, person_id, form, work, f"/people/{person_id}")
@@ -95,7 +97,7 @@ def leave(member: ChangesPeople, person_id: int, form: Form) -> Response:
 @router.post("/people/{person_id}/delete")
 def delete(member: ChangesPeople, person_id: int, form: Form) -> Response:
     def work(person: KnownPerson) -> None:
-        with member.visit.state.database.write() as connection:
+        with member.acting() as connection:
             leaving.remove(connection, ways_of(member), person)
 
     return _done(member, person_id, form, work, "/people")
@@ -106,7 +108,7 @@ def merge(member: ChangesPeople, person_id: int, form: Form) -> Response:
     """The account named goes; its cards and groups come to this one."""
 
     def work(person: KnownPerson) -> None:
-        with member.visit.state.database.write() as connection:
+        with member.acting() as connection:
             firm_id = member.visit.firm.id
             goes = people.meant(connection, firm_id, form.get("other", "").strip())
             merging.merge(connection, ways_of(member), person, goes)
@@ -119,7 +121,7 @@ def release(member: ChangesPeople, person_id: int, form: Form) -> Response:
     """Out of the directory's keeping: from now on it is changed here, until it tells of it anew."""
 
     def work(person: KnownPerson) -> None:
-        with member.visit.state.database.write() as connection:
+        with member.acting() as connection:
             merging.release(connection, ways_of(member), person, Keeper.HERE)
 
     return _done(member, person_id, form, work, f"/people/{person_id}")

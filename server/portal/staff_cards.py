@@ -135,7 +135,7 @@ def on_many(member: SeesCards, act: str, form: Form) -> Response:
             for serial in _serials(connection, member, chosen):
                 work(connection, serial, reason)
 
-        state.database.run(each)
+        member.act(each)
     except ApiError as error:
         return _cards(member, error=error)
     state.outbox.wake()
@@ -287,7 +287,7 @@ def _hand_out(
         )  # fmt: skip
 
     try:
-        answer = state.database.run(work)
+        answer = member.act(work)
     except ApiError as error:
         return _cards(member, q=serial, error=error)
     state.outbox.wake()
@@ -320,7 +320,7 @@ def _with_the_card(
     codes, reason = typed_codes(form) or None, form.get("reason", "").strip()[:120]
     actor, now = _actor(member), state.now()
     try:
-        answer = state.database.run(
+        answer = member.act(
             lambda connection: undo.undoable(
                 connection, actor, [serial], act.__name__, now,
                 lambda: act(
@@ -375,7 +375,7 @@ def take_back_act(member: HandsOut, serial: str, form: Form) -> Response:
     """One's own last act on a card, within two minutes, as at the desk."""
     state = member.visit.state
     try:
-        state.database.run(
+        member.act(
             lambda connection: undo.undo(
                 connection, state.ring, _actor(member), serial, now=state.now()
             )
@@ -390,7 +390,7 @@ def take_back_act(member: HandsOut, serial: str, form: Form) -> Response:
 @router.post("/{serial}/unlock")
 def unlock(member: Lifts, serial: str, form: Form) -> Response:
     state = member.visit.state
-    with state.database.write() as connection:
+    with member.acting() as connection:
         holding.unlock(connection, state.ring, _actor(member), serial, now=state.now())
     return _cards(
         member, q=serial, notice=worded("Card {serial} may be tried again at once.", serial=serial)
@@ -402,7 +402,7 @@ def _status(member: Member, serial: str, status: CardStatus) -> Response:
     actor, now = _actor(member), state.now()
     act = "lost" if status is CardStatus.LOST else "found"
     try:
-        state.database.run(
+        member.act(
             lambda connection: undo.undoable(
                 connection, actor, [serial], act, now,
                 lambda: holding.set_status(

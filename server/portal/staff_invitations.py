@@ -60,7 +60,7 @@ def invite_all(member: ChangesPeople, form: Form) -> Response:
     state = member.visit.state
     by_mail = form.get("by") != inviting.BY_LETTER
     printed: list[Printed] = []
-    with state.database.write() as connection:
+    with member.acting() as connection:
         address = PersonRow.email.is_not(None) if by_mail else PersonRow.email.is_(None)
         wanted = inviting.invitable(member.visit.firm, state.now()) & address
         found = people.pages(connection, member.visit.firm.id, wanted)
@@ -117,7 +117,7 @@ def invite(member: Invites, person_id: int, act: str, form: Form) -> Response:
     """act: mail, letter, or withdraw."""
     visit, state = member.visit, member.visit.state
     try:
-        with state.database.write() as connection:
+        with member.acting() as connection:
             person = people.get(connection, visit.firm.id, person_id, lock=True)
             if act == inviting.BY_MAIL:
                 _invite(member, connection, person)

@@ -111,7 +111,7 @@ def add_person(member: ChangesPeople, form: Form) -> Response:
             email=form.get("email", ""),
             role=keeping.role_named(form.get("role", "")),
         )
-        with member.visit.state.database.write() as connection:
+        with member.acting() as connection:
             made = keeping.add(connection, ways_of(member), wanted)
     except ApiError as error:
         return show_people(member, error=error)
@@ -126,7 +126,7 @@ def on_many(member: HelpsPeople, act: str, form: Form) -> Response:
     try:
         chosen = many.chosen(member, ACTS, act, form)
         work = _acts(member)[act]
-        with state.database.write() as connection:
+        with member.acting() as connection:
             for number in chosen:
                 work(connection, ways_of(member), number)
     except ApiError as error:

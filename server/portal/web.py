@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from sqlalchemy import Connection
 from starlette.datastructures import FormData
 
 from tallystick.common import chance
@@ -23,7 +25,7 @@ from tallystick.server.accounts.sessions import SignedIn
 from tallystick.server.api.access import state_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages.letters import languages_for
-from tallystick.server.portal.errors import retry_header
+from tallystick.server.portal.errors import error_page, retry_header
 from tallystick.server.portal.templating import TEMPLATES, page_headers
 from tallystick.server.signing_in import stepup
 from tallystick.server.signing_in.login import Browser
@@ -55,6 +57,7 @@ ROLE_WORDS = {
 }
 MAX_FIELD, MAX_FIELDS = 20_000, 120
 URL_ENCODED = "application/x-www-form-urlencoded"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,14 @@ class NeedsSignInError(Exception):
         self.visit = visit
 
 
+class RightsTakenError(Exception):
+    """The role, or what policy gives to it, is another one since the request began."""
+
+
+async def say_rights_taken(request: Request, error: Exception) -> Response:
+    return error_page(request, _no_right())
+
+
 class NeedsProofError(Exception):
     """The page is for someone who has just shown a second factor. keeps: what was sent may be sent
     once it was shown."""
@@ -234,10 +245,41 @@ AnyVisit = Annotated[Visit, Depends(visit)]
 
 @dataclass(frozen=True)
 class Member:
-    """A visit of someone who is signed in."""
+    """A visit of someone who is signed in. needs: the rights that the page asks for."""
 
     visit: Visit
     session: SignedIn
+    needs: frozenset[Right] = frozenset()
+
+    @contextmanager
+    def acting(self) -> Iterator[Connection]:
+        """A transaction in which something is done as this member. Between the look at his session
+        and this, a form may have been on its way for long. Raises as `must_still_be`."""
+        with self.visit.state.database.write() as connection:
+            self.must_still_be(connection)
+            yield connection
+
+    def act(self, work: Callable[[Connection], T]) -> T:
+        """The same for what may have to be done again (`Database.run`)."""
+
+        def as_member(connection: Connection) -> T:
+            self.must_still_be(connection)
+            return work(connection)
+
+        return self.visit.state.database.run(as_member)
+
+    def must_still_be(self, connection: Connection) -> None:
+        """Raises NeedsSignInError where the session was ended since it was looked up, and
+        RightsTakenError where its person has other rights: no ApiError, which pages of staff
+        would show among what only staff see."""
+        visit, session = self.visit, self.session
+        token, now = visit.cookie(SESSION), visit.state.now()
+        again = sessions.current(connection, token, visit.firm.id, now)
+        if again is None or again.handle != session.handle:
+            raise NeedsSignInError(replace(visit, session=None))
+        role = again.person.role
+        if role is not session.person.role or not self.needs <= rights_of(role, again.policy):
+            raise RightsTakenError
 
 
 def member(visit: AnyVisit) -> Member:
@@ -280,13 +322,7 @@ def staff(*rights: Right) -> Callable[[Member], Member]:
 
     def check(member: AMember) -> Member:
         if not set(rights) <= member.visit.rights():
-            raise ApiError(
-                403,
-                "no-right",
-                "Your role does not allow this.",
-                kept=NOTHING_CHANGED,
-                todo="Ask an administrator of your firm.",
-            )
+            raise _no_right()
         if "mfa" not in member.session.amr:
             raise ApiError(
                 403,
@@ -299,9 +335,19 @@ def staff(*rights: Right) -> Callable[[Member], Member]:
         changes = visit.request.method not in ("GET", "HEAD")
         if changes and not stepup.is_fresh(member.session, visit.state.now()):
             raise NeedsProofError(member, _page_of(visit.request.url.path), keeps=True)
-        return member
+        return replace(member, needs=frozenset(rights))
 
     return check
+
+
+def _no_right() -> ApiError:
+    return ApiError(
+        403,
+        "no-right",
+        "Your role does not allow this.",
+        kept=NOTHING_CHANGED,
+        todo="Ask an administrator of your firm.",
+    )
 
 
 def _page_of(path: str) -> str:

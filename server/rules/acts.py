@@ -34,6 +34,7 @@ WORDS: Mapping[str, str] = {
     "credential-revoked": worded("revoked the credential"),
     "desk-refused": worded("was refused at the desk"),
     "directory-not-read": worded("could not take over the directory of"),
+    "enrol-only-session": worded("got a session that can only enrol"),
     "factor-checked": worded("showed a second factor"),
     "firm-added": worded("added the firm"),
     "group-added": worded("added the directory's group"),

@@ -48,6 +48,7 @@ from tallystick.server.serving.limits import BodyLimit
 from tallystick.server.serving.notify import tell
 from tallystick.server.serving.queue import SignInQueue
 from tallystick.server.serving.request_log import RequestLog, RequestLogFile
+from tallystick.server.serving.whole import WholeForm
 from tallystick.server.settings import Settings
 from tallystick.server.state import open_state
 from tallystick.server.store import origin, trouble
@@ -113,6 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _internal_error)
     app.add_middleware(SignInQueue)
+    app.add_middleware(WholeForm)
     app.add_middleware(BodyLimit)
     app.add_middleware(AnswerTime)
     app.add_middleware(AskedLanguage)

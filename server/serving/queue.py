@@ -1,7 +1,8 @@
 """Requests that hash a password wait for their turn before they take a thread (plain ASGI).
 
 Hashing is bounded where it is done (`accounts.hashing`). Here it is seen to that those who wait for
-it do not hold all the threads that answer the other pages.
+it do not hold all the threads that answer the other pages. Their forms are there as a whole by then
+(`serving.whole`): who sends slowly holds nobody up.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ import asyncio
 import re
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.server.accounts.hashing import at_once, busy
-from tallystick.server.errors import ApiError
 from tallystick.server.portal.errors import error_page
 
 HASHES = re.compile(r"/p/[^/]+/(sign-in|password|recover/reset|welcome/[^/]+)/?")
@@ -37,16 +37,11 @@ class SignInQueue:
         ):
             await self._app(scope, receive, send)
             return
-        try:
-            again = await _read(receive)  # first: who sends slowly holds nobody up
-        except ApiError as error:
-            await error_page(Request(scope), error)(scope, receive, send)
-            return
         if self._waiting >= MOST_WAITING or not await self._my_turn():
             await error_page(Request(scope), busy())(scope, receive, send)
             return
         try:
-            await self._app(scope, again, send)
+            await self._app(scope, receive, send)
         finally:
             self._turn.release()
 
@@ -60,15 +55,3 @@ class SignInQueue:
         finally:
             self._waiting -= 1
         return True
-
-
-async def _read(receive: Receive) -> Receive:
-    """The whole request, to be received again. Its length is limited further out."""
-    messages: list[Message] = []
-    while not messages or messages[-1].get("more_body", False):
-        messages.append(await receive())
-
-    async def again() -> Message:
-        return messages.pop(0) if messages else await receive()
-
-    return again

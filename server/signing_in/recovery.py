@@ -17,6 +17,7 @@ from tallystick.common import beside, chance
 from tallystick.server.accounts import firms, passwords, people, sessions
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
+from tallystick.server.accounts.rights import RIGHTS, Right, covers
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding
 from tallystick.server.loans.holding import CardStatus
@@ -38,6 +39,7 @@ from tallystick.server.state import ServerState
 from tallystick.server.stock import cards
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
+from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import PersonRow
 from tallystick.server.store.models_login import HelpRequest
@@ -388,7 +390,7 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
         limits.before_help_code(connection, firm.policy, firm.id, browser.source, now)
         rows = connection.execute(
             select(HelpRequest.id, HelpRequest.code_tag, HelpRequest.person_id, HelpRequest.detail)
-            .add_columns(HelpRequest.kind)
+            .add_columns(HelpRequest.kind, HelpRequest.asked_by, HelpRequest.agreed_by)
             .join(PersonRow, PersonRow.id == HelpRequest.person_id)
             .where(
                 HelpRequest.firm_id == firm.id,
@@ -407,7 +409,7 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
         # A recovery, and an invitation that was never used: each has a code.
         right = [hmac.compare_digest(one.code_tag, code_tag(state, one.id, clean)) for one in rows]
         row = next((one for one, good in zip(rows, right, strict=True) if good), None)
-        if row is None:
+        if row is None or not _is_vouched_for(connection, firm.id, row):
             tried = HelpRequest.id.in_([one.id for one in rows])
             connection.execute(update(HelpRequest).where(tried).values(tries=HelpRequest.tries + 1))
             limits.help_code_failed(connection, firm.id, browser.source, now)
@@ -442,6 +444,19 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
             todo="Try again, or ask your help desk for a new code.",
         )
     return token
+
+
+def _is_vouched_for(connection: Connection, firm_id: int, request: AnyRow) -> bool:
+    """Whether those who decided on a code might still do it: one may have been barred since, or
+    lost his rights. Nobody else vouches for an invitation, or for a code of the console's."""
+    if request.kind != RECOVERY or request.asked_by == request.person_id:
+        return True
+    if request.agreed_by is None:
+        return False
+    two = [people.get(connection, firm_id, n) for n in (request.asked_by, request.agreed_by)]
+    helped = people.get(connection, firm_id, request.person_id)
+    may = all(Right.HELP_PEOPLE in RIGHTS[one.role] and not one.disabled for one in two)
+    return may and covers(*(one.role for one in two), other=helped.role)
 
 
 def asks_for_directory_password(state: ServerState, firm_name: str, token: str) -> bool:

@@ -432,7 +432,39 @@ def _silent_merge() -> list[Patch]:
     return [(merging, "_tell", _always(None))]
 
 
+def _acts_late() -> list[Patch]:
+    from tallystick.server.accounts import credentials
+    from tallystick.server.portal import web
+
+    return [
+        (web.Member, "must_still_be", _always(None)),
+        (credentials, "must_still_be", _always(None)),
+    ]
+
+
+def _vouched_for_ever() -> list[Patch]:
+    from tallystick.server.signing_in import recovery
+
+    return [(recovery, "_is_vouched_for", _always(True))]
+
+
+def _idle_again() -> list[Patch]:
+    from tallystick.server.accounts import sessions
+
+    return [(sessions, "shorten", _always(None))]
+
+
+def _sheets_come_back() -> list[Patch]:
+    from tallystick.server.operating import brought_back
+
+    return [(brought_back, "void_sheets", _always(0))]
+
+
 BROKEN = {
+    "acts-late": _acts_late,
+    "vouched-for-ever": _vouched_for_ever,
+    "idle-again": _idle_again,
+    "sheets-come-back": _sheets_come_back,
     "goes-on-after-enrolment": _goes_on_after_enrolment,
     "silent-merge": _silent_merge,
     "boxes-unbound": _unbound_boxes,

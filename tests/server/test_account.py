@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import httpx
+import pyotp
 import pytest
 
 from tallystick.server.accounts import sessions
@@ -15,6 +16,7 @@ from tallystick.server.store.models_login import SessionRow
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import PASSWORD, Browser
 from tests.server.test_portal import register_card
+from tests.server.test_two_factors import sql
 
 
 def key_of(browser: Browser, kind: str) -> str:
@@ -155,6 +157,24 @@ def test_an_open_browser_is_not_enough(portal, path):
     assert browser.problem == "That was not right."
     prove(portal, browser.get("/prove"), totp)
     assert str(browser.page.url).endswith(f"/p/default{path}")
+
+
+@pytest.mark.parametrize("enrolled", [True, False])
+def test_nor_is_one_on_the_last_page_of_an_enrolment(portal, enrolled):
+    """What there is to scan stands on it. Whoever has no second factor yet may take his time."""
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    totp = portal.enrol_totp(browser) if enrolled else None
+    browser.get("/enrol/totp").post("/enrol/totp", label="Another")
+    key = re.search(r"/enrol/totp/(\d+)/confirm", browser.page.text).group(1)
+    secret = re.search(r'class="secret">(\w+)<', browser.page.text).group(1)
+    portal.clock.advance(FRESH_S)
+    code = pyotp.TOTP(secret).at(int(portal.clock()))
+    browser.post(f"/enrol/totp/{key}/confirm", code=code)
+    assert ("is enrolled" in browser.page.text) is not enrolled
+    if totp is not None:
+        prove(portal, browser, totp)
+        assert str(browser.page.url).endswith("/enrol/totp")
 
 
 @pytest.mark.parametrize("path", ["/enrol/sms", "/password", "/address"])
@@ -341,3 +361,40 @@ def test_not_below_what_policy_asks_for(portal):
     portal.policy(minimum_methods=1)
     browser.get("/").post(f"/methods/totp/{key}/remove")
     assert "It is removed." in browser.page.text
+
+
+def test_whatever_is_done_to_ones_own_account_has_an_entry(portal):
+    """Who, what and whom: also where nobody is told by mail."""
+    portal.policy(remember_device_days=7, minimum_methods=0)
+    portal.person("ann", email="ann@firm.example")
+    browser = Browser(portal.url).sign_in("ann")
+    totp = portal.enrol_totp(browser)
+    browser.get("/").post("/sign-out")
+    key = key_of(browser.sign_in("ann"), "totp")
+    browser.get(f"/second/totp/{key}")
+    browser.post(f"/second/totp/{key}", code=totp.at(int(portal.clock())), remember="yes")
+    other = Browser(portal.url)
+    other.http.cookies.update({"tally_device": browser.http.cookies["tally_device"]})
+    assert other.sign_in("ann").heading == "You are signed in"
+    seen = len(sql(portal, "SELECT number FROM audit"))
+    handle = re.search(r"/browsers/(\w+)/forget", browser.get("/").page.text).group(1)
+    session = re.search(r"/sessions/(\d+)/end", browser.page.text).group(1)
+    for path, fields in (
+        (f"/browsers/{handle}/forget", {}),
+        (f"/sessions/{session}/end", {}),
+        ("/sessions/end-others", {}),
+        (f"/methods/totp/{key}/rename", {"label": "Mine"}),
+        ("/address", {"address": "ann@home.example"}),
+        ("/password", {"old": PASSWORD, "password": "plain violet harbour"}),
+        (f"/methods/totp/{key}/remove", {}),
+        ("/sign-out", {}),
+    ):
+        browser.get("/").post(path, **fields)
+    done = sql(portal, "SELECT action, actor, subject FROM audit ORDER BY number")[seen:]
+    assert done == [
+        (action, "person:1", "ann")
+        for action in (
+            "browser-forgotten", "session-ended", "sessions-ended", "method-renamed",
+            "address-changed", "password-changed", "method-removed", "signed-out",
+        )
+    ]  # fmt: skip

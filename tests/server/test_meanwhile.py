@@ -170,6 +170,29 @@ def test_a_code_for_a_user_does_not_recover_an_administrator(portal, desk):
     assert user.page.status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("who", "what"),
+    [
+        *((who, what) for who in ("sue", "sam") for what in
+          ("disabled_at = 1", "role = 'user'", "role = 'auditor'")),
+        ("ann", "role = 'administrator'"),
+    ],
+)  # fmt: skip
+def test_a_code_is_void_once_one_of_the_two_might_not_decide_any_more(portal, desk, who, what):
+    request = asked(portal, desk)
+    step(desk["sam"], desk["ann_id"], "agree", request)
+    step(desk["sue"], desk["ann_id"], "collect", request)
+    code = re.search(r'secret big">([\w-]+)<', desk["sue"].page.text).group(1)
+    before = sql(portal, f"SELECT disabled_at, role FROM person WHERE login = '{who}'")[0]
+    sql(portal, f"UPDATE person SET {what} WHERE login = '{who}'")
+    user = Browser(portal.url).get("/recover/help")
+    assert user.post("/recover/help", login="ann", code=code).page.status_code == 401
+    back = f"disabled_at = NULL, role = '{before[1]}'"
+    sql(portal, f"UPDATE person SET {back} WHERE login = '{who}'")
+    user.get("/recover/help").post("/recover/help", login="ann", code=code)
+    assert user.heading == "Choose a new password"
+
+
 # a lost card that is found ------------------------------------------------------------------------
 
 

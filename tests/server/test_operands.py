@@ -30,7 +30,7 @@ from tallystick.server.signing_in.login import PORTAL, Browser, Way
 from tallystick.server.state import open_state
 from tallystick.server.stock import cards
 from tallystick.server.stock.gathering import CardSeed
-from tallystick.server.store import signing_keys
+from tallystick.server.store import rates, signing_keys
 
 PASSWORD, NEW = "correct horse battery", "another good one"
 HERE = Browser("203.0.113.1", "test")
@@ -233,7 +233,7 @@ def test_ending_all_leaves_another_persons_attempts_and_browsers(here):
 def test_a_shorter_policy_holds_in_its_own_firm(here):
     ours, theirs = here.session(), here.session("ann", here.other_firm)
     short = replace_policy(session_hours=1)
-    here.write(lambda c: sessions.shorten(c, 1, short, here.now))
+    here.write(lambda c: sessions.shorten(c, 1, FirmPolicy(), short, here.now))
     here.clock.advance(3600)
     here.sql("UPDATE session SET seen_at = :now", now=int(here.now))
     assert here.current(ours) is None and here.current(theirs, here.other_firm)
@@ -953,3 +953,36 @@ def test_an_app_is_its_owners_and_of_its_kind(here):
     mail = str(here.sql("SELECT id FROM factor WHERE kind = 'email'")[0][0])
     for name, key in (("bob", here.key), ("ann", mail), ("ann", "x"), ("ann", "-1")):
         assert refusal(lambda n=name, k=key: of(n, k))[0] == 404
+
+
+def test_what_is_counted_anew_is_of_that_bucket_alone(here):
+    """And of what is counted apart below it."""
+    for bucket in ("a_b", "a_b|here", "a_bc", "aXb|here"):
+        here.write(lambda c, bucket=bucket: rates.note(c, bucket, window_s=900, now=here.now))
+    here.write(lambda c: rates.clear(c, "a_b"))
+    assert [
+        here.write(lambda c, bucket=bucket: rates.note(c, bucket, window_s=900, now=here.now))
+        for bucket in ("a_b", "a_b|here", "a_bc", "aXb|here")
+    ] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "may"),
+    [
+        ("disabled_at = 1 WHERE login = 'sue'", False),
+        ("role = 'user' WHERE login = 'sue'", False),
+        ("role = 'administrator' WHERE login = 'sue'", False),
+        ("disabled_at = 1 WHERE login = 'sam'", True),
+        ("role = 'user' WHERE login = 'sam'", True),
+    ],
+)
+def test_a_member_of_staff_is_looked_at_again(here, change, may):
+    sue = here.write(lambda c: people.by_login(c, 1, "sue"))
+    caller = cards.staff(sue.id, 1, sue.login, sue.role)
+    here.write(lambda c: credentials.must_still_be(c, caller))
+    here.sql(f"UPDATE person SET {change}")
+    if may:
+        here.write(lambda c: credentials.must_still_be(c, caller))
+    else:
+        with pytest.raises(ApiError, check=lambda error: error.code == "rights-taken"):
+            here.write(lambda c: credentials.must_still_be(c, caller))

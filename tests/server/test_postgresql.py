@@ -22,7 +22,7 @@ from tallystick.server.operating import operations
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import running, running_in_thread, start
 from tallystick.server.settings import settings_from
-from tallystick.server.store import audit, housekeeping, keys, schema
+from tallystick.server.store import audit, housekeeping, keys, restored, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.housekeeping import sweep
 from tallystick.server.store.models import CardRow
@@ -121,7 +121,18 @@ def test_backup_and_restore(postgresql, tmp_path: Path, container_class):
             with other.read() as connection:
                 factor = connection.execute(text("SELECT moving_factor FROM card")).scalar()
             other.close()
+            with parts.database.write() as connection:
+                connection.execute(text("UPDATE person SET disabled_at = 1, groups = 'vpn'"))
+                connection.execute(text("UPDATE card SET moving_factor = 9"))
+            third, later = Database(postgresql.new_database()), live.settings.db_url
+            again = operations.restore(third, copy, ring=parts.ring, advance=5, newer=later, now=0)
+            with third.read() as connection:
+                report = restored.unconfirmed(connection)
+                moved = connection.execute(text("SELECT moving_factor FROM card")).scalar()
+            third.close()
     assert (done["cards"], factor) == (1, 6)
+    assert (again["counters_from_newer"], moved) == (1, 9)
+    assert [one["kind"] for one in report["differs"]] == ["person", "groups"]
 
 
 def test_people_on_postgresql(postgresql, tmp_path: Path, clock, container_class):

@@ -4,22 +4,33 @@ served before somebody has looked."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import func, select
 
-from tallystick.common.errors import RefusedError
+from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.server.accounts import firms, people
 from tallystick.server.operating import operations
 from tallystick.server.operating.brought_back import UNDER_WAY
 from tallystick.server.operating.cli import server as command
+from tallystick.server.services import oidc_clients
 from tallystick.server.serving.running import add_credential, listen, running_in_thread, serve
 from tallystick.server.state import open_state
+from tallystick.server.store import signing_keys
+from tallystick.server.store.database import Database
+from tallystick.server.store.models_login import Factor
 from tallystick.server.store.opened import opened
+from tallystick.server.store.restored import confirm, unconfirmed
 from tests.server.portal_driver import PASSWORD, Browser
+from tests.server.test_two_factors import sql
+
+METHODS_OF_ANN = ("totp", "email", "card")
 
 
 def copy_of(settings, path):
@@ -123,3 +134,128 @@ def test_without_a_later_copy_it_says_that_nothing_is_known(portal, tmp_path):
     assert done.exit_code == 0, done.output
     assert "Nothing is known of what was revoked" in done.output
     assert "confirm-restore" in done.output
+
+
+# what a later copy knows ----------------------------------------------------------------------
+
+
+def put_back(portal, backup, tmp_path, later=None, name="r") -> dict:
+    """→ the report; the database is NAME.db"""
+    database = Database(f"sqlite:///{tmp_path / f'{name}.db'}")
+    with opened(portal.settings) as parts:
+        operations.restore(
+            database, backup, ring=parts.ring, advance=5, newer=later, now=portal.clock()
+        )
+    with database.read() as connection:
+        found = unconfirmed(connection)
+    database.close()
+    return found
+
+
+def enrolled_again(portal, browser) -> None:
+    """The telephone was stolen: another one is in its place, and SQLite gives its number again."""
+    (number,) = sql(portal, "SELECT id FROM factor")
+    sql(portal, "DELETE FROM factor")
+    portal.clock.advance(60)
+    portal.enrol_totp(browser)
+    assert sql(portal, "SELECT id FROM factor") == [number]
+
+
+def test_a_telephone_that_has_the_number_of_a_stolen_one_is_another(portal, tmp_path):
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    portal.enrol_totp(browser)
+    backup = copy_of(portal.settings, tmp_path / "backup.db")
+    enrolled_again(portal, browser)
+    later = copy_of(portal.settings, tmp_path / "later.db")
+    (one,) = put_back(portal, backup, tmp_path, later)["differs"]
+    assert (one["kind"], one["name"]) == ("method", "default/ann: totp 1")
+    assert one["restored"] != one["later"] and one["later"].startswith("enrolled 2027-01-15 08:0")
+    assert put_back(portal, later, tmp_path, later, "s")["differs"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("address", "UPDATE person SET email = 'ann@new.example'"),
+        ("address", "UPDATE person SET email_verified = 0"),
+        ("groups", "UPDATE person SET groups = 'vpn'"),
+        ("keys of service", "UPDATE oidc_client SET secret_hash = x'00'"),
+        ("keys of service", "UPDATE oidc_client SET jwks = '{}'"),
+        ("service", "UPDATE oidc_client SET redirect_uris = 'https://else.example/'"),
+        ("signing key", "UPDATE signing_key SET retired_at = 5"),
+        ("password", "UPDATE person SET password_hash = 'x'"),
+    ],
+)
+def test_whatever_opens_something_is_compared(portal, tmp_path, kind, change):
+    portal.person("ann", email="ann@firm.example")
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        signing_keys.current(connection, parts.ring, portal.clock())
+        oidc_clients.add_client(
+            connection, parts.ring, firm_id=1, name="wiki", now=portal.clock(), actor="test",
+            redirect_uris=["https://wiki.example/"],
+        )  # fmt: skip
+    backup = copy_of(portal.settings, tmp_path / "backup.db")
+    sql(portal, change)
+    later = copy_of(portal.settings, tmp_path / "later.db")
+    (one,) = put_back(portal, backup, tmp_path, later)["differs"]
+    assert one["kind"] == kind and "ann@" not in str(one)
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_backup_codes_that_were_used_are_not_good_again(portal, tmp_path, later):
+    """Of a sheet that no later copy knows, nobody knows which were."""
+    portal.policy(methods=[*METHODS_OF_ANN, "codes"])
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    browser.get("/enrol/codes").post("/enrol/codes", label="Sheet")
+    codes = re.findall(r'class="secret">([\w-]+)<', browser.page.text)
+    key = re.search(r"/enrol/codes/(\d+)/confirm", browser.page.text).group(1)
+    browser.post(f"/enrol/codes/{key}/confirm", code=codes[0])
+    backup = copy_of(portal.settings, tmp_path / "backup.db")
+    assert with_code(portal.url, key, codes[1]) == "You are signed in"
+    copy = copy_of(portal.settings, tmp_path / "later.db") if later else None
+    report = put_back(portal, backup, tmp_path, copy)
+    assert report["dropped"]["sheets of backup codes"] == (0 if later else 1)
+    settings = replace(portal.settings, db_url=f"sqlite:///{tmp_path / 'r.db'}")
+    with opened(settings) as parts, parts.database.write() as connection:
+        confirm(connection, parts.ring, portal.clock(), "console")
+    with running_in_thread(settings) as url:
+        assert with_code(url, key, codes[1]) != "You are signed in"
+        assert (with_code(url, key, codes[2]) == "You are signed in") is later
+
+
+def with_code(url: str, key: str, code: str) -> str:
+    browser = Browser(url).sign_in("ann")
+    if "second" not in str(browser.page.url):
+        return browser.heading
+    return browser.post(f"/second/codes/{key}", code=code).heading
+
+
+def test_nor_is_the_code_of_an_app_that_was_used_just_now(portal, tmp_path):
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    totp = portal.enrol_totp(browser)
+    backup = copy_of(portal.settings, tmp_path / "backup.db")
+    put_back(portal, backup, tmp_path)
+    settings = replace(portal.settings, db_url=f"sqlite:///{tmp_path / 'r.db'}")
+    with opened(settings) as parts, parts.database.read() as connection:
+        position = connection.scalar(select(Factor.position))
+    assert position >= int(portal.clock()) // 30 + 5 and totp
+
+
+def test_a_later_copy_that_is_not_there_changes_nothing(portal, tmp_path):
+    backup = copy_of(portal.settings, tmp_path / "backup.db")
+    with pytest.raises(BadInputError, match="no later copy"):
+        put_back(portal, backup, tmp_path, tmp_path / "none.db")
+    put_back(portal, backup, tmp_path)  # the new database is still empty
+
+
+def test_one_that_cannot_be_read_as_a_whole_is_said_to_be_so(portal, tmp_path):
+    backup = copy_of(portal.settings, tmp_path / "backup.db")
+    later = copy_of(portal.settings, tmp_path / "later.db")
+    with closing(sqlite3.connect(later)) as connection:
+        connection.execute("DROP TABLE factor")
+        connection.commit()
+    (one,) = put_back(portal, backup, tmp_path, later)["differs"]
+    assert (one["kind"], one["later"]) == ("method", "not readable (OperationalError)")

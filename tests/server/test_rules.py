@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import hmac
+import re
+from pathlib import Path
 
 import pytest
 
@@ -325,3 +328,26 @@ def test_what_tells_of_somebody_who_has_no_business_here():
 def test_every_act_is_readable():
     assert acts.in_words("signed-in") == "signed in"
     assert acts.in_words("something-new") == "something new"
+
+
+WRITERS = {"Act", "Incident", "act", "audit", "note", "note_change", "_act", "_note", "_tried"}
+
+
+def acts_in(source: str) -> set[str]:
+    """What the calls that write an entry name, as `session-ended`."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    said = [
+        argument.value
+        for call in calls
+        if getattr(call.func, "id", getattr(call.func, "attr", "")) in WRITERS
+        for argument in call.args
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+    ]
+    return {one for one in said if re.fullmatch(r"[a-z]+(-[a-z]+)+", one)}
+
+
+def test_every_act_has_words():
+    """Also those that are rare: what they are is read on a page, in four languages."""
+    sources = (Path(__file__).parents[2] / "server").rglob("*.py")
+    found = set().union(*(acts_in(one.read_text(encoding="utf-8")) for one in sources))
+    assert len(found) > 60 and found - acts.WORDS.keys() == set()

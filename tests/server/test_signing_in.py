@@ -384,13 +384,30 @@ def test_a_stricter_policy_holds_for_what_is_open(house):
     opened = house.session(token).created_at
     with house.write() as connection:
         policy = house.firm.policy.model_copy(update={"session_hours": 2})
-        sessions.shorten(connection, house.firm.id + 1, policy, house.clock())
+        sessions.shorten(connection, house.firm.id + 1, house.firm.policy, policy, house.clock())
         assert connection.execute(select(SessionRow.expires_at)).scalar_one() == opened + 43200
-        sessions.shorten(connection, house.firm.id, policy, house.clock())
+        sessions.shorten(connection, house.firm.id, house.firm.policy, policy, house.clock())
         assert connection.execute(select(SessionRow.expires_at)).scalar_one() == opened + 7200
         longer = policy.model_copy(update={"session_hours": 3})
-        sessions.shorten(connection, house.firm.id, longer, house.clock())
+        sessions.shorten(connection, house.firm.id, house.firm.policy, longer, house.clock())
         assert connection.execute(select(SessionRow.expires_at)).scalar_one() == opened + 7200
+
+
+def test_a_session_that_nobody_used_is_over_for_good_whatever_policy_says_later(house):
+    house.policy(session_idle_minutes=5)
+    house.person()
+    token = house.sign_in().session
+    seen_at = house.session(token).seen_at
+    longer = house.firm.policy.model_copy(update={"session_idle_minutes": 60})
+    for firm_id, after, there in ((1, 299, True), (2, 300, True), (1, 300, False)):
+        with house.write() as connection:
+            now = seen_at + after
+            sessions.shorten(connection, firm_id, house.firm.policy, longer, now)
+            open_yet = select(SessionRow.id).where(SessionRow.expires_at > now)
+            assert (connection.scalar(open_yet) is not None) is there
+    house.policy(session_idle_minutes=60)
+    house.clock.advance(300)
+    assert house.session(token) is None
 
 
 # -- remembered browsers -------------------------------------------------------------------------
@@ -431,7 +448,7 @@ def test_a_stricter_policy_holds_for_browsers_that_are_remembered(house):
     began = house.clock.now
     policy = house.firm.policy.model_copy(update={"remember_device_days": 1})
     with house.write() as connection:
-        sessions.shorten(connection, house.firm.id, policy, began)
+        sessions.shorten(connection, house.firm.id, house.firm.policy, policy, began)
         for after, is_it in ((86399, True), (86400, False)):
             found = sessions.is_remembered(
                 connection, house.known().id, policy, device, began + after

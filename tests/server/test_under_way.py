@@ -169,6 +169,21 @@ def test_a_shorter_session_holds_for_those_that_are_open(portal):
     assert browser.sign_in("ann").heading.startswith("How")
 
 
+def test_a_longer_policy_brings_no_session_back(portal):
+    """Nobody had used it for too long; one that was in use goes on."""
+    portal.policy(session_hours=100, session_idle_minutes=5)
+    portal.person("ann")
+    left, used = (Browser(portal.url).sign_in("ann") for _ in range(2))
+    portal.clock.advance(240)
+    assert used.get("/").heading == "My account"
+    portal.clock.advance(60)
+    portal.policy(session_idle_minutes=600)
+    assert left.get("/").heading == "Sign in"
+    assert used.get("/").heading == "My account"
+    portal.clock.advance(3600)
+    assert used.get("/").heading == "My account"
+
+
 def test_recoveries_leave_codes_for_signing_in(portal):
     """Whoever knows a login name can begin recoveries: that must not use up the owner's codes."""
     portal.policy(recovery_methods=["sms"])

@@ -26,7 +26,8 @@ TEMPLATES = "server/portal/templates"
 # Whose errors pages show. The others speak to programs, in English.
 ERRORS = (
     "server/accounts/", "server/errors.py", "server/joining/", "server/loans/", "server/methods/",
-    "server/portal/", "server/rules/", "server/serving/", "server/services/oidc_requests.py",
+    "server/portal/", "server/rules/", "server/serving/", "server/services/oidc.py",
+    "server/services/oidc_requests.py",
     "server/signing_in/", "server/stock/cards.py", "server/store/", "server/uploads.py",
 )  # fmt: skip
 FOR_PROGRAMS = ("server/accounts/credentials.py", "server/joining/scim.py")

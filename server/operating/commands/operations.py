@@ -63,8 +63,9 @@ def backup(target: Path, *, keep: int | None, db: str | None, key_file: Path | N
 )
 @click.option(
     "--counters-from",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A later SQLite copy of the database: its counters are used instead.",
+    metavar="FILE|URL",
+    help="A later copy of the database, an SQLite file or a PostgreSQL database: its counters are "
+    "used instead, and what is otherwise in it is listed.",
 )
 @db_option
 @key_option
@@ -73,7 +74,7 @@ def restore(
     *,
     source: Path,
     advance: int,
-    counters_from: Path | None,
+    counters_from: str | None,
     db: str | None,
     key_file: Path | None,
     as_json: bool,

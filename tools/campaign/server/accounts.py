@@ -29,8 +29,8 @@ class AccountsResult:
     """steps: requests of outsiders (HTTP, and RADIUS packets) to the server as it is. runs: how
     many were begun for that; each has a seed of its own, from `seed` on. violations: runs that
     ended with something that may never follow; found: the seed, and what (--seed N --steps 1
-    --no-zoo does it again). planted, caught: broken servers, and those of them that were found out;
-    missed: the others, by name."""
+    --no-zoo does it again). planted, caught: broken servers, and those of them that the model
+    judged; missed: the others, by name, with what went wrong instead of a judgement."""
 
     database: str
     seed: int
@@ -166,7 +166,11 @@ def _visit_the_zoo(
 ) -> None:
     """Each broken server that was not looked at yet."""
     from tallystick.tools.campaign.server.accounts_zoo import ZOO  # noqa: PLC0415
-    from tallystick.tools.campaign.server.playing import Served, chunk  # noqa: PLC0415
+    from tallystick.tools.campaign.server.playing import (  # noqa: PLC0415
+        Served,
+        chunk,
+        is_judgement,
+    )
 
     chosen = [one for one in ZOO if animals is None or one.name in animals]
     served = Served(db)
@@ -182,10 +186,10 @@ def _visit_the_zoo(
                     result.seed,
                     animal.looked_for,
                 )
-            if found:
+            if is_judgement(found):
                 result.caught += 1
-            else:
-                result.missed.append(animal.name)
+            else:  # one that only fails proves nothing of the model
+                result.missed.append(f"{animal.name}: {found}" if found else animal.name)
             note()
     finally:
         served.close()

@@ -76,6 +76,32 @@ def _play(seed: int) -> tuple[int, str]:
     return chunk(_SERVED.live(), 1, ACTS_A_RUN, seed)
 
 
+JUDGEMENT = "AccountViolation: "
+
+
+def is_judgement(found: str) -> bool:
+    """Whether the model saw what may never follow. A server that fails, a packet that is not
+    answered, a page that cannot be read: that something is wrong, but not what."""
+    return found.startswith(JUDGEMENT)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """What hypothesis has put together, as where a run is not the same twice."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for one in error.exceptions for leaf in _leaves(one)]
+
+
+def _what(error: BaseException) -> str:
+    """The first of them that is no judgement, if any."""
+    from tallystick.tools.campaign.server.model import AccountViolation  # noqa: PLC0415
+
+    leaves = _leaves(error)
+    worst = next((one for one in leaves if not isinstance(one, AccountViolation)), leaves[0])
+    told = f"{type(worst).__name__}: {worst}".splitlines()[0][:200]
+    return told if worst is error else f"{told} (not seen again)"
+
+
 def chunk(
     live: Live, runs: int, acts: int, seed: int, only: tuple[str, ...] = ()
 ) -> tuple[int, str]:
@@ -104,14 +130,5 @@ def chunk(
     try:
         run_state_machine_as_test(machine, settings=chosen)
     except Exception as error:  # whatever the server answers that the model cannot read, too
-        found = " ← ".join(_words(error))
+        found = _what(error)
     return Counted.steps - before, found
-
-
-def _words(error: BaseException) -> Iterator[str]:
-    """The first line of it; of one that did not come again (hypothesis calls it flaky) of what it
-    was the first time, too."""
-    yield f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _words(one)

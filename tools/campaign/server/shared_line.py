@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 TIMEOUT_S = 60
+FAILED = 500
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,13 @@ class PageAnswer:
         return json.loads(self.text)
 
 
+class ServerFailedError(Exception):
+    """The server says that it failed: whatever it would have refused or let in, nobody knows."""
+
+
 class SharedLine:
-    """Raises OSError, HTTPException where the server does not answer."""
+    """Raises OSError, HTTPException where the server does not answer, and ServerFailedError where
+    it answers that it has failed."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -45,6 +51,9 @@ class SharedLine:
             self._http.close()  # the next request opens it anew
         self._http.request(method, path, content or None, dict(headers))
         got = self._http.getresponse()
+        if got.status >= FAILED:
+            got.read()
+            raise ServerFailedError(f"{got.status} of {method} {path.split('?', maxsplit=1)[0]}")
         return PageAnswer(
             got.status,
             got.read().decode("utf-8", "replace"),

@@ -46,6 +46,7 @@ from tallystick.tools.campaign.server.shared_line import PageAnswer, SharedLine,
 MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 START = 1_800_000_000.0
 LETTER_S = 30  # that a letter may take on a machine which has much to do
+ANSWER_S = 60.0
 RADIUS_SECRET = b"between the VPN and the server"
 GC_SELDOM = (50_000, 20, 50)
 REDIRECT = "https://service.example/back"
@@ -509,7 +510,7 @@ class Vpn:
             request["State"] = state
         Counted.steps += 1
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(60)
+            sock.settimeout(ANSWER_S)
             sock.sendto(request.RequestPacket(), self._sock.getsockname())
             reply = request.CreateReply(packet=sock.recv(4096))
         return reply.code, bytes(reply.get("State", [b""])[0])

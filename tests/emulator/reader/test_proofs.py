@@ -1,0 +1,149 @@
+"""What proves that a platform knows a secret: whole, or nothing. Sections are of CTAP 2.1."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from fido2.ctap2 import ClientPin
+from fido2.ctap2.pin import PinProtocolV1, PinProtocolV2
+
+from tests.emulator.reader.raw import (
+    ASSERT,
+    BIO,
+    BLOBS,
+    CONFIG,
+    CREDENTIALS,
+    ES256,
+    HASH,
+    MAKE,
+    PARTY,
+    PIN,
+    USER,
+    Host,
+)
+from tests.emulator.reader.rig import PIN as RIGHT
+from tests.emulator.reader.rig import Rig
+
+PERMISSION = ClientPin.PERMISSION
+_EVERY = PERMISSION(0x3C)  # but what takes a relying party
+_ALLOWED = {one: (PERMISSION(3), "example.com") for one in (MAKE, ASSERT)}
+_PROTOCOLS: dict[int, Any] = {1: PinProtocolV1, 2: PinProtocolV2}
+_PART = bytes(20)
+_LARGE = b"\xff" * 32 + b"\x0c\x00" + bytes(4) + sha256(_PART).digest()
+
+# Command → request, what is proven, keys of the proof and of the protocol.
+_PROVEN: dict[int, tuple[dict[int, Any], bytes, int, int]] = {
+    MAKE: ({1: HASH, 2: PARTY, 3: USER, 4: ES256}, HASH, 8, 9),
+    ASSERT: ({1: "example.com", 2: HASH}, HASH, 6, 7),
+    BIO: ({1: 1, 2: 4}, b"\x01\x04", 5, 4),
+    CREDENTIALS: ({1: 1}, b"\x01", 4, 3),
+    BLOBS: ({2: _PART, 3: 0, 4: 40}, _LARGE, 5, 6),
+    CONFIG: ({1: 2}, b"\xff" * 32 + b"\x0d\x02", 4, 3),
+}
+
+
+def _not_whole(proof: bytes) -> list[bytes]:
+    spoiled = proof[:-1] + bytes((proof[-1] ^ 1,))
+    return [proof[:1], proof[:-1], proof[: len(proof) // 2], proof + b"\0", spoiled]
+
+
+@pytest.mark.parametrize("version", _PROTOCOLS)
+@pytest.mark.parametrize("command", list(_PROVEN))
+def test_a_part_of_a_proof_proves_nothing(rig: Rig, command: int, version: int) -> None:
+    """6.5.6 and 6.5.7, verify: of its length, and all of it."""
+    client = ClientPin(rig.ctap(), _PROTOCOLS[version]())
+    token = client.get_pin_token(RIGHT, *_ALLOWED.get(command, (_EVERY, None)))
+    host = Host(rig)
+    request, message, proof_key, version_key = _PROVEN[command]
+    proof = client.protocol.authenticate(token, message)
+    wrong = _not_whole(proof) + ([b""] if command not in (MAKE, ASSERT) else [])
+    for one in wrong:
+        assert host.status(command, request | {proof_key: one, version_key: version}) == 0x33
+    whole = request | {proof_key: proof, version_key: version}
+    assert host.status(command, whole, press="thumb") in (0, 0x2E)  # there may be no credential
+
+
+def _spoiled(data: bytes) -> bytes:
+    return data[:-1] + bytes((data[-1] ^ 1,))
+
+
+@pytest.mark.parametrize("version", _PROTOCOLS)
+def test_another_pin_than_was_proven_is_not_set(fresh: Rig, version: int) -> None:
+    """6.5.5.5: who sits between could set one of his own."""
+    client = ClientPin(fresh.ctap(), _PROTOCOLS[version]())
+    keys, shared = client._get_shared_secret()
+    new = client.protocol.encrypt(shared, RIGHT.encode().ljust(64, b"\0"))
+    proof = client.protocol.authenticate(shared, new)
+    host = Host(fresh)
+    request = {1: version, 2: 3, 3: keys}
+    for wrong in _not_whole(proof):
+        assert host.status(PIN, request | {4: wrong, 5: new}) == 0x33
+    # The last bits are of the zeros behind it, the first of what is decrypted.
+    assert host.status(PIN, request | {4: proof, 5: _spoiled(new)}) == 0x33
+    assert not fresh.ctap().info.options["clientPin"]
+    assert host.status(PIN, request | {4: proof, 5: new}) == 0
+
+
+@pytest.mark.parametrize("version", _PROTOCOLS)
+def test_a_change_that_was_not_proven_costs_no_try(rig: Rig, version: int) -> None:
+    """6.5.5.6: the proof is over the new PIN and the hash of the old one."""
+    client = ClientPin(rig.ctap(), _PROTOCOLS[version]())
+    keys, shared = client._get_shared_secret()
+    new = client.protocol.encrypt(shared, b"97531".ljust(64, b"\0"))
+    old = client.protocol.encrypt(shared, sha256(RIGHT.encode()).digest()[:16])
+    proof = client.protocol.authenticate(shared, new + old)
+    host = Host(rig)
+    request = {1: version, 2: 4, 3: keys}
+    for wrong in _not_whole(proof):
+        assert host.status(PIN, request | {4: wrong, 5: new, 6: old}) == 0x33
+    assert host.status(PIN, request | {4: proof, 5: _spoiled(new), 6: old}) == 0x33
+    assert host.status(PIN, request | {4: proof, 5: new, 6: _spoiled(old)}) == 0x33
+    assert host.ask(PIN, {2: 1}) == (0, {3: 8, 4: False})
+    assert host.status(PIN, request | {4: proof, 5: new, 6: old}) == 0
+
+
+def test_salts_that_were_not_proven_are_refused(rig: Rig) -> None:
+    """12.5: PIN_AUTH_INVALID."""
+    client = ClientPin(rig.ctap())
+    keys, shared = client._get_shared_secret()
+    host = Host(rig)
+    new = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 7: {"rk": True, "uv": True}}
+    assert host.status(MAKE, new, press="thumb") == 0
+    salts = client.protocol.encrypt(shared, bytes(32))
+    proof = client.protocol.authenticate(shared, salts)
+    asked = {1: keys, 2: salts, 4: 2}
+    for one in (
+        *({**asked, 3: wrong} for wrong in _not_whole(proof)),
+        {**asked, 2: _spoiled(salts), 3: proof},
+    ):
+        assert host.status(ASSERT, {1: "example.com", 2: HASH, 4: {"hmac-secret": one}}) == 0x33
+
+
+def test_what_is_told_twice_looks_like_something_else(rig: Rig) -> None:
+    """6.5.7: each encryption has an initial vector of its own."""
+    client = ClientPin(rig.ctap())
+    keys, shared = client._get_shared_secret()
+    told: set[bytes] = set()
+    for _ in range(3):
+        proof = client.protocol.encrypt(shared, sha256(RIGHT.encode()).digest()[:16])
+        _, said = Host(rig).ask(PIN, {1: 2, 2: 9, 3: keys, 6: proof, 9: 0x40})
+        told.add(said[2])
+    assert len(told) == len({one[:16] for one in told}) == 3
+    assert len({client.protocol.decrypt(shared, one) for one in told}) == 1
+
+
+def test_a_cancelled_command_cancels_no_later_one(rig: Rig) -> None:
+    """11.2.9.1.5."""
+    host = Host(rig)
+    packet = host.device._channel_id.to_bytes(4, "big") + b"\x91\x00\x00"
+    cancels = [packet.ljust(64, b"\0")]
+
+    def cancel(_status: int) -> None:
+        if cancels:
+            rig.reader.write_report(cancels.pop())
+
+    assert host.device.call(0x10, b"\x0b", on_keepalive=cancel) == b"\x2d"
+    assert not cancels
+    assert host.device.call(0x10, b"\x0b", on_keepalive=rig.pressing()) == b"\x00"

@@ -147,3 +147,19 @@ def test_a_cancelled_command_cancels_no_later_one(rig: Rig) -> None:
     assert host.device.call(0x10, b"\x0b", on_keepalive=cancel) == b"\x2d"
     assert not cancels
     assert host.device.call(0x10, b"\x0b", on_keepalive=rig.pressing()) == b"\x00"
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_a_token_signs_for_one_relying_party(rig: Rig, old: bool) -> None:
+    """6.1.2 step 11.1, 6.2.2 step 6.1; 6.5.5.7.1: one of CTAP 2.0 is bound by its first use."""
+    client = ClientPin(rig.ctap())
+    allowed = () if old else _ALLOWED[MAKE]
+    token = client.get_pin_token(RIGHT, *allowed)
+    host = Host(rig)
+    proof = {6: client.protocol.authenticate(token, HASH), 7: client.protocol.VERSION}
+    if old:
+        assert host.status(ASSERT, {1: "example.com", 2: HASH, **proof}) == 0x2E
+    assert host.status(ASSERT, {1: "other.example", 2: HASH, **proof}) == 0x33
+    request = {1: HASH, 2: {"id": "other.example"}, 3: USER, 4: ES256}
+    assert host.status(MAKE, request | {8: proof[6], 9: proof[7]}) == 0x33
+    assert host.status(MAKE, request | {2: PARTY, 8: proof[6], 9: proof[7]}, press="thumb") == 0

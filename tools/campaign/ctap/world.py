@@ -22,6 +22,7 @@ from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 
 THUMB, INDEX, STRANGER = "thumb", "index", "stranger"
 NOBODY = ""
+LATE = "late"  # nobody comes, and the host waits until the reader gives up
 CANCELLED = 0x2D
 _READY_MS = 400
 _GIVES_UP_US = 1_600_000  # after a wrong finger
@@ -167,7 +168,7 @@ class CtapWorld:
         self, channel: str, command: int, request: Any = None, touch: str = NOBODY
     ) -> tuple[Answer, Any]:
         """The answer, and what it says. touch: the finger that is pressed when one is asked for.
-        Nobody: then the host gives up."""
+        Nobody: then the host gives up. LATE: then it does not."""
         body = b"" if request is None else request
         if not isinstance(body, bytes):
             body = cbor.encode(body)
@@ -176,7 +177,7 @@ class CtapWorld:
             channel, bytes((command,)) + body, self._person(channel, touch) if touch else None
         )
         self.settle()
-        if touch and answer.asked:
+        if touch not in (NOBODY, LATE) and answer.asked:
             self.known = replace(self.known, lying=False)
         if answer.status == _OTHER:
             raise ViolationError("status", f"{command:02X} was answered 7F")
@@ -187,6 +188,8 @@ class CtapWorld:
 
     def _person(self, channel: str, finger: str) -> Callable[[], bool]:
         def press() -> bool:
+            if finger == LATE:
+                return True
             self.sensor.press(finger)
             if all(finger != enrolled for _, enrolled, _ in self.known.fingers):
                 # Of somebody who is not enrolled three tries would be asked for.

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from fido2.ctap2 import ClientPin
+from fido2.ctap2.bio import FPBioEnrollment
 from fido2.ctap2.pin import PinProtocolV1, PinProtocolV2
 
+from tallystick.emulator.parts.nor_flash import FlashOperation
 from tests.emulator.reader.raw import (
     ASSERT,
     BIO,
@@ -163,3 +165,24 @@ def test_a_token_signs_for_one_relying_party(rig: Rig, old: bool) -> None:
     request = {1: HASH, 2: {"id": "other.example"}, 3: USER, 4: ES256}
     assert host.status(MAKE, request | {8: proof[6], 9: proof[7]}) == 0x33
     assert host.status(MAKE, request | {2: PARTY, 8: proof[6], 9: proof[7]}, press="thumb") == 0
+
+
+def test_what_is_kept_twice_looks_like_something_else(rig: Rig) -> None:
+    """A copy of the flash does not tell that a record is as it was."""
+    programmed: list[bytes] = []
+
+    def note(operation: FlashOperation) -> None:
+        if operation.kind == "program":
+            programmed.append(bytes(operation.new))
+
+    client = ClientPin(rig.ctap())
+    token = client.get_pin_token(RIGHT, PERMISSION.BIO_ENROLL)
+    bio = FPBioEnrollment(client.ctap, client.protocol, token)
+    template = next(iter(bio.enumerate_enrollments()))
+    rig.reader.flash.fault_plan = note
+    for _ in range(2):
+        bio.set_name(template, "a name of a finger")
+    rig.reader.flash.fault_plan = None
+    first, second = programmed
+    blocks = {first[at : at + 16] for at in range(len(first) - 15)} - {b"\xff" * 16, bytes(16)}
+    assert blocks and not any(block in second for block in blocks)

@@ -19,6 +19,7 @@ from tests.emulator.reader.raw import (
     SELECTION,
     USER,
     Host,
+    refused,
 )
 from tests.emulator.reader.rig import Rig
 
@@ -113,3 +114,15 @@ def test_enterprise_attestation_is_refused_after_what_comes_first(rig: Rig) -> N
     host = Host(rig)
     assert host.status(MAKE, _NEW | {10: 1}) == 0x02
     assert host.status(MAKE, _NEW | {10: 1, 7: {"rk": True}}) == 0x36
+
+
+def test_a_wrong_try_of_one_kind_takes_none_of_the_other(rig: Rig) -> None:
+    """6.5.5.2, 6.5.5.3: once it was answered."""
+    host = Host(rig)
+    _, keys = host.ask(PIN, {1: 2, 2: 2})
+    rig.reader.clock.after(1_500_000, lambda: rig.sensor.press("stranger"))
+    assert host.status(PIN, {1: 2, 2: 6, 3: keys[1], 9: 4}) == 0x2F
+    assert (host.ask(PIN, {2: 1})[1][3], host.ask(PIN, {2: 7})[1][5]) == (8, 4)
+    client = ClientPin(rig.ctap())
+    assert refused(lambda: client.get_pin_token("0000")) == 0x31
+    assert (host.ask(PIN, {2: 1})[1][3], host.ask(PIN, {2: 7})[1][5]) == (7, 4)

@@ -10,6 +10,8 @@ from fido2.ctap2 import ClientPin
 from tests.emulator.reader.raw import (
     ASSERT,
     BIO,
+    BLOBS,
+    CONFIG,
     ES256,
     HASH,
     INFO,
@@ -126,3 +128,15 @@ def test_a_wrong_try_of_one_kind_takes_none_of_the_other(rig: Rig) -> None:
     client = ClientPin(rig.ctap())
     assert refused(lambda: client.get_pin_token("0000")) == 0x31
     assert (host.ask(PIN, {2: 1})[1][3], host.ask(PIN, {2: 7})[1][5]) == (7, 4)
+
+
+def test_always_uv_guards_a_reader_without_a_pin(fresh: Rig) -> None:
+    """6.1.2 step 6, 6.2.2 step 5, 6.10.2 and 6.11: only its own switch needs no proof."""
+    host = Host(fresh)
+    assert host.status(CONFIG, {1: 2}) == 0
+    assert host.ask(INFO)[1][4]["alwaysUv"]
+    assert host.status(CONFIG, {1: 3, 2: {1: 6}}) == 0x36
+    assert host.status(BLOBS, {2: bytes(20), 3: 0, 4: 40}) == 0x36
+    assert host.status(MAKE, _NEW) == host.status(ASSERT, _OLD) == 0x36
+    assert host.status(CONFIG, {1: 2}) == 0
+    assert host.status(CONFIG, {1: 3, 2: {1: 6}}) == 0

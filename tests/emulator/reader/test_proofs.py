@@ -121,6 +121,10 @@ def test_salts_that_were_not_proven_are_refused(rig: Rig) -> None:
         {**asked, 2: _spoiled(salts), 3: proof},
     ):
         assert host.status(ASSERT, {1: "example.com", 2: HASH, 4: {"hmac-secret": one}}) == 0x33
+    # Nor are there secrets without a touch.
+    asked[3] = proof
+    silent = {1: "example.com", 2: HASH, 4: {"hmac-secret": asked}, 5: {"up": False}}
+    assert host.status(ASSERT, silent) == 0x2B
 
 
 def test_what_is_told_twice_looks_like_something_else(rig: Rig) -> None:

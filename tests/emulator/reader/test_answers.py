@@ -140,3 +140,17 @@ def test_always_uv_guards_a_reader_without_a_pin(fresh: Rig) -> None:
     assert host.status(MAKE, _NEW) == host.status(ASSERT, _OLD) == 0x36
     assert host.status(CONFIG, {1: 2}) == 0
     assert host.status(CONFIG, {1: 3, 2: {1: 6}}) == 0
+
+
+def test_a_credential_keeps_its_user(rig: Rig) -> None:
+    """6.8.6: of another user's id, INVALID_PARAMETER; and nothing is changed."""
+    rig.register(b"user-1")
+    manager = rig.management()
+    party = manager.enumerate_rps()[0]
+    (one,) = manager.enumerate_creds(party[4])
+    user = {"id": b"user-2", "name": "another", "displayName": "Another"}
+    assert refused(lambda: manager.update_user_info(one[7], user)) == 0x02
+    assert manager.enumerate_creds(party[4]) == [one]
+    manager.update_user_info(one[7], user | {"id": b"user-1"})
+    (changed,) = manager.enumerate_creds(party[4])
+    assert changed[6] == user | {"id": b"user-1"}

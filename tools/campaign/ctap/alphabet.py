@@ -85,6 +85,10 @@ def _wait(world: CtapWorld) -> None:
     world.wait(WAIT_MS)
 
 
+def _stray(world: CtapWorld) -> None:
+    world.stray()
+
+
 def _cable(world: CtapWorld) -> None:
     world.plug_sensor(plugged=not world.known.sensor)
 
@@ -213,6 +217,7 @@ def _on(channel: str, command: Command) -> Letter:
 
 WORLD: dict[str, Letter] = {
     "replug": _replug, "restart": _restart, "wait": _wait, "cable": _cable, "finger": _finger,
+    "stray": _stray,
 }  # fmt: skip
 LETTERS: dict[str, Letter] = {
     **WORLD,

@@ -15,7 +15,7 @@ from tallystick.emulator.devices.bookmark import Bookmark, FlashHistory
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
-from tallystick.tools.campaign.ctap.channels import Answer, HostChannels, Shared
+from tallystick.tools.campaign.ctap.channels import REPORT, Answer, HostChannels, Shared
 from tallystick.tools.campaign.ctap.known import CHANNELS, Known, KnownSequence, KnownToken
 from tallystick.tools.campaign.engine.subject import ViolationError
 from tallystick.tools.campaign.reader.sensor import ScriptedSensor
@@ -29,6 +29,7 @@ _GIVES_UP_US = 1_600_000  # after a wrong finger
 _OTHER = 0x7F
 _CANCEL = 0x91
 _PIECE = 256
+_STRAYS = 3  # more packets than most messages have
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,14 @@ class CtapWorld:
             self.sensor.lift()
         self.known = replace(self.known, lying=finger)
         self.settle()
+
+    def stray(self) -> None:
+        """Packets that go on with no message, on a channel that nobody was given."""
+        for number in range(_STRAYS):
+            self.reader.write_report((bytes(4) + bytes((number,))).ljust(REPORT, b"\0"))
+            self.settle()
+        if self.reader.reports:
+            raise ViolationError("channel", f"{self.reader.reports[0][:8].hex()} was not asked for")
 
     def settle(self) -> None:
         """Until nothing is under way any more."""

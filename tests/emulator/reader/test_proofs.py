@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import crc32
 from hashlib import sha256
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.emulator.reader.raw import (
     PIN,
     USER,
     Host,
+    refused,
 )
 from tests.emulator.reader.rig import PIN as RIGHT
 from tests.emulator.reader.rig import Rig
@@ -32,6 +34,7 @@ PERMISSION = ClientPin.PERMISSION
 _EVERY = PERMISSION(0x3C)  # but what takes a relying party
 _ALLOWED = {one: (PERMISSION(3), "example.com") for one in (MAKE, ASSERT)}
 _PROTOCOLS: dict[int, Any] = {1: PinProtocolV1, 2: PinProtocolV2}
+_HEAD, _SLOT = 12, 256  # of a record: firmware/lib/journal.py
 _PART = bytes(20)
 _LARGE = b"\xff" * 32 + b"\x0c\x00" + bytes(4) + sha256(_PART).digest()
 
@@ -190,3 +193,33 @@ def test_what_is_kept_twice_looks_like_something_else(rig: Rig) -> None:
     first, second = programmed
     blocks = {first[at : at + 16] for at in range(len(first) - 15)} - {b"\xff" * 16, bytes(16)}
     assert blocks and not any(block in second for block in blocks)
+
+
+def _forged(slot: bytes) -> bytes | None:
+    """A record with a bit of its initial vector flipped, so that its third byte (of the state: the
+    PIN's tries) is another one, and its unkeyed checks made anew. None: there is no record."""
+    for end in range(_HEAD + 1, len(slot) - 7):
+        crc = crc32(slot[:end]).to_bytes(4, "little")
+        if slot[end : end + 8] == crc + sha256(slot[:end]).digest()[:4]:
+            body = bytearray(slot[:end])
+            body[_HEAD + 2] ^= 7 ^ 8
+            checks = crc32(body).to_bytes(4, "little") + sha256(body).digest()[:4]
+            return bytes(body) + checks + slot[end + 8 :]
+    return None
+
+
+def test_a_record_that_somebody_else_wrote_is_damage(rig: Rig) -> None:
+    """Who can write the flash chip gives himself no tries: each record has a MAC."""
+    assert refused(lambda: ClientPin(rig.ctap()).get_pin_token("0000")) == 0x31
+    assert ClientPin(rig.ctap()).get_pin_retries()[0] == 7
+    rig.reader.power_off()
+    flash, journal = rig.reader.flash, rig.reader.board.journal
+    forged = 0
+    for at in range(journal.address, journal.end, _SLOT):
+        record = _forged(flash.memory[at : at + _SLOT])
+        if record is not None:
+            forged += 1
+            flash.load(at, record)
+    assert forged
+    rig.reader.power_on()
+    assert Host(rig).status(PIN, {2: 1}) == 0x7F

@@ -14,8 +14,8 @@ from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.devices.bookmark import Bookmark, FlashHistory
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.image import Image
-from tallystick.emulator.devices.reader import Reader
-from tallystick.tools.campaign.ctap.channels import REPORT, Answer, HostChannels, Shared
+from tallystick.emulator.devices.reader import REPORT, Reader
+from tallystick.tools.campaign.ctap.channels import Answer, HostChannels, Shared
 from tallystick.tools.campaign.ctap.known import CHANNELS, Known, KnownSequence, KnownToken
 from tallystick.tools.campaign.engine.subject import ViolationError
 from tallystick.tools.campaign.reader.sensor import ScriptedSensor

@@ -47,7 +47,7 @@ class Image:
         if named is None:
             raise BadInputError(
                 f"{path} does not say which board it is for (no manifest.json beside it).",
-                todo="Name it with --board.",
+                todo="Put its manifest.json beside it; a card's board can be named with --board.",
             )
         if board is not None and named != board:
             raise BadInputError(

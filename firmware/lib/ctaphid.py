@@ -106,8 +106,8 @@ class Channels:
             self._take(report, 7)
 
     def _continue(self, channel: int, report: "Readable") -> None:
-        if channel != self._current or self.request is not None:
-            return  # stray: silence
+        if not self._current or channel != self._current or self.request is not None:
+            return  # stray: silence. Nothing is under way on channel 0, which is the one of none
         if report[4] != self._sequence:
             self._abandon()
             self._fail(channel, _INVALID_SEQUENCE)

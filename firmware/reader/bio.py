@@ -42,7 +42,7 @@ class Enrolment:
 
 def handle(reader: "Reader", request: "Map") -> "Map":
     """One sub-command. Raises Refused."""
-    if request.get(6) is True:
+    if consent.optional(request, 6, bool, False):
         return {1: 1}
     command = consent.need(request, 2, int)
     if not _BEGIN <= command <= _SENSOR:

@@ -99,8 +99,9 @@ def token_parameter(
     see which of several readers is meant. Raises Refused.
     """
     signature = optional(request, signature_key, bytes, None)
+    optional(request, version_key, int, None)
     if signature == b"":
-        reader.user.touch()
+        reader.user.touch(late=ctap.OPERATION_DENIED)
         raise Refused(ctap.PIN_INVALID if reader.store.pin_length else ctap.PIN_NOT_SET)
     return signature, 0 if signature is None else protocol.check_version(request, version_key)
 
@@ -138,13 +139,15 @@ def wants_uv(reader: "Reader", uv: "bool | None", signature: "bytes | None") -> 
     return True
 
 
-def ensure_present(reader: "Reader", by_finger: bool, by_token: bool) -> None:
+def ensure_present(
+    reader: "Reader", by_finger: bool, by_token: bool, late: int = ctap.OPERATION_DENIED
+) -> None:
     """The user's presence: the finger just now, or that of the token which came with this very
-    request, or a touch. Raises Refused.
+    request, or a touch. Raises Refused, with `late` when nobody comes.
     """
     if by_finger or by_token and reader.token.present():
         return
-    reader.user.touch()
+    reader.user.touch(late=late)
 
 
 def authenticator_data(

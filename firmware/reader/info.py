@@ -69,7 +69,7 @@ def answer(reader: "Reader") -> "Map":
         14: NUMBER,
         15: ctap.MAX_CRED_BLOB,
         16: ctap.MAX_PARTIES,
-        17: ctap.UV_TRIES_A_COMMAND,
+        17: 1,  # the reader tries several times by itself: UV_TRIES_A_COMMAND
         18: 2,
         20: store.room(),
         22: ["packed"],

@@ -29,6 +29,15 @@ _TOKEN = const(5)
 _UV_TOKEN = const(6)
 _UV_RETRIES = const(7)
 _PIN_TOKEN = const(9)
+# What a sub-command cannot do without, which is asked before anything else (6.5.5).
+_NEEDED = {
+    _KEY_AGREEMENT: (1,),
+    _SET: (1, 3, 4, 5),
+    _CHANGE: (1, 3, 4, 5, 6),
+    _TOKEN: (1, 3, 6),
+    _UV_TOKEN: (1, 3, 9),
+    _PIN_TOKEN: (1, 3, 6, 9),
+}
 
 _MC_GA = const(3)
 _HASH_SIZE = const(16)  # bytes of a PIN's hash that are compared
@@ -42,8 +51,11 @@ def handle(reader: "Reader", request: "Map") -> "Map":
         return {3: store.pin_retries, 4: reader.wrong_pins >= ctap.PIN_RETRIES_IN_A_ROW}
     if command == _UV_RETRIES:
         return {5: store.uv_retries}
-    if command not in (_KEY_AGREEMENT, _SET, _CHANGE, _TOKEN, _UV_TOKEN, _PIN_TOKEN):
+    if command not in _NEEDED:
         raise Refused(ctap.INVALID_SUBCOMMAND)
+    for key in _NEEDED[command]:
+        if key not in request:
+            raise Refused(ctap.MISSING_PARAMETER)
     version = protocol.check_version(request, 1)
     if command == _KEY_AGREEMENT:
         return {1: reader.agreement.cose()}

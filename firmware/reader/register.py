@@ -39,20 +39,22 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     algorithm = _algorithm(parameters)
     if up is False:
         raise Refused(ctap.INVALID_OPTION)
-    if enterprise is not None:
-        raise Refused(ctap.INVALID_PARAMETER)  # there is none
     wishes = _Wishes(extensions, bool(rk))
     uv = consent.wants_uv(reader, uv, signature)
     protected = store.pin_length or store.fingers()
     if rk and protected and signature is None and not uv:
         raise Refused(ctap.PUAT_REQUIRED)
+    if enterprise is not None:
+        raise Refused(ctap.INVALID_PARAMETER)  # there is none
     by_user = consent.verified(reader, rp_id, data_hash, signature, version, uv, ctap.MC)
     rp_hash = consent.hash_of(rp_id)
     for identifier in excluded:
         known = credential.identified(store, rp_hash, identifier)
         if known is not None and (by_user or known.protect < 3):
-            consent.ensure_present(reader, uv, signature is not None)
-            raise Refused(ctap.CREDENTIAL_EXCLUDED)
+            # Whether somebody comes or not (6.1.2, step 12).
+            late = ctap.CREDENTIAL_EXCLUDED
+            consent.ensure_present(reader, uv, signature is not None, late)
+            raise Refused(late)
     salted = None if wishes.salts is None else Salted(reader, wishes.salts)
     consent.ensure_present(reader, uv, signature is not None)
     reader.token.spend()

@@ -181,16 +181,16 @@ class User:
         self._held = self._wait_until(True, deadline)
         return self._held
 
-    def touch(self, firmware: bool = False) -> None:
+    def touch(self, firmware: bool = False, late: int = ctap.USER_ACTION_TIMEOUT) -> None:
         """The user's presence: any finger. firmware: it is for that, and looks like nothing else:
-        both lights flash. Raises Refused.
+        both lights flash. Raises Refused, with `late` when nobody comes.
         """
         self._reader.enrolment = None
         self._begin(firmware)
         try:
             self._need_sensor()
             if not self._await_finger(ticks_add(ticks_ms(), ctap.TOUCH_MS)):
-                raise Refused(ctap.USER_ACTION_TIMEOUT)
+                raise Refused(late)
         except r503.SensorError:
             raise Refused(ctap.OPERATION_DENIED)
         finally:

@@ -157,7 +157,7 @@ def test_an_empty_proof_asks_for_a_touch(new_rig: Any, command: int, with_pin: b
     request: dict[int, Any] = {1: "example.com", 2: HASH, 6: b"", 7: 2}
     if command == MAKE:
         request = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 8: b"", 9: 2}
-    assert host.status(command, request) == 0x2F
+    assert host.status(command, request) == 0x27
     assert host.status(command, request, press="index") == (0x31 if with_pin else 0x35)
     # Step 1 comes before what else may be wrong with it.
     wrong = {4: [{"alg": -257, "type": "public-key"}]} if command == MAKE else {5: {"rk": True}}

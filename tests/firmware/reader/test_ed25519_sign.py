@@ -78,6 +78,18 @@ def test_another_library_takes_it(ed25519: Any, number: int) -> None:
     assert signature[:32] != ed25519.sign(scalar, message, draw.randbytes)[:32]
 
 
+def test_a_nonce_is_not_used_twice(ed25519: Any) -> None:
+    """Two signatures with one nonce tell the key. Each of key, message and chance is enough."""
+    draw = random.Random(1)
+    seen = [
+        ed25519.sign(scalar, message, chance)[:32]
+        for scalar in (EXTREME[0], EXTREME[0] + 1)
+        for message in (b"", b"message")
+        for chance in (lambda size: b"\x5a" * size, draw.randbytes)
+    ]
+    assert len(set(seen)) == len(seen)
+
+
 def test_the_same_steps_for_all_secrets(ed25519: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many doublings and additions, in the same order."""
     steps: list[str] = []

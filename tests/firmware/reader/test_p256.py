@@ -77,6 +77,25 @@ def test_signatures_are_taken_by_another_implementation(p256: Any) -> None:
         public.verify(signature, digest, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
 
 
+def _always(size: int) -> bytes:
+    """A chip whose randomness has failed."""
+    return b"\x5a" * size
+
+
+def test_a_nonce_is_not_used_twice(p256: Any) -> None:
+    """Two signatures with one nonce tell the key. Each of key, digest and chance is enough."""
+    other = bytes(31) + b"\1"
+    seen = [
+        p256.sign(private, digest, draw)[0]
+        for private in (PRIVATE, PRIVATE + 1)
+        for digest in (bytes(32), other)
+        for draw in (_always, os.urandom, os.urandom)
+    ]
+    assert len(set(seen)) == len(seen)
+    # r of the same nonce would be the same, whatever else is drawn.
+    assert p256.sign(PRIVATE, other, _always)[0] == seen[3]
+
+
 @pytest.mark.parametrize(
     "peer",
     [bytes(64), PUBLIC[:32] + bytes(32), PUBLIC[:63], b"\xff" * 64, PUBLIC[32:] + PUBLIC[:32]],

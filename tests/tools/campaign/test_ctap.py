@@ -64,6 +64,7 @@ CAUGHT = {
     "ctap-one-secret": "A pin-token,A make-extended,A pin-token,A assert-extended",
     "ctap-fingers-uncounted": "A finger-token",
     "ctap-cannot-be-cancelled": "A select-nobody",
+    "ctap-repeats": "stray",
 }
 QUICK = [
     "ctap-stolen-touch",

@@ -26,6 +26,7 @@ CAUGHT = {
     "reader-counter-in-memory": ("reader-log-in", 1),
     "reader-delete-then-put": ("reader-register-again", 1),
     "reader-credential-in-two-writes": ("reader-register", 1),
+    "reader-made-lost": ("reader-register", 0),
     "reader-erase-then-new": ("reader-reset", 1),
     "reader-scrub-forgotten": ("reader-reset-goes-on", 1),
     "reader-no-floor": ("reader-reset", 1),
@@ -39,6 +40,7 @@ QUICK = [
     "reader-finger-compares-first",
     "reader-unsettled-removal",
     "reader-counter-in-memory",
+    "reader-made-lost",
     "reader-scrub-forgotten",
     "reader-one-sector",
 ]

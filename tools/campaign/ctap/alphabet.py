@@ -37,8 +37,10 @@ from tallystick.tools.campaign.ctap.fingers import (
     cancel_enrolment,
     enrol,
     fingers,
+    name_finger,
     next_sample,
     remove_finger,
+    sensor,
 )
 from tallystick.tools.campaign.ctap.known import (
     ACFG,
@@ -61,13 +63,14 @@ from tallystick.tools.campaign.ctap.pins import (
     change_pin,
     finger_token,
     lasting_token,
+    old_token,
     pin_token,
     set_pin,
     short_pin,
 )
 from tallystick.tools.campaign.ctap.signing import assertion, make, next_assertion, reset, select
 from tallystick.tools.campaign.ctap.storing import fragment, minimum, read_blob, toggle_always
-from tallystick.tools.campaign.ctap.world import INDEX, NOBODY, STRANGER, THUMB, CtapWorld
+from tallystick.tools.campaign.ctap.world import INDEX, LATE, NOBODY, STRANGER, THUMB, CtapWorld
 
 
 def _replug(world: CtapWorld) -> None:
@@ -80,6 +83,10 @@ def _restart(world: CtapWorld) -> None:
 
 def _wait(world: CtapWorld) -> None:
     world.wait(WAIT_MS)
+
+
+def _stray(world: CtapWorld) -> None:
+    world.stray()
 
 
 def _cable(world: CtapWorld) -> None:
@@ -129,6 +136,7 @@ _COMMANDS: dict[str, Command] = {
     "unknown": _do(unknown),
     "pin-token": _do(pin_token, ALL, PARTY),
     "pin-token-any": _do(pin_token, CM | BE | ACFG, None),
+    "old-token": _do(old_token),
     "wrong-pin": _do(pin_token, CM, None, WRONG_PIN),
     "short-pin": _do(short_pin),
     "finger-token": _do(finger_token, ALL & ~ACFG, PARTY),
@@ -141,6 +149,7 @@ _COMMANDS: dict[str, Command] = {
     "change-wrong": _do(change_pin, WRONG_PIN, NEW_PIN),
     "assert": _do(assertion, "nothing", INDEX),
     "assert-nobody": _do(assertion, "nothing", NOBODY),
+    "assert-late": _do(assertion, "nothing", LATE),
     "assert-silent": _do(assertion, "nothing", NOBODY, up=False),
     "assert-token": _do(assertion, "token", INDEX),
     "assert-token-nobody": _do(assertion, "token", NOBODY),
@@ -150,6 +159,8 @@ _COMMANDS: dict[str, Command] = {
     "next": _do(next_assertion),
     "make": _do(make, "nothing", INDEX),
     "make-nobody": _do(make, "nothing", NOBODY),
+    "make-late": _do(make, "nothing", LATE),
+    "make-excluded-late": _do(make, "nothing", LATE, excluded=True),
     "make-resident": _do(make, "token", INDEX, user=b"user-3"),
     "make-ed25519": _do(make, "token", INDEX, user=b"user-6", algorithm=EDDSA),
     "make-extended": _do(make, "token", INDEX, user=b"user-7", cred_blob=b"blob" * 8),
@@ -162,6 +173,7 @@ _COMMANDS: dict[str, Command] = {
     "make-excluded": _do(make, "token", NOBODY, excluded=True),
     "select": _do(select, INDEX),
     "select-nobody": _do(select, NOBODY),
+    "select-late": _do(select, LATE),
     "reset": _do(reset, INDEX),
     "reset-nobody": _do(reset, NOBODY),
     "metadata": _do(metadata),
@@ -178,6 +190,8 @@ _COMMANDS: dict[str, Command] = {
     "sample-thumb": _do(next_sample, THUMB),
     "cancel-enrolment": _do(cancel_enrolment),
     "fingers": _do(fingers),
+    "name-finger": _do(name_finger),
+    "sensor": _do(sensor),
     "remove-finger": _do(remove_finger),
     "blob": _do(read_blob),
     "fragment": _do(fragment, 0, ARRAY[:HALF], len(ARRAY)),
@@ -203,6 +217,7 @@ def _on(channel: str, command: Command) -> Letter:
 
 WORLD: dict[str, Letter] = {
     "replug": _replug, "restart": _restart, "wait": _wait, "cable": _cable, "finger": _finger,
+    "stray": _stray,
 }  # fmt: skip
 LETTERS: dict[str, Letter] = {
     **WORLD,

@@ -220,4 +220,8 @@ ANIMALS = (
         "cannot-be-cancelled", "A host that gives up is not heard.", "A select-nobody",
         Patch(_APP, "        if self._channels.cancelled:\n", "        if False:\n"),
     ),
+    _animal(
+        "repeats", "A stray packet has the last command carried out again.", "A info, stray",
+        Patch("lib/ctaphid.py", "        if not self._current or channel", "        if channel"),
+    ),
 )  # fmt: skip

@@ -14,13 +14,13 @@ from tallystick.tools.campaign.ctap.known import (
     Known,
     KnownToken,
 )
-from tallystick.tools.campaign.ctap.world import CANCELLED, NOBODY, CtapWorld
+from tallystick.tools.campaign.ctap.world import CANCELLED, LATE, NOBODY, CtapWorld
 
 By = Literal["nothing", "token", "finger"]
 UP, UV = 1, 4
 # 8.2.
 NOT_ENABLED, NO_CREDENTIALS, DENIED, PUAT_REQUIRED = 0x2C, 0x2E, 0x27, 0x36
-PIN_AUTH_INVALID, UV_BLOCKED, PIN_POLICY = 0x33, 0x3C, 0x37
+PIN_AUTH_INVALID, UV_BLOCKED, PIN_POLICY, TIMED_OUT = 0x33, 0x3C, 0x37, 0x2F
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def with_finger(known: Known, touch: str, blocked: int) -> tuple[Known, int | No
     a failure, whether the user is asked)."""
     if not known.finger_tries:
         return known, blocked, False
-    if touch == NOBODY:
-        return known, CANCELLED, True
+    if touch in (NOBODY, LATE):
+        return known, CANCELLED if touch == NOBODY else TIMED_OUT, True
     known = replace(known, compared=known.compared + 1)
     if any(finger == touch for _, finger, _ in known.fingers):
         return replace(known, finger_tries=FINGER_TRIES), None, True
@@ -89,8 +89,8 @@ def consent(world: CtapWorld, channel: str, wish: Wish) -> Expected:
         known = replace(known, enrolment=None)
         if not known.sensor:
             return Expected(known, (DENIED,), asked)
-        if wish.touch == NOBODY:
-            return Expected(known, (CANCELLED,), asked)
+        if wish.touch in (NOBODY, LATE):
+            return Expected(known, (CANCELLED if wish.touch == NOBODY else DENIED,), asked)
     if wish.up:
         known = spent(known)
     return Expected(known, (0,), asked, (UP if wish.up else 0) | (UV if uv else 0))

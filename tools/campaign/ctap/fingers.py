@@ -120,6 +120,27 @@ def fingers(world: CtapWorld, channel: str) -> None:
             raise ViolationError("list", f"6.7.6: {found}")
 
 
+def name_finger(world: CtapWorld, channel: str) -> None:
+    """6.7.7, of the first one."""
+    known = world.known
+    template = known.fingers[0][0] if known.fingers else b"\x54\x00"
+    answer, _, allowed = _bio(world, channel, 5, {1: template, 2: "another"})
+    status = 0 if known.fingers else 0x2C
+    if world.expect("6.7.7", answer, status if allowed else PIN_AUTH_INVALID, asked=False):
+        _, finger, _ = known.fingers[0]
+        named = (template, finger, "another")
+        world.known = replace(world.known, fingers=(named, *world.known.fingers[1:]))
+
+
+def sensor(world: CtapWorld, channel: str) -> None:
+    """6.7.2 and 6.7.3: what it is."""
+    world.take_sequence()
+    for request, told in (({6: True}, {1: 1}), ({1: 1, 2: 7}, {2: 1, 3: SAMPLES, 8: 64})):
+        answer, said = world.ask(channel, BIO, request)
+        if world.expect("6.7.3", answer, 0, asked=False) and said != told:
+            raise ViolationError("sensor", f"6.7.3: {said}, not {told}")
+
+
 def remove_finger(world: CtapWorld, channel: str) -> None:
     """6.7.8, of the first one."""
     known = world.known

@@ -18,6 +18,8 @@ from tallystick.tools.campaign.ctap.consent import (
 from tallystick.tools.campaign.ctap.known import (
     ACFG,
     CM,
+    GA,
+    MC,
     PCMR,
     PIN_TRIES_IN_A_ROW,
     Known,
@@ -80,6 +82,20 @@ def pin_token(
         status = _tried(world, pin) or (PIN_POLICY if before.force else 0)
     if world.expect("6.5.5.7.2", answer, status, asked=False):
         _given(world, channel, shared.decrypt(said[2]), permissions, party, present=False)
+
+
+def old_token(world: CtapWorld, channel: str, pin: str = PIN) -> None:
+    """6.5.5.7.1: of CTAP 2.0, without permissions."""
+    world.take_sequence()
+    shared = world.shared(channel)
+    request = {1: 2, 2: 5, 3: PLATFORM_KEY, 6: shared.encrypt(_hash(pin))}
+    before = world.known
+    answer, said = world.ask(channel, CLIENT_PIN, request)
+    status = _closed(before)
+    if status is None:
+        status = _tried(world, pin) or (0x31 if before.force else 0)
+    if world.expect("6.5.5.7.1", answer, status, asked=False):
+        _given(world, channel, shared.decrypt(said[2]), MC | GA, None, present=False)
 
 
 def lasting_token(world: CtapWorld, channel: str, permissions: int = PCMR, pin: str = PIN) -> None:

@@ -37,6 +37,7 @@ from tallystick.tools.campaign.ctap.channels import Answer
 from tallystick.tools.campaign.ctap.consent import (
     DENIED,
     PUAT_REQUIRED,
+    TIMED_OUT,
     UP,
     UV,
     By,
@@ -52,7 +53,7 @@ from tallystick.tools.campaign.ctap.known import (
     KnownCredential,
     KnownToken,
 )
-from tallystick.tools.campaign.ctap.world import CANCELLED, NOBODY, CtapWorld
+from tallystick.tools.campaign.ctap.world import CANCELLED, LATE, NOBODY, CtapWorld
 from tallystick.tools.campaign.engine.subject import ViolationError
 
 
@@ -191,7 +192,8 @@ def make(
     shut_out = excluded and there and (expected.flags & UV or there[-1].protect < 3)
     answer, said = world.ask(channel, MAKE, request, touch)
     lying = world.known.lying
-    if shut_out and expected.statuses == (0,):
+    given_up = touch == LATE and known.sensor and expected.statuses == (DENIED,)
+    if shut_out and (expected.statuses == (0,) or given_up):
         # Step 12.2: the token keeps what it is good for.
         kept = replace(expected.known, token=_unspent(world.known, expected.known), lying=lying)
         world.known = kept
@@ -258,4 +260,5 @@ def _touched(world: CtapWorld, section: str, answer: Answer, touch: str) -> bool
     world.known = replace(world.known, enrolment=None)
     if not world.known.sensor:
         return world.expect(section, answer, DENIED, asked=True)
-    return world.expect(section, answer, 0 if touch else CANCELLED, asked=True)
+    failed = {NOBODY: CANCELLED, LATE: TIMED_OUT}
+    return world.expect(section, answer, failed.get(touch, 0), asked=True)

@@ -14,7 +14,7 @@ from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.devices.bookmark import Bookmark, FlashHistory
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.image import Image
-from tallystick.emulator.devices.reader import Reader
+from tallystick.emulator.devices.reader import REPORT, Reader
 from tallystick.tools.campaign.ctap.channels import Answer, HostChannels, Shared
 from tallystick.tools.campaign.ctap.known import CHANNELS, Known, KnownSequence, KnownToken
 from tallystick.tools.campaign.engine.subject import ViolationError
@@ -22,12 +22,14 @@ from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 
 THUMB, INDEX, STRANGER = "thumb", "index", "stranger"
 NOBODY = ""
+LATE = "late"  # nobody comes, and the host waits until the reader gives up
 CANCELLED = 0x2D
 _READY_MS = 400
 _GIVES_UP_US = 1_600_000  # after a wrong finger
 _OTHER = 0x7F
 _CANCEL = 0x91
 _PIECE = 256
+_STRAYS = 3  # more packets than most messages have
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,14 @@ class CtapWorld:
         self.known = replace(self.known, lying=finger)
         self.settle()
 
+    def stray(self) -> None:
+        """Packets that go on with no message, on a channel that nobody was given."""
+        for number in range(_STRAYS):
+            self.reader.write_report((bytes(4) + bytes((number,))).ljust(REPORT, b"\0"))
+            self.settle()
+        if self.reader.reports:
+            raise ViolationError("channel", f"{self.reader.reports[0][:8].hex()} was not asked for")
+
     def settle(self) -> None:
         """Until nothing is under way any more."""
         clock = self.reader.clock
@@ -167,7 +177,7 @@ class CtapWorld:
         self, channel: str, command: int, request: Any = None, touch: str = NOBODY
     ) -> tuple[Answer, Any]:
         """The answer, and what it says. touch: the finger that is pressed when one is asked for.
-        Nobody: then the host gives up."""
+        Nobody: then the host gives up. LATE: then it does not."""
         body = b"" if request is None else request
         if not isinstance(body, bytes):
             body = cbor.encode(body)
@@ -176,7 +186,7 @@ class CtapWorld:
             channel, bytes((command,)) + body, self._person(channel, touch) if touch else None
         )
         self.settle()
-        if touch and answer.asked:
+        if touch not in (NOBODY, LATE) and answer.asked:
             self.known = replace(self.known, lying=False)
         if answer.status == _OTHER:
             raise ViolationError("status", f"{command:02X} was answered 7F")
@@ -187,6 +197,8 @@ class CtapWorld:
 
     def _person(self, channel: str, finger: str) -> Callable[[], bool]:
         def press() -> bool:
+            if finger == LATE:
+                return True
             self.sensor.press(finger)
             if all(finger != enrolled for _, enrolled, _ in self.known.fingers):
                 # Of somebody who is not enrolled three tries would be asked for.

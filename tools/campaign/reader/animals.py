@@ -16,6 +16,7 @@ _LOADED = "        self._decode(self._open(_STATE, self._records.get(_STATE)))\n
 _STORED = "            status = user.merge(enrolment.finger)\n"
 _REMOVED = "        reader.store.delete_finger(finger)\n        reader.user.forget_finger(finger)\n"
 _KEPT = "    store.put_credential(slot, made.rp_hash, made.encode())\n"
+_REPLIED = "        self._channels.reply(answer)\n"
 _SETTLED = "            store.settle()\n        if not ours"
 _CLEANED = "            sensor.delete(page)\n"
 _MERGED = "            if answer != r503.GOOD:\n                raise Refused(ctap.OTHER)\n"
@@ -94,6 +95,14 @@ ANIMALS = (
         "credential-in-two-writes", "A user is saved, then its credential.", "register",
         Patch(_REGISTER, _KEPT, "    user, made.user_id = made.user_id, b'?'\n" + _KEPT
               + "    made.user_id = user\n" + _KEPT),
+    ),
+    _animal(
+        "made-lost", "A credential is answered for, and stored then.", "register",
+        Patch(_REGISTER, _KEPT, "    store.late = (slot, made.rp_hash, made.encode())\n"),
+        Patch("reader/app.py", _REPLIED, _REPLIED
+              + "        late = getattr(self.store, 'late', None)\n        if late:\n"
+              "            self.store.late = None\n"
+              "            self.store.put_credential(*late)\n"),
     ),
     _animal(
         "erase-then-new", "A reset erases, and writes the new state then.", "reset",

@@ -40,6 +40,7 @@ FINGER, SECOND_FINGER, STRANGER = "thumb", "index", "stranger"
 _READY_MS = 400
 _NO_LIMIT = 1 << 30
 _WAITS_FOR_FINGER = 2  # keep-alive status
+_FIRST, _KEEPALIVE = 0x80, 0xBB  # CTAPHID: of a message's first packet; a keep-alive
 
 
 Channel = tuple[Ctap2, Any, bytes]
@@ -59,12 +60,36 @@ class _Bus(Connection):
 
     def read_packet(self) -> bytes:
         try:
-            return super().read_packet()
+            packet = super().read_packet()
         except ConnectionError:
             self._rig.need_power()
             raise ViolationError("mute", "the reader answers nothing") from None
         except FirmwareCrashError as error:
             raise ViolationError("crash", error.what) from error
+        if self._rig.late:
+            raise ViolationError("late", "flash was changed after the answer was out")
+        return packet
+
+
+class _Answers:
+    """Follows what the reader sends: whether the last of an answer is out."""
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._missing = 1  # bytes of the answer under way
+
+    @property
+    def out(self) -> bool:
+        return self._missing <= 0
+
+    def __call__(self, report: bytes) -> None:
+        if report[4] == _KEEPALIVE:
+            self._missing = 1
+        elif report[4] & _FIRST:
+            self._missing = int.from_bytes(report[5:7], "big") - (len(report) - 7)
+        else:
+            self._missing -= len(report) - 5
+        self._take(report)
 
 
 class ReaderRig:
@@ -78,6 +103,9 @@ class ReaderRig:
         if quick:
             self.reader.mcu.spare_host()
         self.reader.flash.fault_plan = self._plan
+        self._answers = _Answers(self.reader.on_report)
+        self.reader.on_report = self._answers
+        self.late = False  # flash was changed when an answer was out that the host had not taken
         region = self.reader.board.journal
         self.range = FlashRange(self.reader.flash, region.address, b"\xff" * region.size)
         self.worn: frozenset[int] = frozenset()
@@ -144,12 +172,15 @@ class ReaderRig:
         reader.plug_sensor(self.sensor)
         self._slot = self.settled = None
         self.armed = True
+        self.late = False
         self.limit = _NO_LIMIT
 
     def _plan(self, operation: FlashOperation) -> Fault:
         if not self.range.covers(operation.address):
             return None
         self.range.touch(operation.address, len(operation.old))
+        # Power may go between: the host has been told of what is not there yet.
+        self.late = self.late or (self._answers.out and bool(self.reader.reports))
         slot = operation.address & -PIECE
         if slot != self._slot:
             self.settled = self._slot

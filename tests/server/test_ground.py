@@ -20,21 +20,24 @@ from pathlib import Path
 import httpx
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from tallystick.common.errors import TallyError, UnreachableError
 from tallystick.server.messages import gateways
 from tallystick.server.messages.gateways import Letter, gateway_from
 from tallystick.server.operating import doctor, operations
 from tallystick.server.rules.otp import hotp
-from tallystick.server.serving.running import running_in_thread, start
+from tallystick.server.serving.running import add_credential, running_in_thread, start
 from tallystick.server.settings import settings_from
 from tallystick.server.state import open_state
-from tallystick.server.store import audit, keys, schema
+from tallystick.server.store import audit, keys, probe, schema
 from tallystick.server.store import database as store
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import KeyFileError
 from tallystick.server.store.models import CardRow
 from tallystick.server.store.opened import opened
+from tallystick.server.store.trouble import trouble_of
+from tallystick.server.store.watch import GroundWatch
 from tests import needs
 from tests.server.ground import GroundRow, compare, plain
 from tests.server.test_deployment import certificate_for
@@ -106,7 +109,7 @@ def verify(client, server, seed, factor) -> httpx.Response:
     return client.post("/v1/verify", json=body, headers=headers)
 
 
-def test_the_disk_is_full(on_disk, server, caplog):
+def test_the_disk_is_full(on_disk, server, caplog, well_no_longer):
     disk, settings, seed = on_disk
     with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
         assert verify(client, server, seed, 1).json()["reason"] == "ok"
@@ -121,8 +124,10 @@ def test_the_disk_is_full(on_disk, server, caplog):
             factor += 1
             answer = verify(client, server, seed, factor)
         people, found = said(answer), finding(settings, "disk")
+        assert health(client) == 503
         assert answer.headers["retry-after"] == "60" and trouble("full") > before
         filler.unlink()
+        assert health(client) == 200
         assert verify(client, server, seed, factor).json()["reason"] == "ok"  # by itself
         for old in accepted[-5:]:
             assert verify(client, server, seed, old).json()["reason"] == "replayed"
@@ -171,7 +176,7 @@ def no_file_grows(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_the_disk_fails(server, caplog):
+def test_the_disk_fails(server, caplog, well_no_longer):
     """The kernel makes a disk read-only that has an error, under whoever has its files open."""
     seed = server.card()
     path = Path(server.settings.db_url.removeprefix("sqlite:///"))
@@ -184,6 +189,7 @@ def test_the_disk_fails(server, caplog):
         with no_file_grows(path.with_name(f"{path.name}-wal").stat().st_size):
             answer = verify(client, server, seed, 1)
             found = finding(server.settings, "writing")
+            assert health(client) == 503
         assert trouble("failing") > before and answer.headers["retry-after"] == "60"
         assert verify(client, server, seed, 1).json()["reason"] == "ok"  # by itself
         assert verify(client, server, seed, 0).json()["reason"] == "replayed"
@@ -217,7 +223,7 @@ def test_the_disk_is_full_when_a_new_version_comes(on_disk, server):
     )  # fmt: skip
 
 
-def test_the_database_is_locked_by_another(server, monkeypatch, caplog):
+def test_the_database_is_locked_by_another(server, monkeypatch, caplog, well_no_longer):
     monkeypatch.setattr(store, "BUSY_TIMEOUT_S", 1)
     seed = server.card()
     with (
@@ -229,6 +235,7 @@ def test_the_database_is_locked_by_another(server, monkeypatch, caplog):
         holder.execute("BEGIN IMMEDIATE")
         answer = verify(client, server, seed, 0)
         found = finding(server.settings, "writing")
+        assert health(client) == 503
         holder.rollback()
         holder.close()
         assert trouble("locked") > before and int(answer.headers["retry-after"]) == 2
@@ -241,6 +248,81 @@ def test_the_database_is_locked_by_another(server, monkeypatch, caplog):
         '`tally_database_trouble_total{kind="locked"}`',
         "Copy with `tally server backup`, which does not lock.",
     )  # fmt: skip
+
+
+def health(client: httpx.Client) -> int:
+    return client.get("/v1/health").status_code
+
+
+@pytest.fixture
+def well_no_longer(monkeypatch):
+    """What was well a moment ago is looked at again."""
+    monkeypatch.setattr(probe, "FRESH_S", 0.0)
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_of_the_database_goes_away(server, caplog, well_no_longer, end, replaced):
+    """Whoever writes into it goes on to do so, and nobody ever reads it: nothing is accepted."""
+    seed = server.card()
+    path = Path(server.settings.db_url.removeprefix("sqlite:///"))
+    file, kept = path.with_name(path.name + end), path.with_name("kept")
+    monitor = add_credential(server.settings, "monitor", "prometheus")
+    headers = {"authorization": f"Bearer {monitor.token.reveal().decode()}"}
+    with (
+        running_in_thread(server.settings) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        assert verify(client, server, seed, 0).json()["reason"] == "ok" and health(client) == 200
+        assert client.get("/v1/metrics", headers=headers).status_code == 200
+        if replaced:
+            shutil.copy(file, kept)
+            copy = path.with_name("copy")
+            shutil.copy(file, copy)
+            file.rename(kept)
+            copy.rename(file)
+        else:
+            file.rename(kept)
+        before = trouble("gone")
+        answer = verify(client, server, seed, 1)
+        assert health(client) == 503 and trouble("gone") > before
+        told = client.get("/v1/metrics", headers=headers)
+        assert told.status_code == 200 and 'trouble_total{kind="gone"}' in told.text
+        found = finding(server.settings, "database") if not (end or replaced) else ""
+        assert file.exists() == replaced  # whoever looks makes none
+        kept.rename(file)  # put back, it goes on
+        assert verify(client, server, seed, 1).json()["reason"] == "ok" and health(client) == 200
+        assert verify(client, server, seed, 0).json()["reason"] == "replayed"
+    assert answer.status_code == 503
+    if found:
+        row(
+            "database file removed or replaced under the server", said(answer), found,
+            logged(caplog, "A file"), '`tally_database_trouble_total{kind="gone"}`',
+            "Put the file back: the server goes on. Or stop it, and restore a backup.",
+        )  # fmt: skip
+
+
+def test_what_was_committed_into_a_file_that_has_gone_is_not_acknowledged(server):
+    """Removed between its begin and its commit."""
+    server.card()
+    path = Path(server.settings.db_url.removeprefix("sqlite:///"))
+    database = Database(server.settings.db_url)
+    told: list = []
+    database.listen(told.append)
+    with pytest.raises(OperationalError) as error, database.write():
+        path.rename(path.with_name("kept"))
+    assert trouble_of(error.value).value == "gone" and not told
+    path.with_name("kept").rename(path)
+    database.close()
+
+
+def test_a_start_on_an_empty_database_with_old_keys_is_told(server, caplog, tmp_path):
+    empty = replace(server.settings, db_url=f"sqlite:///{tmp_path / 'not-mounted.db'}")
+    assert finding(empty, "database").startswith("bad: database: empty, but")
+    assert not (tmp_path / "not-mounted.db").exists()
+    with opened(empty):
+        pass
+    assert "was it removed" in logged(caplog, "the database is empty")
 
 
 def test_the_key_file_is_missing(server):
@@ -281,18 +363,35 @@ def test_the_key_file_is_of_another_server(server):
         ("clock a year forward", 365 * 86400, "Set it right. People sign in anew."),
     ],
 )
-def test_the_clock_is_wrong(server, fault, seconds, todo):
+def test_the_clock_is_wrong(server, fault, seconds, todo, caplog):
     seed = server.card()
     assert server.reason(hotp(seed, 0, 6)) == "ok"
+    where = "back" if seconds < 0 else "forward"
+    database = Database(server.settings.db_url)
+    prober = probe.WriteProbe(database)
+    running, started = (
+        GroundWatch(database, prober, server.clock, steady=lambda: 0.0, background=False)
+        for _ in range(2)
+    )
+    running.look()
+    before = metric("tally_clock_faults_total", where=where)
     server.clock.advance(seconds)
+    running.look()
+    words = logged(caplog, "the clock has gone")
+    started.look()  # a server that is started now reads it from the audit log
+    assert "the newest entry of the audit log" in logged(caplog, "the clock is")
+    assert metric("tally_clock_faults_total", where=where) == before + 2
+    running.look()
+    assert metric("tally_clock_faults_total", where=where) == before + 2  # told once
+    database.close()
     found = finding(server.settings, "clock")
     reasons = [server.reason(hotp(seed, factor, 6)) for factor in (0, 1, 1)]
     assert reasons == ["replayed", "ok", "replayed"]
     server.clock.advance(-seconds)
     assert [server.reason(hotp(seed, n, 6)) for n in (1, 2)] == ["replayed", "ok"]
     row(
-        fault, "codes of cards are judged as ever; those of apps are wrong", found, "–",
-        "`time() - node_time_seconds` of the machine", todo,
+        fault, "codes of cards are judged as ever; those of apps are wrong", found, words,
+        f'`tally_clock_faults_total{{where="{where}"}}`', todo,
     )  # fmt: skip
 
 

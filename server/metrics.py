@@ -29,13 +29,17 @@ BATCH_SECONDS = Histogram(
 )
 RETRIES = Counter("tally_batch_retries", "Transactions that were run again.")
 MESSAGES = Counter("tally_messages", "Messages handed to a gateway.", ["channel", "outcome"])
+for _channel in ("email", "sms"):
+    for _outcome in ("sent", "failed", "given-up"):
+        MESSAGES.labels(_channel, _outcome)  # from 0 on: the first one is an increase, too
 DATABASE_TROUBLE = Counter(
     "tally_database_trouble",
     "Transactions that the database did not take, by what is wrong.",
     ["kind"],
 )
 for _kind in ("away", "locked", "full", "read-only", "failing", "damaged", "gone"):
-    DATABASE_TROUBLE.labels(_kind)  # from 0 on: the first one is an increase, too
+    DATABASE_TROUBLE.labels(_kind)
+WORKERS_ENDED = Counter("tally_workers_ended", "Workers that ended by themselves, or were killed.")
 CLOCK_FAULTS = Counter(
     "tally_clock_faults", "Times that the clock was set far back or forward.", ["where"]
 )

@@ -20,6 +20,7 @@ from tallystick.common.errors import TallyError
 from tallystick.server.directory.ldap_directory import LdapDirectory
 from tallystick.server.directory.settings import DirectorySettings, directories_from
 from tallystick.server.messages import outbox
+from tallystick.server.messages.failing import why
 from tallystick.server.messages.gateways import gateway_from
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.modem import ModemGateway
@@ -34,6 +35,7 @@ from tallystick.server.store.probe import must_take_writes
 from tallystick.server.store.trouble import refusal, trouble_of
 from tallystick.server.store.watch import clock_fault, newest_entry
 
+UNIT = Path("/sys/fs/cgroup/system.slice/tallystick.service")
 LOW_DISK_BYTES = 500 * 1024 * 1024
 CONNECT_TIMEOUT_S = 3
 DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "smpp": 2775, "http": 80, "https": 443}
@@ -59,6 +61,7 @@ def examine(settings: Settings) -> Iterator[DoctorFinding]:
         yield from _stored(settings, database)
     yield _apart(settings)
     yield _try("disk", lambda: _disk(settings))
+    yield from _killed(UNIT)
     yield _try("public URL", lambda: _public_url(settings))
     yield _proxies(settings)
     for name, url in (("SMS gateway", settings.sms), ("mail server", settings.smtp)):
@@ -134,19 +137,7 @@ def _try(name: str, check: Callable[[], DoctorFinding]) -> DoctorFinding:
     except DBAPIError as error:
         return DoctorFinding(name, "bad", refusal(trouble_of(error)).what)
     except (SQLAlchemyError, OSError) as error:
-        return DoctorFinding(name, "bad", _in_words(error))
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, socket.gaierror):
-        return "its name is not known here: look at DNS (/etc/resolv.conf)"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not good: {error.verify_message}"
-    if isinstance(error, TimeoutError):
-        return f"takes the connection, and says nothing within {CONNECT_TIMEOUT_S} s"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return type(error).__name__
+        return DoctorFinding(name, "bad", why(error))
 
 
 def _ring(settings: Settings) -> tuple[DoctorFinding, ServerKeyRing | None]:
@@ -264,6 +255,22 @@ def _disk(settings: Settings) -> DoctorFinding:
     return DoctorFinding("disk", state, f"{free // 1024**2} MiB free")
 
 
+def _killed(unit: Path) -> Iterator[DoctorFinding]:
+    """What the kernel has counted of the running unit, if there is one here."""
+    try:
+        text_of = (unit / "memory.events").read_text(encoding="ascii")
+    except OSError:
+        return
+    counted = dict(line.split() for line in text_of.splitlines())
+    killed = int(counted.get("oom_kill", 0))
+    detail = f"{killed} processes of the unit were killed for want of it since it started"
+    if killed:
+        todo = "give more (MemoryMax in the unit), or fewer workers"
+        yield DoctorFinding("memory", "bad", f"{detail}: {todo}")
+    else:
+        yield DoctorFinding("memory", "ok", detail)
+
+
 def _public_url(settings: Settings) -> DoctorFinding:
     url = settings.public_url
     if not url:
@@ -344,7 +351,10 @@ def _greet(parts: SplitResult, host: str, port: int, sender: str) -> None:
             if code >= 400:
                 raise OSError(0, f"refuses our sender: {code} {words.decode('ascii', 'replace')}")
             connection.rset()
-    except smtplib.SMTPAuthenticationError as error:
-        raise OSError(0, f"refuses our name and password: {error.smtp_code}") from None
     except smtplib.SMTPException as error:
-        raise OSError(0, f"does not speak SMTP: {type(error).__name__}") from None
+        raise OSError(0, _of_smtp(error)) from None
+
+
+def _of_smtp(error: smtplib.SMTPException) -> str:
+    words = why(error)
+    return f"does not speak SMTP: {words}" if words == type(error).__name__ else words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import os
 import resource
 import select
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
+from sqlalchemy import make_url
 
 from tallystick.common import beside
 from tallystick.common.errors import BadInputError, TallyError
@@ -29,6 +31,8 @@ from tallystick.server.settings import ENV_DB, ENV_KEY_FILE, Settings, settings_
 from tallystick.server.stock.belonging import must_belong
 from tallystick.server.store import restored
 from tallystick.server.store.opened import opened
+
+log = logging.getLogger(__name__)
 
 # One that ends says so by its end; this is for one that hangs. A loaded machine is no such fault.
 START_TIMEOUT_S = 120.0
@@ -72,6 +76,7 @@ def serve(
     Raises KeyFileError, NewerStateError or RefusedError before anything is served.
     """
     settings = _with_public_url(settings, sock)
+    _tell_how_it_ended(settings)
     # Keys are made and the schema is migrated once, before any worker starts.
     with opened(settings) as parts:
         restored.must_be_confirmed(parts.database)
@@ -88,7 +93,26 @@ def serve(
         importlib.import_module("tallystick.server.serving.app")
         gc.collect()
         gc.freeze()
-        prefork(workers, lambda: _serve_here(settings, sock))
+        prefork(workers, lambda: _serve_here(settings, sock), ended=_count_worker)
+
+
+def _count_worker() -> None:
+    from tallystick.server import metrics  # noqa: PLC0415 - as below
+
+    metrics.WORKERS_ENDED.inc()
+
+
+def _tell_how_it_ended(settings: Settings) -> None:
+    """A log beside the database is left by whoever was killed with it open, or has it open now."""
+    url = make_url(settings.db_url)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return
+    left = Path(f"{Path(url.database).resolve()}-wal")
+    if left.exists() and left.stat().st_size:
+        log.warning(
+            "the database was not closed (killed, a power cut, or another process has it open): "
+            "what was acknowledged is in its log, and is kept"
+        )
 
 
 def _more_files() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -494,7 +495,7 @@ def limited(files: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
 
-def test_1024_open_files(tmp_path, container_class):
+def test_1024_open_files(tmp_path, container_class, capfd):
     """More connections than a process may have files: those beyond wait, or get 503; afterwards
     all is as before."""
     settings = settings_from(f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys")
@@ -508,7 +509,19 @@ def test_1024_open_files(tmp_path, container_class):
         body = {"user": "S1", "code": hotp(seed, 0, 6)}
         host, port = live.url.removeprefix("http://").split(":")
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
-        for _ in range(1200):
+        monitor = add_credential(settings, "monitor", "prometheus")
+        watching = {"authorization": f"Bearer {monitor.token.reveal().decode()}"}
+        for _ in range(930):
+            held.append(socket.create_connection((host, int(port)), timeout=60))
+        with httpx.Client(base_url=live.url, timeout=60) as client:
+            while (full := client.get("/v1/health")).status_code == 200:
+                pass  # those that were held are not all taken yet
+            # Who watches is told.
+            told = client.get("/v1/metrics", headers=watching)
+        assert full.status_code == 503 and told.status_code == 200
+        files = re.search(r"^process_open_fds (.*)$", told.text, re.MULTILINE)
+        assert files is not None and float(files[1]) > 800  # the alert's bound
+        for _ in range(270):
             held.append(socket.create_connection((host, int(port)), timeout=60))
         with httpx.Client(base_url=live.url, headers=service, timeout=60) as client:
             first = None
@@ -526,14 +539,15 @@ def test_1024_open_files(tmp_path, container_class):
             one.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
         live.stop()
+    assert "Exceeded concurrency limit." in capfd.readouterr().err
     row(
         "1,024 open files", "503 from 900 connections of a worker on; beyond 1,024 one waits",
-        "–", "–", "`process_open_fds`",
+        "–", "Exceeded concurrency limit.", "`process_open_fds`",
         "`LimitNOFILE=4096`, as the unit has it; the server takes what its hard limit gives.",
     )  # fmt: skip
 
 
-def test_the_memory_limit_is_reached(tmp_path, container_class, capfd):
+def test_the_memory_limit_is_reached(tmp_path, container_class, capfd, monkeypatch):
     """What the kernel does then: it ends a worker. The parent starts another, and what was
     acknowledged is there."""
     settings = settings_from(f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys")
@@ -551,14 +565,22 @@ def test_the_memory_limit_is_reached(tmp_path, container_class, capfd):
         with httpx.Client(base_url=live.url, headers=service, timeout=60) as client:
             # The socket is the parent's: what comes meanwhile waits in it.
             assert client.post("/v1/verify", json=body).json()["reason"] == "replayed"
+            monitor = add_credential(settings, "monitor", "prometheus")
+            watching = {"authorization": f"Bearer {monitor.token.reveal().decode()}"}
+            told = client.get("/v1/metrics", headers=watching).text
+        assert re.search(r"^tally_workers_ended_total 2", told, re.MULTILINE)
+        assert re.search(r"^process_open_fds [1-9]", told, re.MULTILINE)  # of several workers, too
         assert not set(workers) & set(children.read_text().split())
     finally:
         live.stop()
+    (tmp_path / "memory.events").write_text("low 0\noom 2\noom_kill 2\n")
+    monkeypatch.setattr(doctor, "UNIT", tmp_path)  # as the kernel counts where it did it
+    found = finding(settings, "memory")
     said = capfd.readouterr().err
     assert f"worker {workers[0]} ended with 9" in said
     row(
         "memory limit reached (SIGKILL)", "requests of that worker break off; others wait a second",
-        "–", "worker N ended with 9; another one takes its place", "`tally_checks_total` goes on",
+        found, "worker N ended with 9; another one takes its place", "`tally_workers_ended_total`",
         "Give more (`--memory`), or fewer workers.",
     )  # fmt: skip
 
@@ -569,7 +591,7 @@ KILLS = int(os.environ.get("TALLY_KILLS", "8"))
 
 @pytest.mark.timeout(300 + 30 * KILLS)  # two hundred take longer than any other test may
 @pytest.mark.parametrize("kills", [KILLS])
-def test_power_cuts(tmp_path, container_class, kills):
+def test_power_cuts(tmp_path, container_class, kills, capfd):
     """kill -9 at a random moment under load; with TALLY_KILLS=200, as often as that."""
     seeds = seeds_of_four()
     live = start(settings_from(f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys"))
@@ -586,7 +608,10 @@ def test_power_cuts(tmp_path, container_class, kills):
         found = finding(live.settings, "durability")
     finally:
         live.stop()
+    words = "the database was not closed (killed, a power cut, or another process has it open)"
+    assert capfd.readouterr().err.count(words) == kills
     row(
-        "power cut (kill -9)", "requests under way break off", found, "–", "`up` was 0",
+        "power cut (kill -9)", "requests under way break off", found, words,
+        "`process_start_time_seconds`, `up` was 0",
         "Nothing: it starts by itself.",
     )  # fmt: skip

@@ -5,22 +5,17 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from tallystick.common.errors import TallyError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON value on standard output."
@@ -71,6 +66,15 @@ def print_error(error: TallyError) -> None:
 def progress(*, disable: bool = False) -> Progress:
     """A progress bar on standard error, with rate-independent time left; hidden when not a
     terminal or when `disable` (as for `--json`)."""
+    from rich.progress import (  # noqa: PLC0415 - most commands show none
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     console = err()
     return Progress(
         SpinnerColumn(),

@@ -9,9 +9,10 @@ from typing import TextIO
 import click
 
 from tallystick.common import moments
-from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.console import err, json_option, out, print_json, visible
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import LateGroup
+from tallystick.common.tidying import nothing_to_tidy
 from tallystick.server.operating.commands.options import (
     date,
     db_option,
@@ -79,9 +80,10 @@ def run(
     as_json: bool,
 ) -> None:
     """Serve the API until interrupted. Prints the URL when it is ready to be used."""
-    from tallystick.server.serving import logs
-    from tallystick.server.serving.running import listen, serve, url_of
-    from tallystick.server.state import must_be_usable
+    with nothing_to_tidy():
+        from tallystick.server.serving import logs
+        from tallystick.server.serving.running import listen, serve, url_of
+        from tallystick.server.state import must_be_usable
 
     logs.set_up(as_json=log_json)
     settings = settings_from(db, key_file)
@@ -95,8 +97,8 @@ def run(
                 print_json({"url": url, "db": _shown(settings), "key_file": str(settings.key_file)})
                 return
             where = f"database {_shown(settings)}, keys {settings.key_file}"
-            out().print(url)
-            err().print(f"[dim]{where}; Ctrl-C stops[/]")
+            click.echo(url)
+            click.secho(visible(f"{where}; Ctrl-C stops"), dim=True, err=True)
 
         serve(settings, sock, workers=workers, ready=tell)
 

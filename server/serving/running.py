@@ -23,6 +23,7 @@ from sqlalchemy import make_url
 
 from tallystick.common import beside
 from tallystick.common.errors import BadInputError, TallyError
+from tallystick.common.tidying import nothing_to_tidy
 from tallystick.server.accounts import credentials, firms, people
 from tallystick.server.accounts.credentials import NewCredential, Role
 from tallystick.server.serving import logs
@@ -78,7 +79,7 @@ def serve(
     settings = _with_public_url(settings, sock)
     _tell_how_it_ended(settings)
     # Keys are made and the schema is migrated once, before any worker starts.
-    with opened(settings) as parts:
+    with nothing_to_tidy(), opened(settings) as parts:
         restored.must_be_confirmed(parts.database)
         with parts.database.read() as connection:
             must_belong(connection, parts.ring)
@@ -96,11 +97,9 @@ def serve(
 
 
 def _import_the_application() -> None:
-    """What is made by that stays: the search for what nobody needs any more leaves it out, while it
-    is made (a tenth of the time) and ever after."""
-    gc.disable()
-    importlib.import_module("tallystick.server.serving.app")
-    gc.enable()
+    """And leave what was made by then out of all searches after this."""
+    with nothing_to_tidy():
+        importlib.import_module("tallystick.server.serving.app")
     gc.freeze()
 
 

@@ -8,13 +8,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.text import Text
 
 from tallystick.common.errors import TallyError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
 json_option = click.option(
@@ -32,21 +30,22 @@ _SHOWN = {
 }  # fmt: skip
 
 
-class PlainConsole(Console):
-    """What is printed may come from a card, a file or a server. Characters that would move the
-    terminal's cursor, or turn the text round, are shown as what they are."""
-
-    def render_str(self, text: str, **how: Any) -> Text:
-        return super().render_str(text.translate(_SHOWN), **how)
+def visible(text: str) -> str:
+    """The text, with characters that would move a terminal's cursor shown as what they are."""
+    return text.translate(_SHOWN)
 
 
 def out() -> Console:
     """Console on standard output: the result a person asked for."""
+    from tallystick.common.plain_console import PlainConsole  # noqa: PLC0415 - see there
+
     return PlainConsole(file=sys.stdout, highlight=False, soft_wrap=True)
 
 
 def err() -> Console:
     """Console on standard error: progress, notes and errors."""
+    from tallystick.common.plain_console import PlainConsole  # noqa: PLC0415 - see there
+
     return PlainConsole(file=sys.stderr, highlight=False, soft_wrap=True)
 
 
@@ -55,6 +54,8 @@ def print_json(value: Any) -> None:
 
 
 def print_error(error: TallyError) -> None:
+    from rich.markup import escape  # noqa: PLC0415 - as in `out`
+
     console = err()
     console.print(f"[bold red]error:[/] {escape(error.what)}")
     if error.kept:

@@ -37,7 +37,7 @@ class LateGroup(Group):
 
     late: name → (module, attribute). path: the group's own, without `tally`."""
 
-    group_class = Group  # of groups made with `.group()`
+    group_class = Group  # type: ignore[assignment]  # of groups made with `.group()`
 
     def __init__(
         self, *args: Any, late: dict[str, tuple[str, str]], path: str, **kwargs: Any

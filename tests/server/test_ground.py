@@ -289,6 +289,9 @@ def test_a_file_of_the_database_goes_away(server, caplog, well_no_longer, end, r
         assert health(client) == 503 and trouble("gone") > before
         told = client.get("/v1/metrics", headers=headers)
         assert told.status_code == 200 and 'trouble_total{kind="gone"}' in told.text
+        for token in ("x", server.service.token.reveal().decode()):  # they could not before
+            other = client.get("/v1/metrics", headers={"authorization": f"Bearer {token}"})
+            assert other.status_code == 503 and "tally_" not in other.text
         found = finding(server.settings, "database") if not (end or replaced) else ""
         assert file.exists() == replaced  # whoever looks makes none
         kept.rename(file)  # put back, it goes on
@@ -314,6 +317,29 @@ def test_what_was_committed_into_a_file_that_has_gone_is_not_acknowledged(server
         path.rename(path.with_name("kept"))
     assert trouble_of(error.value).value == "gone" and not told
     path.with_name("kept").rename(path)
+    database.close()
+
+
+def test_a_trouble_is_told_when_it_begins_and_when_it_is_over(server, caplog, monkeypatch):
+    """Not with each request: the log would hold nothing else."""
+    database = Database(server.settings.db_url)
+    locked = OperationalError(None, None, sqlite3.OperationalError("x"))
+    locked.orig.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    fails = iter([False, True, True, False, False, True])
+
+    def check(_probe: probe.WriteProbe) -> None:
+        if next(fails):
+            raise locked
+
+    monkeypatch.setattr(probe.WriteProbe, "check", check)
+    watch = GroundWatch(database, probe.WriteProbe(database), server.clock, background=False)
+    told = []
+    for _ in range(6):
+        caplog.clear()
+        watch.look()
+        told.append([record.getMessage()[:28] for record in caplog.records])
+    begins, ends = ["The database is locked by so"], ["The database takes what is w"]
+    assert told == [[], begins, [], ends, [], begins]
     database.close()
 
 
@@ -573,7 +599,7 @@ def test_the_memory_limit_is_reached(tmp_path, container_class, capfd, monkeypat
         assert not set(workers) & set(children.read_text().split())
     finally:
         live.stop()
-    (tmp_path / "memory.events").write_text("low 0\noom 2\noom_kill 2\n")
+    (tmp_path / "memory.events").write_text("low 0\noom 5\noom_kill 2\n")
     monkeypatch.setattr(doctor, "UNIT", tmp_path)  # as the kernel counts where it did it
     found = finding(settings, "memory")
     said = capfd.readouterr().err

@@ -12,6 +12,7 @@ import pytest
 
 from tallystick.server.operating.deployment.files import MONITORING
 from tallystick.server.serving.running import add_credential, running_in_thread
+from tallystick.server.store.trouble import DatabaseTrouble
 from tests import needs
 from tests.server.test_deployment import written
 
@@ -58,6 +59,13 @@ def test_prometheus_reads_every_query_of_the_dashboard(tmp_path):
 
 
 CRITICAL = ("TallystickDown", "TallystickGroundGone", "TallystickDatabaseAway")
+
+
+def test_each_trouble_of_the_database_has_an_alert():
+    kinds = re.findall(r'trouble_total{kind=~"([^"]*)"', ALERTS.read_text())
+    assert sorted("|".join(kinds).split("|")) == sorted(one.value for one in DatabaseTrouble)
+
+
 SERIES = 'job="tallystick", instance="a"'
 
 

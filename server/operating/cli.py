@@ -9,10 +9,11 @@ from typing import TextIO
 import click
 
 from tallystick.common import moments
-from tallystick.common.console import err, json_option, out, print_json, visible
+from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import LateGroup
 from tallystick.common.tidying import nothing_to_tidy
+from tallystick.common.visible import visible
 from tallystick.server.operating.commands.options import (
     date,
     db_option,

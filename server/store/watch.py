@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 
 def newest_entry(connection: Connection) -> float | None:
-    """When the audit log was last written to. The ends of its chains: the log may be long."""
+    """When the audit log was last written to, in seconds since 1970. The ends of its chains are
+    looked at: the log may be long."""
     newest = connection.scalar(
         select(func.max(AuditEntry.at_ms)).join(
             AuditHead,
@@ -36,7 +37,8 @@ def newest_entry(connection: Connection) -> float | None:
 
 
 def clock_fault(newest: float | None, now: float) -> str:
-    """What is odd about the clock, beside the newest entry of the audit log; "" for nothing."""
+    """What is odd about the clock, beside the newest entry of the audit log; "" for nothing.
+    newest, now: seconds since 1970."""
     if newest is None:
         return ""
     if newest - now > CLOCK_BEHIND_S:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tallystick.common.console import visible
+from tallystick.common.visible import visible
 
 
 class PlainConsole(Console):

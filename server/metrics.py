@@ -13,6 +13,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -28,13 +29,22 @@ BATCH_SECONDS = Histogram(
 )
 RETRIES = Counter("tally_batch_retries", "Transactions that were run again.")
 MESSAGES = Counter("tally_messages", "Messages handed to a gateway.", ["channel", "outcome"])
+for _channel in ("email", "sms"):
+    for _outcome in ("sent", "failed", "given-up"):
+        MESSAGES.labels(_channel, _outcome)  # from 0 on: the first one is an increase, too
 DATABASE_TROUBLE = Counter(
     "tally_database_trouble",
     "Transactions that the database did not take, by what is wrong.",
     ["kind"],
 )
-for _kind in ("away", "locked", "full", "read-only", "failing", "damaged"):
-    DATABASE_TROUBLE.labels(_kind)  # from 0 on: the first one is an increase, too
+for _kind in ("away", "locked", "full", "read-only", "failing", "damaged", "gone"):
+    DATABASE_TROUBLE.labels(_kind)
+WORKERS_ENDED = Counter("tally_workers_ended", "Workers that ended by themselves, or were killed.")
+CLOCK_FAULTS = Counter(
+    "tally_clock_faults", "Times that the clock was set far back or forward.", ["where"]
+)
+for _where in ("back", "forward"):
+    CLOCK_FAULTS.labels(_where)
 REQUEST_LOG_LOST = Counter(
     "tally_request_log_lost", "Requests whose line could not be written to the request log."
 )
@@ -44,8 +54,11 @@ STREAM.labels("dropped")
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def exposition(rows: Mapping[str, int], size_bytes: int) -> bytes:
-    """Everything, in the text format. rows: of each table. size_bytes: of the database."""
+def exposition(rows: Mapping[str, int] | None = None, size_bytes: int = 0) -> bytes:
+    """Everything, in the text format. rows: of each table; None where nobody can say. size_bytes:
+    of the database."""
+    if rows is None:
+        return _counted()
     return _counted() + generate_latest(_sizes(rows, size_bytes))
 
 
@@ -63,5 +76,6 @@ def _counted() -> bytes:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        ProcessCollector(registry=registry)  # of the worker that answers
         return generate_latest(registry)
     return generate_latest(REGISTRY)

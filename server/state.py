@@ -9,6 +9,7 @@ from pathlib import Path
 from tallystick.server.accounts import key_metadata
 from tallystick.server.accounts.breached_ranges import BreachedRanges
 from tallystick.server.accounts.key_metadata import KeyMetadata
+from tallystick.server.accounts.monitors import KnownMonitors
 from tallystick.server.accounts.passwords import BreachList, HashListFile, SmallBreachList
 from tallystick.server.checking.group import GroupCommit
 from tallystick.server.checking.verification import Verifier
@@ -25,7 +26,9 @@ from tallystick.server.store.database import Database
 from tallystick.server.store.housekeeping import Sweeper
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.opened import ring_of
+from tallystick.server.store.probe import WriteProbe
 from tallystick.server.store.stream import AuditStream, Names, sink_from
+from tallystick.server.store.watch import GroundWatch
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,11 @@ class ServerState:
     sweeper: Sweeper
     stream: AuditStream
     names: Names
+    probe: WriteProbe
+    watch: GroundWatch
     metadata: KeyMetadata | None = None
     directories: Mapping[str, LdapDirectory] = field(default_factory=dict)
+    monitors: KnownMonitors = field(default_factory=KnownMonitors)
 
     def now(self) -> float:
         return self.settings.clock()
@@ -54,6 +60,7 @@ class ServerState:
         self.outbox.close()
         self.logouts.close()
         self.sweeper.close()
+        self.watch.close()
         self.stream.close()
         self.database.close()
 
@@ -72,6 +79,7 @@ def open_state(settings: Settings) -> ServerState:
     with database.read() as connection:
         must_belong(connection, ring)
     gateways = _gateways(settings)
+    probe = WriteProbe(database)
     return ServerState(
         settings,
         ring,
@@ -88,6 +96,8 @@ def open_state(settings: Settings) -> ServerState:
         ),
         AuditStream(database, sink_from(settings.audit_stream) if settings.audit_stream else None),
         Names(database),
+        probe,
+        GroundWatch(database, probe, settings.clock, background=settings.background),
         key_metadata.load(*settings.key_metadata, settings.clock())
         if settings.key_metadata
         else None,

@@ -9,13 +9,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tallystick.common import base64url
 from tallystick.common.errors import BadInputError
 
 if TYPE_CHECKING:
+    from cryptography import x509
     from fido2.mds3 import MetadataBlobPayloadEntry
 
 SIGNER = "mds.fidoalliance.org"  # MDS 3.1.7: whose certificate has to have signed it
@@ -83,12 +83,16 @@ def _why(error: Exception) -> str:
 
 def _certificate(data: bytes) -> bytes:
     """DER."""
+    from cryptography import x509  # noqa: PLC0415 - few servers have a list
+
     if b"-----BEGIN" in data:
         return x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
     return x509.load_der_x509_certificate(data).public_bytes(Encoding.DER)
 
 
 def _chain(blob: bytes) -> list[x509.Certificate]:
+    from cryptography import x509  # noqa: PLC0415 - as above
+
     head = blob.split(b".", 1)[0]
     header = json.loads(base64url.decode(head.decode()))
     return [x509.load_der_x509_certificate(binascii.a2b_base64(one)) for one in header["x5c"]]
@@ -97,6 +101,8 @@ def _chain(blob: bytes) -> list[x509.Certificate]:
 def _check_signer(chain: list[x509.Certificate], now: float) -> None:
     """The library checks the signatures; this, whose they are, and that it is not over. Raises
     ValueError."""
+    from cryptography import x509  # noqa: PLC0415 - as above
+
     when = datetime.fromtimestamp(now, UTC)
     names = chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     if SIGNER not in names.get_values_for_type(x509.DNSName):

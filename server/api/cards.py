@@ -16,8 +16,6 @@ from tallystick.server.loans import holding, undo
 from tallystick.server.loans.holding import CardStatus
 from tallystick.server.state import ServerState
 from tallystick.server.stock import cards
-from tallystick.server.stock.containers import Container, Opening
-from tallystick.server.stock.intake import read_entries
 
 router = APIRouter(prefix="/v1/cards", tags=["cards"])
 
@@ -106,6 +104,10 @@ def _register(
 ) -> list[dict[str, Any]]:
     with state.database.read() as connection:
         psk = station_psk(connection, state.ring, caller.id)
+    # Late: what reads a container takes 5 MB, and a server may never see one.
+    from tallystick.server.stock.containers import Container, Opening  # noqa: PLC0415
+    from tallystick.server.stock.intake import read_entries  # noqa: PLC0415
+
     entries = read_entries(Container(container, Opening(psk=psk, station=True)), state.now())
     psk.wipe()
     with state.database.write() as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
@@ -18,13 +18,14 @@ from tallystick.server.api.streaming import LINES, AnswerLine, Tell, form_of, in
 from tallystick.server.errors import EntryProblem
 from tallystick.server.loans.importing import Intent, TakenIn, take_in
 from tallystick.server.state import ServerState
-from tallystick.server.stock.containers import Opening
 from tallystick.server.stock.gathered import Taken
 from tallystick.server.stock.gathering import IntakeWish
 from tallystick.server.stock.refusing import Weakness, refuse
-from tallystick.server.stock.seed_files import read_tokens
 from tallystick.server.store.sealed_file import SealedFile
 from tallystick.server.uploads import received
+
+if TYPE_CHECKING:
+    from tallystick.server.stock.containers import Opening
 
 router = APIRouter(prefix="/v1/cards", tags=["cards"])
 
@@ -49,6 +50,8 @@ class ImportOptions(BaseModel):
 
     def opening(self) -> Opening:
         """Raises ApiError (422)."""
+        from tallystick.server.stock.containers import Opening  # noqa: PLC0415 - as in `cards`
+
         return Opening(
             psk=_key(self.psk.get_secret_value()) if self.psk else None,
             passphrase=Secret(self.passphrase.get_secret_value().encode())
@@ -151,6 +154,8 @@ def _import(
     content: bytes | SealedFile,
     tell: Tell = lambda *_: None,
 ) -> tuple[Taken, TakenIn]:
+    from tallystick.server.stock.seed_files import read_tokens  # noqa: PLC0415 - as in `cards`
+
     opening = options.opening()
     wanted = IntakeWish(options.skip_unusable, options.rewrite_serials)
     taken = read_tokens(content, opening, state.now(), wanted, tell)

@@ -149,7 +149,6 @@ class GroupCommit:
             except DBAPIError as error:
                 if not _may_pass(error):
                     raise
-                log.warning("a batch of checks is tried again: %s", type(error.orig).__name__)
                 self._verifier.chain.reopen()
                 wrong = trouble.told(error)
                 if not wrong.may_pass:

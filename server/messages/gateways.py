@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, parse_qs, unquote
 from tallystick.common import beside
 from tallystick.common.errors import BadInputError, UnreachableError
 from tallystick.common.urls import parsed
+from tallystick.server.messages.failing import why
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.mails import NO_FACE, MailFace, mail
 from tallystick.server.messages.modem import ModemGateway, parts_of
@@ -275,7 +276,7 @@ def _at_most(seconds: float, sock: socket.socket | None) -> Iterator[None]:
 
 def _unreachable(what: str, error: Exception) -> UnreachableError:
     return UnreachableError(
-        f"{what} did not take the message ({type(error).__name__}).",
+        f"{what} did not take the message: {why(error)}.",
         kept="It is kept and tried again.",
         todo="Run 'tally server doctor'.",
     )

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tallystick.common.errors import BadInputError, UnreachableError
 from tallystick.common.private_files import secret_in
+from tallystick.server.messages.failing import why
 
 ANSWER = 300  # characters of an answer that are shown
 Texts = dict[Annotated[str, Field(max_length=200)], str]
@@ -100,7 +101,7 @@ class TemplateGateway:
                 timeout=timeout_s,
             )
         except httpx.HTTPError as error:
-            raise _no(f"did not answer ({type(error).__name__})") from None
+            raise _no(f"did not answer: {why(error)}") from None
         said = " ".join(answer.text.split())[:ANSWER].replace(text, "…")
         if not answer.is_success:
             raise _no(f"answered {answer.status_code}: {said}")

@@ -11,19 +11,9 @@ import click
 from tallystick.common import moments
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
-from tallystick.common.groups import Group
-from tallystick.server.operating.commands.cards import card
-from tallystick.server.operating.commands.directory import directory
-from tallystick.server.operating.commands.init import init
-from tallystick.server.operating.commands.message import message
-from tallystick.server.operating.commands.operations import (
-    audit,
-    backup,
-    confirm_restore,
-    doctor,
-    keys,
-    restore,
-)
+from tallystick.common.groups import LateGroup
+from tallystick.common.tidying import nothing_to_tidy
+from tallystick.common.visible import visible
 from tallystick.server.operating.commands.options import (
     date,
     db_option,
@@ -32,12 +22,27 @@ from tallystick.server.operating.commands.options import (
     key_option,
     table,
 )
-from tallystick.server.operating.commands.people import firm, person
-from tallystick.server.operating.commands.services import oidc
 from tallystick.server.settings import Settings, settings_from
 
+_COMMANDS = "tallystick.server.operating.commands"
+LATE = {
+    "init": (f"{_COMMANDS}.init", "init"),
+    "card": (f"{_COMMANDS}.cards", "card"),
+    "firm": (f"{_COMMANDS}.people", "firm"),
+    "person": (f"{_COMMANDS}.people", "person"),
+    "directory": (f"{_COMMANDS}.directory", "directory"),
+    "message": (f"{_COMMANDS}.message", "message"),
+    "oidc": (f"{_COMMANDS}.services", "oidc"),
+    "backup": (f"{_COMMANDS}.operations", "backup"),
+    "restore": (f"{_COMMANDS}.operations", "restore"),
+    "confirm-restore": (f"{_COMMANDS}.operations", "confirm_restore"),
+    "keys": (f"{_COMMANDS}.operations", "keys"),
+    "audit": (f"{_COMMANDS}.operations", "audit"),
+    "doctor": (f"{_COMMANDS}.operations", "doctor"),
+}
 
-@click.group(cls=Group)
+
+@click.group(cls=LateGroup, late=LATE, path="server")
 @click.option(
     "--environment",
     "environment_file",
@@ -49,24 +54,6 @@ def server(environment_file: Path | None) -> None:
     """Run and manage the verification server."""
     if environment_file is not None:
         environment(environment_file)
-
-
-for command in (
-    init,
-    card,
-    firm,
-    person,
-    directory,
-    message,
-    oidc,
-    backup,
-    restore,
-    confirm_restore,
-    keys,
-    audit,
-    doctor,
-):
-    server.add_command(command)
 
 
 @server.command()
@@ -94,9 +81,10 @@ def run(
     as_json: bool,
 ) -> None:
     """Serve the API until interrupted. Prints the URL when it is ready to be used."""
-    from tallystick.server.serving import logs
-    from tallystick.server.serving.running import listen, serve, url_of
-    from tallystick.server.state import must_be_usable
+    with nothing_to_tidy():
+        from tallystick.server.serving import logs
+        from tallystick.server.serving.running import listen, serve, url_of
+        from tallystick.server.state import must_be_usable
 
     logs.set_up(as_json=log_json)
     settings = settings_from(db, key_file)
@@ -110,8 +98,8 @@ def run(
                 print_json({"url": url, "db": _shown(settings), "key_file": str(settings.key_file)})
                 return
             where = f"database {_shown(settings)}, keys {settings.key_file}"
-            out().print(url)
-            err().print(f"[dim]{where}; Ctrl-C stops[/]")
+            click.echo(url)
+            click.secho(visible(f"{where}; Ctrl-C stops"), dim=True, err=True)
 
         serve(settings, sock, workers=workers, ready=tell)
 

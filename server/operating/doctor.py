@@ -13,13 +13,14 @@ from email.utils import parseaddr
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from sqlalchemy import func, make_url, select, text, update
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tallystick.common.errors import TallyError
 from tallystick.server.directory.ldap_directory import LdapDirectory
 from tallystick.server.directory.settings import DirectorySettings, directories_from
 from tallystick.server.messages import outbox
+from tallystick.server.messages.failing import why
 from tallystick.server.messages.gateways import gateway_from
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.modem import ModemGateway
@@ -29,13 +30,14 @@ from tallystick.server.stock.belonging import belongs
 from tallystick.server.store import audit, keys, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import ServerKeyRing
-from tallystick.server.store.models import AuditEntry, AuditHead
+from tallystick.server.store.opened import LOST_DATABASE
+from tallystick.server.store.probe import must_take_writes
 from tallystick.server.store.trouble import refusal, trouble_of
+from tallystick.server.store.watch import clock_fault, newest_entry
 
+UNIT = Path("/sys/fs/cgroup/system.slice/tallystick.service")
 LOW_DISK_BYTES = 500 * 1024 * 1024
 CONNECT_TIMEOUT_S = 3
-CLOCK_BEHIND_S = 60.0
-CLOCK_AHEAD_S = 30 * 86400.0
 DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "smpp": 2775, "http": 80, "https": 443}
 
 
@@ -50,26 +52,44 @@ class DoctorFinding:
 
 def examine(settings: Settings) -> Iterator[DoctorFinding]:
     """Look at each thing in turn; one that is bad does not stop the others."""
-    database = Database(settings.db_url)
-    try:
-        with database.read() as connection:
-            fresh = schema.revision(connection) is None
-    except SQLAlchemyError:
-        fresh = False
-    if fresh:
-        database.close()
-        yield DoctorFinding(
-            "database", "note", "empty: the first start makes the schema, and the keys"
-        )
+    database = None if _no_file(settings) else Database(settings.db_url)
+    if database is None or _is_fresh(database):
+        if database is not None:
+            database.close()
+        yield _empty(settings)
     else:
         yield from _stored(settings, database)
     yield _apart(settings)
     yield _try("disk", lambda: _disk(settings))
+    yield from _killed(UNIT)
     yield _try("public URL", lambda: _public_url(settings))
     yield _proxies(settings)
     for name, url in (("SMS gateway", settings.sms), ("mail server", settings.smtp)):
         yield _try(name, lambda name=name, url=url: _gateway(name, url, settings.mail_from))  # type: ignore[misc]
     yield from _directories(settings)
+
+
+def _no_file(settings: Settings) -> bool:
+    """Whether an SQLite database is not there: to open it would make it, and as whoever asks."""
+    url = make_url(settings.db_url)
+    return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
+
+
+def _is_fresh(database: Database) -> bool:
+    try:
+        with database.read() as connection:
+            return schema.revision(connection) is None
+    except SQLAlchemyError:
+        return False
+
+
+def _empty(settings: Settings) -> DoctorFinding:
+    if settings.key_file.exists():
+        detail = f"empty, but {settings.key_file} has keys already: {LOST_DATABASE}"
+        return DoctorFinding("database", "bad", detail)
+    return DoctorFinding(
+        "database", "note", "empty: the first start makes the schema, and the keys"
+    )
 
 
 def _directories(settings: Settings) -> Iterator[DoctorFinding]:
@@ -117,19 +137,7 @@ def _try(name: str, check: Callable[[], DoctorFinding]) -> DoctorFinding:
     except DBAPIError as error:
         return DoctorFinding(name, "bad", refusal(trouble_of(error)).what)
     except (SQLAlchemyError, OSError) as error:
-        return DoctorFinding(name, "bad", _in_words(error))
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, socket.gaierror):
-        return "its name is not known here: look at DNS (/etc/resolv.conf)"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not good: {error.verify_message}"
-    if isinstance(error, TimeoutError):
-        return f"takes the connection, and says nothing within {CONNECT_TIMEOUT_S} s"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return type(error).__name__
+        return DoctorFinding(name, "bad", why(error))
 
 
 def _ring(settings: Settings) -> tuple[DoctorFinding, ServerKeyRing | None]:
@@ -186,39 +194,21 @@ def _durability(database: Database) -> DoctorFinding:
 
 
 def _writing(database: Database) -> DoctorFinding:
-    """In a transaction that changes nothing."""
-    with database.write() as connection:
-        connection.execute(update(AuditHead).where(AuditHead.chain == "").values(number=0))
-        if database.is_sqlite:
-            connection.exec_driver_sql("PRAGMA user_version = 0")
+    must_take_writes(database)
     return DoctorFinding("writing", "ok", "the database takes a transaction")
 
 
 def _clock(database: Database, now: float) -> DoctorFinding:
     with database.read() as connection:
-        # The ends of the chains: the log itself may be long.
-        newest = connection.scalar(
-            select(func.max(AuditEntry.at_ms)).join(
-                AuditHead,
-                (AuditHead.chain == AuditEntry.chain) & (AuditHead.number == AuditEntry.number),
-            )
-        )
+        newest = newest_entry(connection)
+    fault = clock_fault(newest, now)
     if newest is None:
         return DoctorFinding("clock", "ok", "nothing to compare with yet")
-    behind = newest / 1000 - now
-    if behind > CLOCK_BEHIND_S:
-        detail = f"{in_hours(behind)} behind the newest entry of the audit log: set it right"
-        return DoctorFinding("clock", "bad", detail)
-    if -behind > CLOCK_AHEAD_S:
-        detail = f"{in_hours(-behind)} after the newest entry of the audit log: is it right?"
-        return DoctorFinding("clock", "note", detail)
-    return DoctorFinding("clock", "ok", "fits the audit log")
-
-
-def in_hours(seconds: float) -> str:
-    """As people say it."""
-    hours = seconds / 3600
-    return f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.1f} hours"
+    if not fault:
+        return DoctorFinding("clock", "ok", "fits the audit log")
+    if newest > now:
+        return DoctorFinding("clock", "bad", f"{fault}: set it right")
+    return DoctorFinding("clock", "note", f"{fault}: is it right?")
 
 
 def _encrypted(database: Database, ring: ServerKeyRing | None) -> DoctorFinding:
@@ -263,6 +253,22 @@ def _disk(settings: Settings) -> DoctorFinding:
     free = shutil.disk_usage(place).free
     state = "ok" if free > LOW_DISK_BYTES else "bad"
     return DoctorFinding("disk", state, f"{free // 1024**2} MiB free")
+
+
+def _killed(unit: Path) -> Iterator[DoctorFinding]:
+    """What the kernel has counted of the running unit, if there is one here."""
+    try:
+        text_of = (unit / "memory.events").read_text(encoding="ascii")
+    except OSError:
+        return
+    counted = dict(line.split() for line in text_of.splitlines())
+    killed = int(counted.get("oom_kill", 0))
+    detail = f"{killed} processes of the unit were killed for want of it since it started"
+    if killed:
+        todo = "give more (MemoryMax in the unit), or fewer workers"
+        yield DoctorFinding("memory", "bad", f"{detail}: {todo}")
+    else:
+        yield DoctorFinding("memory", "ok", detail)
 
 
 def _public_url(settings: Settings) -> DoctorFinding:
@@ -345,7 +351,10 @@ def _greet(parts: SplitResult, host: str, port: int, sender: str) -> None:
             if code >= 400:
                 raise OSError(0, f"refuses our sender: {code} {words.decode('ascii', 'replace')}")
             connection.rset()
-    except smtplib.SMTPAuthenticationError as error:
-        raise OSError(0, f"refuses our name and password: {error.smtp_code}") from None
     except smtplib.SMTPException as error:
-        raise OSError(0, f"does not speak SMTP: {type(error).__name__}") from None
+        raise OSError(0, _of_smtp(error)) from None
+
+
+def _of_smtp(error: smtplib.SMTPException) -> str:
+    words = why(error)
+    return f"does not speak SMTP: {words}" if words == type(error).__name__ else words

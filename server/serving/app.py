@@ -57,10 +57,21 @@ from tallystick.server.store.keys import BoxError
 from tallystick.server.wording.worded import worded
 
 if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
+
     from tallystick.server.serving.tracing import Traces
 
 log = logging.getLogger(__name__)
 
+# FastAPI's own OpenTelemetry would send queries and the texts of errors, whenever a variable of the
+# environment or a library asks for it. What we send is in `serving.tracing`.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
@@ -102,6 +113,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        telemetry=NO_TELEMETRY,
         routes=_routes(),
     )
     for problem, answer in portal.REDIRECTIONS.items():

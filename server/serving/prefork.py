@@ -13,8 +13,14 @@ RESTART_PAUSE_S = 1.0
 STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
-def prefork(workers: int, serve: Callable[[], None]) -> None:
-    """Run `serve` in `workers` child processes until SIGINT or SIGTERM.
+def prefork(
+    workers: int,
+    serve: Callable[[], None],
+    *,
+    ended: Callable[[], None] = lambda: None,
+) -> None:
+    """Run `serve` in `workers` child processes until SIGINT or SIGTERM. ended: is told of each that
+    ends before.
 
     The caller has no threads and no open database connection: both do not survive a fork.
     """
@@ -36,6 +42,7 @@ def prefork(workers: int, serve: Callable[[], None]) -> None:
         children.discard(child)
         if not stopping:
             sys.stderr.write(f"worker {child} ended with {status}; another one takes its place\n")
+            ended()
             beside.sleep(RESTART_PAUSE_S)
         if not stopping:  # which may have come during the pause
             _add(children, serve)

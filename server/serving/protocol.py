@@ -12,6 +12,7 @@ from tallystick.server.serving.streamed import is_streamed
 HEAD_LIMIT = 32 * 1024
 HEAD_S = 10.0
 BODY_S = 120.0
+METRICS = "/v1/metrics"
 ANSWERS = {
     408: b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     431: b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
@@ -65,7 +66,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._end(431)
             return
         self._wait(BODY_S)
-        self._unbounded = is_streamed(self.url.split(b"?")[0].decode("latin-1"))
+        path = self.url.split(b"?")[0].decode("latin-1")
+        self._unbounded = is_streamed(path)
+        # Who watches learns of too many connections from what is counted.
+        self.limit_concurrency = None if path == METRICS else self.config.limit_concurrency
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

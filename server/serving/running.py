@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import os
 import resource
 import select
@@ -18,9 +19,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
+from sqlalchemy import make_url
 
 from tallystick.common import beside
 from tallystick.common.errors import BadInputError, TallyError
+from tallystick.common.tidying import nothing_to_tidy
 from tallystick.server.accounts import credentials, firms, people
 from tallystick.server.accounts.credentials import NewCredential, Role
 from tallystick.server.serving import logs
@@ -29,6 +32,8 @@ from tallystick.server.settings import ENV_DB, ENV_KEY_FILE, Settings, settings_
 from tallystick.server.stock.belonging import must_belong
 from tallystick.server.store import restored
 from tallystick.server.store.opened import opened
+
+log = logging.getLogger(__name__)
 
 # One that ends says so by its end; this is for one that hangs. A loaded machine is no such fault.
 START_TIMEOUT_S = 120.0
@@ -72,23 +77,49 @@ def serve(
     Raises KeyFileError, NewerStateError or RefusedError before anything is served.
     """
     settings = _with_public_url(settings, sock)
+    _tell_how_it_ended(settings)
     # Keys are made and the schema is migrated once, before any worker starts.
-    with opened(settings) as parts:
+    with nothing_to_tidy(), opened(settings) as parts:
         restored.must_be_confirmed(parts.database)
         with parts.database.read() as connection:
             must_belong(connection, parts.ring)
     ready()
     _more_files()
     if workers == 1:
+        _import_the_application()
         _serve_here(settings, sock)
         return
     with tempfile.TemporaryDirectory(prefix="tally-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         # Imported after that, and before the fork: once, into memory that the workers share.
+        _import_the_application()
+        prefork(workers, lambda: _serve_here(settings, sock), ended=_count_worker)
+
+
+def _import_the_application() -> None:
+    """And leave what was made by then out of all searches after this."""
+    with nothing_to_tidy():
         importlib.import_module("tallystick.server.serving.app")
-        gc.collect()
-        gc.freeze()
-        prefork(workers, lambda: _serve_here(settings, sock))
+    gc.freeze()
+
+
+def _count_worker() -> None:
+    from tallystick.server import metrics  # noqa: PLC0415 - as below
+
+    metrics.WORKERS_ENDED.inc()
+
+
+def _tell_how_it_ended(settings: Settings) -> None:
+    """A log beside the database is left by whoever was killed with it open, or has it open now."""
+    url = make_url(settings.db_url)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return
+    left = Path(f"{Path(url.database).resolve()}-wal")
+    if left.exists() and left.stat().st_size:
+        log.warning(
+            "the database was not closed (killed, a power cut, or another process has it open): "
+            "what was acknowledged is in its log, and is kept"
+        )
 
 
 def _more_files() -> None:

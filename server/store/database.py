@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Connection, Engine, ExceptionContext, Row, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from tallystick.common import beside
 from tallystick.server.store import searching
 from tallystick.server.store.bulk import GatheredRows, gathered_beside
+from tallystick.server.store.in_place import FilesInPlace, NotInPlaceError, identity
 
 if TYPE_CHECKING:
     from tallystick.server.store.bounded import Stalls
@@ -51,6 +53,7 @@ T = TypeVar("T")
 _WRITES = "tally_writes"
 WRITTEN = "tally_acts"  # in `Connection.info`: entries that the transaction has appended
 WRITTEN_CHAINS = "tally_chains"  # and chains that it has written whole
+_FILES = "tally_files"  # the SQLite files of this connection
 READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
 IN_THE_WAY = ("40001", "40P01")  # serialization_failure, deadlock_detected
 
@@ -157,14 +160,27 @@ class Database:
 
 @contextmanager
 def _begun(engine: Engine, gathered: Sequence[GatheredRows] = ()) -> Iterator[Connection]:
-    """A transaction. Raises OperationalError where no connection is to be had."""
+    """A transaction. Raises OperationalError where no connection is to be had, or a file is not in
+    its place: looked at before, and after the commit, for what is told as kept must be there."""
     try:
         connection = engine.connect()
     except PoolTimeoutError:
         raise OperationalError(None, None, PoolExhaustedError()) from None
     beside = gathered_beside(connection, gathered) if gathered else nullcontext()
-    with connection, beside, connection.begin():
-        yield connection
+    with connection, beside:
+        files: FilesInPlace | None = connection.info.get(_FILES)
+        _must_be_in_place(files)
+        with connection.begin():
+            yield connection
+        _must_be_in_place(files)
+
+
+def _must_be_in_place(files: FilesInPlace | None) -> None:
+    try:
+        if files is not None:
+            files.must_hold()
+    except NotInPlaceError as error:
+        raise OperationalError(None, None, error) from None
 
 
 @contextmanager
@@ -196,11 +212,12 @@ def _sqlite_engine(url: str) -> Engine:
     Path(database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not Path(database).exists():
         Path(database).touch(mode=0o600)  # SQLite gives its other files the same mode
+    main = identity(database)
     # Parameters are hashes, boxes and names: an error that shows them would end in a log.
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
+    def prepare(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # transactions begin in `begin` below, not in the driver
         # The file remembers its journal mode. Setting it needs the database to itself, and does
         # not wait for that as other statements do, so it is set only where it is not yet.
@@ -209,6 +226,8 @@ def _sqlite_engine(url: str) -> Engine:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         searching.teach(connection)
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # opens the log
+        record.info[_FILES] = FilesInPlace.of(database, main)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from tallystick.server.store import keys, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import KeyFileError, ServerKeyRing
 from tallystick.server.store.trouble import must_answer
+
+LOST_DATABASE = "was it removed, or is its disk not mounted?"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,15 @@ def opened(settings: Settings) -> Iterator[Opened]:
 
 def ring_of(settings: Settings, database: Database) -> ServerKeyRing:
     """The keys of a database; made anew for an empty one only. Raises KeyFileError."""
-    if not settings.key_file.exists():
-        with database.read() as connection:
-            used = schema.revision(connection) is not None
-        if used:
-            raise KeyFileError(
-                f"There is no key file {settings.key_file}, but the database is in use.",
-                kept="No new key was made: it would read nothing of what is stored.",
-                todo="Name the key file that belongs to this database with --key-file.",
-            )
+    with database.read() as connection:
+        used = schema.revision(connection) is not None
+    if settings.key_file.exists():
+        if not used:
+            log.warning("the database is empty, but there are keys already: %s", LOST_DATABASE)
+    elif used:
+        raise KeyFileError(
+            f"There is no key file {settings.key_file}, but the database is in use.",
+            kept="No new key was made: it would read nothing of what is stored.",
+            todo="Name the key file that belongs to this database with --key-file.",
+        )
     return keys.load_or_create(settings.key_file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from enum import StrEnum
 
 from sqlalchemy import text
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from tallystick.common.errors import TallyError, UnreachableError
 from tallystick.server.errors import NOTHING_CHANGED, ApiError, database_away
 from tallystick.server.store.database import READ_ONLY, Database, is_away
+from tallystick.server.store.in_place import NotInPlaceError
 from tallystick.server.wording.worded import worded
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ class DatabaseTrouble(StrEnum):
     READ_ONLY = "read-only"
     FAILING = "failing"  # it cannot be read or written, and nobody says why
     DAMAGED = "damaged"
+    GONE = "gone"  # a file of it was removed or replaced under the server
 
     @property
     def may_pass(self) -> bool:
@@ -65,6 +68,9 @@ _WORDS = {
     ),
     DatabaseTrouble.FAILING: worded("The disk of the server's database fails."),
     DatabaseTrouble.DAMAGED: worded("The server's database is damaged."),
+    DatabaseTrouble.GONE: worded(
+        "A file of the server's database was removed or replaced while the server ran."
+    ),
 }
 _TODO = {
     DatabaseTrouble.LOCKED: worded("Try again in a moment."),
@@ -80,12 +86,21 @@ _TODO = {
     DatabaseTrouble.DAMAGED: worded(
         "Tell whoever runs the server: a backup may have to be put back."
     ),
+    DatabaseTrouble.GONE: worded(
+        "Tell whoever runs the server: put the file back, or stop the server and restore a backup."
+    ),
 }
+
+
+QUIET_S = 30.0  # every request would say the same: the metrics count them
+_QUIET_UNTIL: dict[DatabaseTrouble, float] = {}
 
 
 def trouble_of(error: DBAPIError) -> DatabaseTrouble:
     """What it is; `away` where nothing says more."""
     original = error.orig
+    if isinstance(original, NotInPlaceError):
+        return DatabaseTrouble.GONE
     code = getattr(original, "sqlite_errorcode", None)
     if code is not None:
         return _SQLITE.get(code & 0xFF, DatabaseTrouble.AWAY)
@@ -99,9 +114,23 @@ def told(error: DBAPIError) -> DatabaseTrouble:
 
     trouble = trouble_of(error)
     metrics.DATABASE_TROUBLE.labels(trouble.value).inc()
-    what = _WORDS.get(trouble, worded("The database does not answer."))
-    log.warning("%s (%s)", what, type(error.orig).__name__)
+    if time.monotonic() >= _QUIET_UNTIL.get(trouble, 0.0):
+        _QUIET_UNTIL[trouble] = time.monotonic() + QUIET_S
+        what = _WORDS.get(trouble, worded("The database does not answer."))
+        log.warning("%s (%s)", what, type(error.orig).__name__)
     return trouble
+
+
+def over() -> None:
+    """The database takes what is written."""
+    if _QUIET_UNTIL:
+        log.warning("The database takes what is written again.")
+    begin_anew()
+
+
+def begin_anew() -> None:
+    """What is told next is told at once."""
+    _QUIET_UNTIL.clear()
 
 
 def must_answer(database: Database) -> None:

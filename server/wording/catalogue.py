@@ -7,20 +7,22 @@ import gettext
 import io
 from functools import cache
 from pathlib import Path
-
-from babel.messages.catalog import Catalog
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
+from typing import TYPE_CHECKING
 
 from tallystick.common.moments import day_in_words, in_words
 from tallystick.server.wording.languages import Language, speaking
 from tallystick.server.wording.worded import Worded, WordedDay, WordedMoment
+
+if TYPE_CHECKING:
+    from babel.messages.catalog import Catalog
 
 FOLDER = Path(__file__).parent / "catalogues"
 
 
 def source(language: Language) -> Catalog:
     """A catalogue as its file has it."""
+    from babel.messages.pofile import read_po  # noqa: PLC0415 - a firm may speak English alone
+
     with (FOLDER / f"{language.value}.po").open("rb") as file:
         return read_po(file, locale=language.value)
 
@@ -30,6 +32,8 @@ def translations(language: Language | None) -> gettext.NullTranslations:
     """Of a language; English, and one without a catalogue, say everything as it is written."""
     if language is None or not (FOLDER / f"{language.value}.po").is_file():
         return gettext.NullTranslations()
+    from babel.messages.mofile import write_mo  # noqa: PLC0415 - as above
+
     compiled = io.BytesIO()
     write_mo(compiled, source(language))
     compiled.seek(0)

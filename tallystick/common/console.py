@@ -5,53 +5,32 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from tallystick.common.errors import TallyError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON value on standard output."
 )
 
 
-_SHOWN = {
-    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-    for code in (
-        *range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F),
-        *range(0x2066, 0x206A),
-    )
-    if chr(code) not in "\n\t"
-}  # fmt: skip
-
-
-class PlainConsole(Console):
-    """What is printed may come from a card, a file or a server. Characters that would move the
-    terminal's cursor, or turn the text round, are shown as what they are."""
-
-    def render_str(self, text: str, **how: Any) -> Text:
-        return super().render_str(text.translate(_SHOWN), **how)
-
-
 def out() -> Console:
     """Console on standard output: the result a person asked for."""
+    from tallystick.common.plain_console import PlainConsole  # noqa: PLC0415 - see there
+
     return PlainConsole(file=sys.stdout, highlight=False, soft_wrap=True)
 
 
 def err() -> Console:
     """Console on standard error: progress, notes and errors."""
+    from tallystick.common.plain_console import PlainConsole  # noqa: PLC0415 - see there
+
     return PlainConsole(file=sys.stderr, highlight=False, soft_wrap=True)
 
 
@@ -60,6 +39,8 @@ def print_json(value: Any) -> None:
 
 
 def print_error(error: TallyError) -> None:
+    from rich.markup import escape  # noqa: PLC0415 - as in `out`
+
     console = err()
     console.print(f"[bold red]error:[/] {escape(error.what)}")
     if error.kept:
@@ -71,6 +52,15 @@ def print_error(error: TallyError) -> None:
 def progress(*, disable: bool = False) -> Progress:
     """A progress bar on standard error, with rate-independent time left; hidden when not a
     terminal or when `disable` (as for `--json`)."""
+    from rich.progress import (  # noqa: PLC0415 - most commands show none
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     console = err()
     return Progress(
         SpinnerColumn(),

@@ -31,6 +31,34 @@ class Group(click.Group):
             )
 
 
+class LateGroup(Group):
+    """Has commands that are imported when they are asked for, beside those of its own: whoever runs
+    one carries no other.
+
+    late: name → (module, attribute). path: the group's own, without `tally`."""
+
+    group_class = Group  # type: ignore[assignment]  # of groups made with `.group()`
+
+    def __init__(
+        self, *args: Any, late: dict[str, tuple[str, str]], path: str, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._late = late
+        self._path = path
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._late})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._late:
+            return super().get_command(ctx, cmd_name)
+        module, attribute = self._late[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        examples.show(command, f"{self._path} {cmd_name}")
+        return command
+
+
 class LazyGroup(click.Group):
     """Its commands are imported on first use, so that its own help is instant, and listed when
     their module is there.

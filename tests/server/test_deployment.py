@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import secrets
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -27,15 +29,19 @@ from hypothesis import strategies as st
 from tallystick.common.errors import BadInputError
 from tallystick.server.operating import operations
 from tallystick.server.operating.cli import server as command
+from tallystick.server.operating.commands.init import init as init_command
 from tallystick.server.operating.commands.options import environment
 from tallystick.server.operating.deployment import files
 from tallystick.server.operating.deployment.plan import (
+    KEYS,
+    REQUEST_LOG,
+    STATE,
     DeploymentKind,
     DeploymentPlan,
     DeploymentProxy,
 )
 from tallystick.server.rules.otp import hotp
-from tallystick.server.serving.running import add_credential, running_in_thread
+from tallystick.server.serving.running import MOST_CONNECTIONS, add_credential, running_in_thread
 from tallystick.server.store.opened import opened
 from tests import needs
 from tests.server.test_services import free_port, running, until
@@ -83,6 +89,38 @@ def test_the_units_are_sound_and_shut_in(tmp_path):
     assert exposure(folder / "tallystick-backup.service") <= MOST_EXPOSED
     guide = (needs.ROOT / "docs/guides/operations.md").read_text(encoding="utf-8")
     assert f"{exposure(folder / 'tallystick.service')} of 10" in guide
+
+
+def settings_of(unit: Path) -> dict[str, list[str]]:
+    """NAME=VALUE lines of a unit: some names come more than once."""
+    found: dict[str, list[str]] = {}
+    for line in unit.read_text().splitlines():
+        name, is_one, value = line.partition("=")
+        if is_one and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def test_the_units_may_write_where_they_do_and_start_again(tmp_path):
+    """All else is read-only to them."""
+    folder = written(tmp_path, "--backups", "/srv/copies", "--memory", "512")
+    server = settings_of(folder / "tallystick.service")
+    backup = settings_of(folder / "tallystick-backup.service")
+    for unit in (server, backup):
+        assert unit["ProtectSystem"] == ["strict"] and unit["ProtectHome"] == ["yes"]
+        states = {f"/var/lib/{name}" for name in unit["StateDirectory"][0].split()}
+        assert states == {STATE, KEYS}
+    assert server["LogsDirectory"] == ["tallystick"]
+    assert REQUEST_LOG.startswith("/var/log/tallystick/")
+    assert backup["ReadWritePaths"] == ["/srv/copies"]
+    assert backup["ExecStart"][0].endswith(" /srv/copies")
+    assert "d /srv/copies " in (folder / "tallystick.tmpfiles").read_text()
+    # One that ended is there again after a second, however often.
+    assert (server["Restart"], server["RestartSec"]) == (["always"], ["1"])
+    assert server["StartLimitIntervalSec"] == ["0"] and server["Type"] == ["notify"]
+    assert server["MemoryMax"] == ["512M"] and int(server["LimitNOFILE"][0]) > MOST_CONNECTIONS
+    timer = settings_of(folder / "tallystick-backup.timer")
+    assert timer["OnCalendar"] == ["daily"] and timer["Persistent"] == ["true"]
 
 
 def test_a_modem_is_all_that_is_opened(tmp_path):
@@ -351,6 +389,32 @@ def test_nothing_is_written_over(tmp_path):
     assert isinstance(again.exception, BadInputError)
     assert (folder / "tallystick.service").read_text() == "mine"
     assert not (folder / "Caddyfile").exists()
+
+
+def test_a_wrong_answer_is_asked_for_again(tmp_path, monkeypatch):
+    """And costs none of the others."""
+    terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True), argv=["tally"])
+    monkeypatch.setattr(importlib.import_module(init_command.callback.__module__), "sys", terminal)
+    for name in ("DB", "SMTP", "SMS", "MAIL_FROM"):
+        monkeypatch.delenv(f"TALLY_SERVER_{name}", raising=False)
+    answers = (
+        "http://otp.example.org", "otp", "https://otp.example.org",  # the last one is good
+        "docker", "systemd", "apache", "nginx",
+        "", "cert.pem", "/etc/ssl/otp.pem", "", "/etc/ssl/otp.key",
+        "sqlite:///x.db", "mysql://x", "", "mail.example.org", "smtp://mail.example.org:25",
+        "nobody", "otp@example.org", "carrier-pigeon://x", "", "copies", "/var/backups/tallystick",
+    )  # fmt: skip
+    # An empty answer takes what stands there: a certificate has nothing there.
+    done = CliRunner().invoke(
+        init_command,
+        ["--out", str(tmp_path / "made"), "--tally", "/opt/tallystick/bin/tally"],
+        input="\n".join(answers) + "\n",
+    )
+    assert done.exit_code == 0, done.output
+    assert done.output.count("Error:") == 13
+    env = (tmp_path / "made/tallystick.env").read_text()
+    assert "PUBLIC_URL=https://otp.example.org\n" in env and "SMTP=smtp://mail.example.org" in env
+    assert "ssl_certificate_key /etc/ssl/otp.key;" in (tmp_path / "made/nginx.conf").read_text()
 
 
 def test_nobody_to_ask(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -20,21 +21,24 @@ from pathlib import Path
 import httpx
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from tallystick.common.errors import TallyError, UnreachableError
 from tallystick.server.messages import gateways
 from tallystick.server.messages.gateways import Letter, gateway_from
 from tallystick.server.operating import doctor, operations
 from tallystick.server.rules.otp import hotp
-from tallystick.server.serving.running import running_in_thread, start
+from tallystick.server.serving.running import add_credential, running_in_thread, start
 from tallystick.server.settings import settings_from
 from tallystick.server.state import open_state
-from tallystick.server.store import audit, keys, schema
+from tallystick.server.store import audit, keys, probe, schema
 from tallystick.server.store import database as store
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import KeyFileError
 from tallystick.server.store.models import CardRow
 from tallystick.server.store.opened import opened
+from tallystick.server.store.trouble import trouble_of
+from tallystick.server.store.watch import GroundWatch
 from tests import needs
 from tests.server.ground import GroundRow, compare, plain
 from tests.server.test_deployment import certificate_for
@@ -106,7 +110,7 @@ def verify(client, server, seed, factor) -> httpx.Response:
     return client.post("/v1/verify", json=body, headers=headers)
 
 
-def test_the_disk_is_full(on_disk, server, caplog):
+def test_the_disk_is_full(on_disk, server, caplog, well_no_longer):
     disk, settings, seed = on_disk
     with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
         assert verify(client, server, seed, 1).json()["reason"] == "ok"
@@ -121,8 +125,10 @@ def test_the_disk_is_full(on_disk, server, caplog):
             factor += 1
             answer = verify(client, server, seed, factor)
         people, found = said(answer), finding(settings, "disk")
+        assert health(client) == 503
         assert answer.headers["retry-after"] == "60" and trouble("full") > before
         filler.unlink()
+        assert health(client) == 200
         assert verify(client, server, seed, factor).json()["reason"] == "ok"  # by itself
         for old in accepted[-5:]:
             assert verify(client, server, seed, old).json()["reason"] == "replayed"
@@ -171,7 +177,7 @@ def no_file_grows(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_the_disk_fails(server, caplog):
+def test_the_disk_fails(server, caplog, well_no_longer):
     """The kernel makes a disk read-only that has an error, under whoever has its files open."""
     seed = server.card()
     path = Path(server.settings.db_url.removeprefix("sqlite:///"))
@@ -184,6 +190,7 @@ def test_the_disk_fails(server, caplog):
         with no_file_grows(path.with_name(f"{path.name}-wal").stat().st_size):
             answer = verify(client, server, seed, 1)
             found = finding(server.settings, "writing")
+            assert health(client) == 503
         assert trouble("failing") > before and answer.headers["retry-after"] == "60"
         assert verify(client, server, seed, 1).json()["reason"] == "ok"  # by itself
         assert verify(client, server, seed, 0).json()["reason"] == "replayed"
@@ -217,7 +224,7 @@ def test_the_disk_is_full_when_a_new_version_comes(on_disk, server):
     )  # fmt: skip
 
 
-def test_the_database_is_locked_by_another(server, monkeypatch, caplog):
+def test_the_database_is_locked_by_another(server, monkeypatch, caplog, well_no_longer):
     monkeypatch.setattr(store, "BUSY_TIMEOUT_S", 1)
     seed = server.card()
     with (
@@ -229,6 +236,7 @@ def test_the_database_is_locked_by_another(server, monkeypatch, caplog):
         holder.execute("BEGIN IMMEDIATE")
         answer = verify(client, server, seed, 0)
         found = finding(server.settings, "writing")
+        assert health(client) == 503
         holder.rollback()
         holder.close()
         assert trouble("locked") > before and int(answer.headers["retry-after"]) == 2
@@ -241,6 +249,107 @@ def test_the_database_is_locked_by_another(server, monkeypatch, caplog):
         '`tally_database_trouble_total{kind="locked"}`',
         "Copy with `tally server backup`, which does not lock.",
     )  # fmt: skip
+
+
+def health(client: httpx.Client) -> int:
+    return client.get("/v1/health").status_code
+
+
+@pytest.fixture
+def well_no_longer(monkeypatch):
+    """What was well a moment ago is looked at again."""
+    monkeypatch.setattr(probe, "FRESH_S", 0.0)
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_of_the_database_goes_away(server, caplog, well_no_longer, end, replaced):
+    """Whoever writes into it goes on to do so, and nobody ever reads it: nothing is accepted."""
+    seed = server.card()
+    path = Path(server.settings.db_url.removeprefix("sqlite:///"))
+    file, kept = path.with_name(path.name + end), path.with_name("kept")
+    monitor = add_credential(server.settings, "monitor", "prometheus")
+    headers = {"authorization": f"Bearer {monitor.token.reveal().decode()}"}
+    with (
+        running_in_thread(server.settings) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        assert verify(client, server, seed, 0).json()["reason"] == "ok" and health(client) == 200
+        assert client.get("/v1/metrics", headers=headers).status_code == 200
+        if replaced:
+            shutil.copy(file, kept)
+            copy = path.with_name("copy")
+            shutil.copy(file, copy)
+            file.rename(kept)
+            copy.rename(file)
+        else:
+            file.rename(kept)
+        before = trouble("gone")
+        answer = verify(client, server, seed, 1)
+        assert health(client) == 503 and trouble("gone") > before
+        told = client.get("/v1/metrics", headers=headers)
+        assert told.status_code == 200 and 'trouble_total{kind="gone"}' in told.text
+        for token in ("x", server.service.token.reveal().decode()):  # they could not before
+            other = client.get("/v1/metrics", headers={"authorization": f"Bearer {token}"})
+            assert other.status_code == 503 and "tally_" not in other.text
+        found = finding(server.settings, "database") if not (end or replaced) else ""
+        assert file.exists() == replaced  # whoever looks makes none
+        kept.rename(file)  # put back, it goes on
+        assert verify(client, server, seed, 1).json()["reason"] == "ok" and health(client) == 200
+        assert verify(client, server, seed, 0).json()["reason"] == "replayed"
+    assert answer.status_code == 503
+    if found:
+        row(
+            "database file removed or replaced under the server", said(answer), found,
+            logged(caplog, "A file"), '`tally_database_trouble_total{kind="gone"}`',
+            "Put the file back: the server goes on. Or stop it, and restore a backup.",
+        )  # fmt: skip
+
+
+def test_what_was_committed_into_a_file_that_has_gone_is_not_acknowledged(server):
+    """Removed between its begin and its commit."""
+    server.card()
+    path = Path(server.settings.db_url.removeprefix("sqlite:///"))
+    database = Database(server.settings.db_url)
+    told: list = []
+    database.listen(told.append)
+    with pytest.raises(OperationalError) as error, database.write():
+        path.rename(path.with_name("kept"))
+    assert trouble_of(error.value).value == "gone" and not told
+    path.with_name("kept").rename(path)
+    database.close()
+
+
+def test_a_trouble_is_told_when_it_begins_and_when_it_is_over(server, caplog, monkeypatch):
+    """Not with each request: the log would hold nothing else."""
+    database = Database(server.settings.db_url)
+    locked = OperationalError(None, None, sqlite3.OperationalError("x"))
+    locked.orig.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    fails = iter([False, True, True, False, False, True])
+
+    def check(_probe: probe.WriteProbe) -> None:
+        if next(fails):
+            raise locked
+
+    monkeypatch.setattr(probe.WriteProbe, "check", check)
+    watch = GroundWatch(database, probe.WriteProbe(database), server.clock, background=False)
+    told = []
+    for _ in range(6):
+        caplog.clear()
+        watch.look()
+        told.append([record.getMessage()[:28] for record in caplog.records])
+    begins, ends = ["The database is locked by so"], ["The database takes what is w"]
+    assert told == [[], begins, [], ends, [], begins]
+    database.close()
+
+
+def test_a_start_on_an_empty_database_with_old_keys_is_told(server, caplog, tmp_path):
+    empty = replace(server.settings, db_url=f"sqlite:///{tmp_path / 'not-mounted.db'}")
+    assert finding(empty, "database").startswith("bad: database: empty, but")
+    assert not (tmp_path / "not-mounted.db").exists()
+    with opened(empty):
+        pass
+    assert "was it removed" in logged(caplog, "the database is empty")
 
 
 def test_the_key_file_is_missing(server):
@@ -281,18 +390,35 @@ def test_the_key_file_is_of_another_server(server):
         ("clock a year forward", 365 * 86400, "Set it right. People sign in anew."),
     ],
 )
-def test_the_clock_is_wrong(server, fault, seconds, todo):
+def test_the_clock_is_wrong(server, fault, seconds, todo, caplog):
     seed = server.card()
     assert server.reason(hotp(seed, 0, 6)) == "ok"
+    where = "back" if seconds < 0 else "forward"
+    database = Database(server.settings.db_url)
+    prober = probe.WriteProbe(database)
+    running, started = (
+        GroundWatch(database, prober, server.clock, steady=lambda: 0.0, background=False)
+        for _ in range(2)
+    )
+    running.look()
+    before = metric("tally_clock_faults_total", where=where)
     server.clock.advance(seconds)
+    running.look()
+    words = logged(caplog, "the clock has gone")
+    started.look()  # a server that is started now reads it from the audit log
+    assert "the newest entry of the audit log" in logged(caplog, "the clock is")
+    assert metric("tally_clock_faults_total", where=where) == before + 2
+    running.look()
+    assert metric("tally_clock_faults_total", where=where) == before + 2  # told once
+    database.close()
     found = finding(server.settings, "clock")
     reasons = [server.reason(hotp(seed, factor, 6)) for factor in (0, 1, 1)]
     assert reasons == ["replayed", "ok", "replayed"]
     server.clock.advance(-seconds)
     assert [server.reason(hotp(seed, n, 6)) for n in (1, 2)] == ["replayed", "ok"]
     row(
-        fault, "codes of cards are judged as ever; those of apps are wrong", found, "–",
-        "`time() - node_time_seconds` of the machine", todo,
+        fault, "codes of cards are judged as ever; those of apps are wrong", found, words,
+        f'`tally_clock_faults_total{{where="{where}"}}`', todo,
     )  # fmt: skip
 
 
@@ -395,7 +521,7 @@ def limited(files: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
 
-def test_1024_open_files(tmp_path, container_class):
+def test_1024_open_files(tmp_path, container_class, capfd):
     """More connections than a process may have files: those beyond wait, or get 503; afterwards
     all is as before."""
     settings = settings_from(f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys")
@@ -409,7 +535,19 @@ def test_1024_open_files(tmp_path, container_class):
         body = {"user": "S1", "code": hotp(seed, 0, 6)}
         host, port = live.url.removeprefix("http://").split(":")
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
-        for _ in range(1200):
+        monitor = add_credential(settings, "monitor", "prometheus")
+        watching = {"authorization": f"Bearer {monitor.token.reveal().decode()}"}
+        for _ in range(930):
+            held.append(socket.create_connection((host, int(port)), timeout=60))
+        with httpx.Client(base_url=live.url, timeout=60) as client:
+            while (full := client.get("/v1/health")).status_code == 200:
+                pass  # those that were held are not all taken yet
+            # Who watches is told.
+            told = client.get("/v1/metrics", headers=watching)
+        assert full.status_code == 503 and told.status_code == 200
+        files = re.search(r"^process_open_fds (.*)$", told.text, re.MULTILINE)
+        assert files is not None and float(files[1]) > 800  # the alert's bound
+        for _ in range(270):
             held.append(socket.create_connection((host, int(port)), timeout=60))
         with httpx.Client(base_url=live.url, headers=service, timeout=60) as client:
             first = None
@@ -427,14 +565,15 @@ def test_1024_open_files(tmp_path, container_class):
             one.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
         live.stop()
+    assert "Exceeded concurrency limit." in capfd.readouterr().err
     row(
         "1,024 open files", "503 from 900 connections of a worker on; beyond 1,024 one waits",
-        "–", "–", "`process_open_fds`",
+        "–", "Exceeded concurrency limit.", "`process_open_fds`",
         "`LimitNOFILE=4096`, as the unit has it; the server takes what its hard limit gives.",
     )  # fmt: skip
 
 
-def test_the_memory_limit_is_reached(tmp_path, container_class, capfd):
+def test_the_memory_limit_is_reached(tmp_path, container_class, capfd, monkeypatch):
     """What the kernel does then: it ends a worker. The parent starts another, and what was
     acknowledged is there."""
     settings = settings_from(f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys")
@@ -452,14 +591,22 @@ def test_the_memory_limit_is_reached(tmp_path, container_class, capfd):
         with httpx.Client(base_url=live.url, headers=service, timeout=60) as client:
             # The socket is the parent's: what comes meanwhile waits in it.
             assert client.post("/v1/verify", json=body).json()["reason"] == "replayed"
+            monitor = add_credential(settings, "monitor", "prometheus")
+            watching = {"authorization": f"Bearer {monitor.token.reveal().decode()}"}
+            told = client.get("/v1/metrics", headers=watching).text
+        assert re.search(r"^tally_workers_ended_total 2", told, re.MULTILINE)
+        assert re.search(r"^process_open_fds [1-9]", told, re.MULTILINE)  # of several workers, too
         assert not set(workers) & set(children.read_text().split())
     finally:
         live.stop()
+    (tmp_path / "memory.events").write_text("low 0\noom 5\noom_kill 2\n")
+    monkeypatch.setattr(doctor, "UNIT", tmp_path)  # as the kernel counts where it did it
+    found = finding(settings, "memory")
     said = capfd.readouterr().err
     assert f"worker {workers[0]} ended with 9" in said
     row(
         "memory limit reached (SIGKILL)", "requests of that worker break off; others wait a second",
-        "–", "worker N ended with 9; another one takes its place", "`tally_checks_total` goes on",
+        found, "worker N ended with 9; another one takes its place", "`tally_workers_ended_total`",
         "Give more (`--memory`), or fewer workers.",
     )  # fmt: skip
 
@@ -470,7 +617,7 @@ KILLS = int(os.environ.get("TALLY_KILLS", "8"))
 
 @pytest.mark.timeout(300 + 30 * KILLS)  # two hundred take longer than any other test may
 @pytest.mark.parametrize("kills", [KILLS])
-def test_power_cuts(tmp_path, container_class, kills):
+def test_power_cuts(tmp_path, container_class, kills, capfd):
     """kill -9 at a random moment under load; with TALLY_KILLS=200, as often as that."""
     seeds = seeds_of_four()
     live = start(settings_from(f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys"))
@@ -487,7 +634,10 @@ def test_power_cuts(tmp_path, container_class, kills):
         found = finding(live.settings, "durability")
     finally:
         live.stop()
+    words = "the database was not closed (killed, a power cut, or another process has it open)"
+    assert capfd.readouterr().err.count(words) == kills
     row(
-        "power cut (kill -9)", "requests under way break off", found, "–", "`up` was 0",
+        "power cut (kill -9)", "requests under way break off", found, words,
+        "`process_start_time_seconds`, `up` was 0",
         "Nothing: it starts by itself.",
     )  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 
 from tallystick.server.operating.deployment.files import MONITORING
 from tallystick.server.serving.running import add_credential, running_in_thread
+from tallystick.server.store.trouble import DatabaseTrouble
 from tests import needs
 from tests.server.test_deployment import written
 
@@ -31,7 +32,7 @@ def promtool(*words: str) -> str:
 
 
 def test_prometheus_reads_the_alerts_and_the_settings(tmp_path):
-    assert "9 rules found" in promtool("check", "rules", str(ALERTS))
+    assert "11 rules found" in promtool("check", "rules", str(ALERTS))
     text = (written(tmp_path) / "prometheus.yml").read_text()
     settings = tmp_path / "prometheus.yml"
     token = tmp_path / "token"
@@ -57,6 +58,14 @@ def test_prometheus_reads_every_query_of_the_dashboard(tmp_path):
     assert f"{len(QUERIES)} rules found" in promtool("check", "rules", str(file))
 
 
+CRITICAL = ("TallystickDown", "TallystickGroundGone", "TallystickDatabaseAway")
+
+
+def test_each_trouble_of_the_database_has_an_alert():
+    kinds = re.findall(r'trouble_total{kind=~"([^"]*)"', ALERTS.read_text())
+    assert sorted("|".join(kinds).split("|")) == sorted(one.value for one in DatabaseTrouble)
+
+
 SERIES = 'job="tallystick", instance="a"'
 
 
@@ -73,16 +82,31 @@ SERIES = 'job="tallystick", instance="a"'
             "0 3 6 9 12", "4m", {"channel": "email"},
         ),
         ("TallystickRequestLogLost", "tally_request_log_lost_total", "0 0 1 1 1", "4m", {}),
+        (
+            "TallystickGroundGone", 'tally_database_trouble_total{kind="gone"}',
+            "0 0 0 1 1", "4m", {"kind": "gone"},
+        ),
+        (
+            "TallystickDatabaseAway", 'tally_database_trouble_total{kind="away"}',
+            "0 10 20 30 40", "4m", {},
+        ),
+        (
+            "TallystickClock", 'tally_clock_faults_total{where="back"}', "0 0 0 1 1", "4m",
+            {"where": "back"},
+        ),
+        ("TallystickRestarts", "process_start_time_seconds", "1 2 3 4 5", "4m", {}),
+        ("TallystickRestarts", "tally_workers_ended_total", "0 2 4 6 8", "4m", {}),
+        ("TallystickManyFiles", "process_open_fds", "9 850 850 850 850 850 850 850", "7m", {}),
     ],
 )  # fmt: skip
 def test_an_alert_is_raised(tmp_path, alert, series, values, at, labels):
     """promtool plays the series; without the fault nothing is raised."""
     name, _, more = series.partition("{")
     full = f"{name}{{{SERIES}{', ' + more if more else '}'}"
-    severity = "critical" if alert in ("TallystickDown", "TallystickGroundGone") else "warning"
+    severity = "critical" if alert in CRITICAL else "warning"
     quiet = " ".join(values.split()[0] for _ in values.split())
     shown = {"severity": severity, "instance": "a"} | labels
-    if "Messages" not in alert:
+    if alert not in ("TallystickMessagesFail", "TallystickDatabaseAway"):  # which sum
         shown["job"] = "tallystick"
     for played, raised in ((values, [{"exp_labels": shown}]), (quiet, [])):
         tests = {
@@ -119,8 +143,26 @@ def _with_words(alert: str, raised: list[dict]) -> list[dict]:
         "TallystickRequestLogLost": (
             "Lines of the request log of a are lost", "Is the disk of /var/log full?",
         ),
+        "TallystickDatabaseAway": (
+            "a does not reach its database",
+            "Look at PostgreSQL and who leads; tally server doctor",
+        ),
+        "TallystickClock": (
+            "The clock of a was set far back",
+            "Look at the machine's time, and at tally server doctor",
+        ),
+        "TallystickRestarts": (
+            "Processes of a end again and again",
+            "journalctl -u tallystick: killed, memory, an error? MemoryMax in the unit",
+        ),
+        "TallystickManyFiles": (
+            "a has nearly as many connections or files open as it may",
+            "Who holds connections open? LimitNOFILE in the unit",
+        ),
     }  # fmt: skip
+    kind = raised[0]["exp_labels"].get("kind", "") if raised else ""
     summary, todo = words[alert]
+    summary = summary.replace("full", kind) if kind else summary
     return [one | {"exp_annotations": {"summary": summary, "todo": todo}} for one in raised]
 
 

@@ -6,15 +6,18 @@ from __future__ import annotations
 import gzip
 import re
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest.mock import MagicMock
 
 import httpx
 import pytest
+from opentelemetry import _logs, metrics, trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from sqlalchemy import text
@@ -183,6 +186,53 @@ def test_without_a_collector_nothing_is_made(server, monkeypatch):
     monkeypatch.setitem(sys.modules, "tallystick.server.serving.tracing", None)
     with running_in_thread(server.settings) as at:
         assert httpx.get(f"{at}/v1/health", timeout=60).status_code == 200
+
+
+class Asked:
+    """In the place of what a library, or a variable of the environment, sets up for a process."""
+
+    def __init__(self) -> None:
+        self.by: list[str] = []
+
+    def instead_of(self, name: str):
+        def provider():
+            self.by.append(name)
+            return MagicMock()
+
+        return provider
+
+
+@pytest.mark.parametrize("auto", ["true", "false"])
+def test_the_framework_s_own_traces_are_off(server, monkeypatch, auto):
+    """They would have queries, and the texts of errors."""
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", auto)
+    asked = Asked()
+    for module, name in (
+        (trace, "get_tracer_provider"),
+        (metrics, "get_meter_provider"),
+        (_logs, "get_logger_provider"),
+    ):
+        monkeypatch.setattr(module, name, asked.instead_of(name))
+    with running_in_thread(server.settings) as at:
+        assert httpx.get(f"{at}/v1/health?code=123456", timeout=60).status_code == 200
+        wrong = httpx.post(f"{at}/v1/verify", json={"code": "x"}, timeout=60)
+        assert wrong.status_code == 422
+    assert asked.by == []
+
+
+def test_what_few_servers_need_is_not_imported_at_the_start():
+    """Each takes time at the start, and memory for ever."""
+    late = (
+        "opentelemetry.sdk", "alembic", "babel", "lxml", "pskc", "httpx", "ldap", "fido2",
+        "webauthn", "segno", "smpplib", "rich",
+    )  # fmt: skip
+    code = (
+        "import sys, tallystick.server.operating.cli, tallystick.server.serving.running, "
+        "tallystick.server.serving.app, tallystick.server.state\n"
+        f"print([one for one in {late!r} if one in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_what_is_sampled_is_said_by_the_field_s_own_variables(server, collector, monkeypatch):

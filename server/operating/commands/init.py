@@ -133,11 +133,33 @@ def _asked(said: dict[str, Any]) -> dict[str, Any]:
             continue
         default = getattr(DeploymentPlan, name, "")
         choice = {"kind": ["systemd", "container"], "proxy": ["nginx", "caddy", "none"]}.get(name)
+        known = said | answers
         answers[name] = click.prompt(
             question,
             default=str(default) if name != "public_url" else None,
             type=click.Choice(choice) if choice else str,
+            value_proc=None if choice else lambda value, *, n=name, k=known: _usable(n, value, k),
             show_choices=False,
             err=True,
         )
     return answers
+
+
+def _usable(name: str, value: str, known: dict[str, Any]) -> str:
+    """What was answered, if it may be so: whoever mistypes is asked again, and loses no other
+    answer. Raises click.UsageError."""
+    from tallystick.server.operating.deployment.plan import DeploymentPlan, DeploymentProxy
+
+    value = value.strip()
+    tried: dict[str, Any] = {"public_url": "https://otp.example.org", "proxy": DeploymentProxy.NONE}
+    if name == "certificate":  # nginx needs one, and its key is asked for next
+        tried |= {"proxy": DeploymentProxy(known.get("proxy", "nginx")), "certificate_key": value}
+    elif name == "certificate_key":
+        tried["certificate"] = known["certificate"]
+    elif name == "mail_from":
+        tried["smtp"] = known.get("smtp", "")
+    try:
+        DeploymentPlan(**tried | {name: value})
+    except BadInputError as error:
+        raise click.UsageError(f"{error.what} {error.todo}") from None
+    return value

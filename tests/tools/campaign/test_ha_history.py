@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.tools.campaign.server.ha_history import HaAsked, HaTold, judge
+from tallystick.tools.campaign.server.ha_history import HaAsked, HaTold, HaWait, judge
 
 OK, REPLAYED, UNKNOWN, WRONG = HaTold.ACCEPTED, HaTold.REPLAYED, HaTold.UNKNOWN, HaTold.WRONG
 
@@ -71,6 +71,25 @@ def test_other_writes_that_were_acknowledged():
     assert found(made=["x", "y"], there=["x", "y", "z"]) == []
     (told,) = found(made=["x", "y"], there=["x"])
     assert told == "1 acknowledged writes are missing: y"
+
+
+def test_an_acknowledged_code_that_later_ones_have_overtaken():
+    """The leader that had accepted 1 was lost with it, and 2 was accepted since."""
+    history = (asked("a", 0, OK), asked("a", 1, OK), asked("a", 2, OK))
+    assert found(*history, final=3, entries={"C": 3}) == []
+    (told,) = found(*history, final=3, entries={"C": 2})
+    assert "3 codes were accepted, and the audit log has 2" in told
+    (told,) = found(*history, final=3, entries={"C": 4})
+    assert "4 acceptances of 3 codes" in told
+    assert found(*history, asked("a", 3, UNKNOWN), final=4, entries={"C": 4}) == []
+
+
+def test_who_makes_other_things_is_answered_in_time_too():
+    assert found(waits=[HaWait(5.9)]) == []
+    (told,) = found(waits=[HaWait(6.1)])
+    assert "waited 6.1 s" in told
+    (told,) = found(waits=[HaWait(1.0, retry_after=False)])
+    assert "when to come back" in told
 
 
 class Honest:

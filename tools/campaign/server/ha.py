@@ -12,6 +12,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -30,12 +31,13 @@ from tallystick.server.serving.running import RunningServer, running
 from tallystick.server.store.models import CardRow
 from tallystick.server.store.opened import opened
 from tallystick.tools.campaign.server.ha_cluster import Cluster, ClusterNode, until
-from tallystick.tools.campaign.server.ha_history import HaAsked, HaTold, judge
+from tallystick.tools.campaign.server.ha_history import HaAsked, HaTold, HaWait, judge
 
 CARDS = 3
 CLIENTS_EACH = 2
 SKEW_S = 30.0  # the clients' clocks are up to twice that apart
 MOST_CODES, APART = 40_000, 25  # of a card in a drill; the look-ahead is smaller
+AGAIN_EACH = 10  # questions: one of them is for a code that was accepted
 QUIET_S = 3.0  # of load before a fault, and after its end
 FAULTS = ("killed", "frozen", "switched over", "stopped", "etcd member lost", "cut off")
 BOUND_S = {"killed": 20.0, "frozen": 20.0, "switched over": 3.0, "stopped": 3.0,
@@ -106,8 +108,9 @@ class HaClient(threading.Thread):
 
     def run(self) -> None:
         connection = self._connect()
+        told = HaTold.ACCEPTED
         while not self.stop.is_set():
-            began, factor = time.monotonic(), self.card.factor
+            began, factor = time.monotonic(), self._next(told)
             try:
                 told, retry_after = self._ask(connection, factor)
             except (OSError, http.client.HTTPException):
@@ -125,6 +128,13 @@ class HaClient(threading.Thread):
             if told is HaTold.UNKNOWN:
                 self.stop.wait(0.05)
         connection.close()
+
+    def _next(self, told: HaTold) -> int:
+        """Mostly the next code; now and then, and where an answer is missing, the last that was
+        accepted: a database that has forgotten it would accept it again."""
+        factor = self.card.factor
+        old = factor and (told is HaTold.UNKNOWN or len(self.history) % AGAIN_EACH == 0)
+        return factor - 1 if old else factor
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(
@@ -151,14 +161,14 @@ class HaRegistrar(threading.Thread):
         super().__init__(name="registrar", daemon=True)
         self._url, self._headers = urlsplit(url), headers
         self.made: list[str] = []
-        self.slow: list[float] = []
+        self.waits: list[HaWait] = []
         self.stop = threading.Event()
 
     def run(self) -> None:
         number = 0
         while not self.stop.wait(0.1):
             number += 1
-            began = time.monotonic()
+            began, retry_after = time.monotonic(), True
             connection = http.client.HTTPConnection(
                 self._url.hostname or "", self._url.port or 80, timeout=30
             )
@@ -167,13 +177,14 @@ class HaRegistrar(threading.Thread):
                 connection.request("POST", "/v1/credentials", body, self._headers)
                 answer = connection.getresponse()
                 text = answer.read()
+                retry_after = answer.status != 503 or answer.headers["retry-after"] is not None
                 if answer.status == 201:
                     self.made.append(json.loads(text)["id"])
             except (OSError, http.client.HTTPException):
                 continue
             finally:
                 connection.close()
-                self.slow.append(time.monotonic() - began)
+                self.waits.append(HaWait(time.monotonic() - began, retry_after))
 
 
 def drill(
@@ -350,19 +361,31 @@ def _judge(
     server: RunningServer, clients: list[HaClient], registrar: HaRegistrar, result: HaResult
 ) -> None:
     # Only now: importing it takes a while.
-    from tallystick.server.store.models import CredentialRow  # noqa: PLC0415
+    from tallystick.server.store.models import AuditEntry, CredentialRow  # noqa: PLC0415
 
     with opened(server.settings) as parts, parts.database.read() as connection:
         rows = connection.execute(select(CardRow.serial, CardRow.moving_factor)).all()
+        verified = connection.execute(
+            select(AuditEntry.subject, AuditEntry.detail).where(AuditEntry.action == "verified")
+        ).all()
         there = [str(one) for one in connection.execute(select(CredentialRow.id)).scalars()]
     history = [one for client in clients for one in client.history]
     final = {str(row.serial): int(row.moving_factor) for row in rows}
-    result.wrong += judge(history, final=final, made=registrar.made, there=there)
+    entries = Counter(
+        str(one.subject) for one in verified if json.loads(one.detail)["reason"] == "ok"
+    )
+    result.wrong += judge(
+        history, final=final, entries=entries, made=registrar.made, there=there,
+        waits=registrar.waits,
+    )  # fmt: skip
     result.asked += len(history)
     result.accepted += sum(one.told is HaTold.ACCEPTED for one in history)
     result.unknown += sum(one.told is HaTold.UNKNOWN for one in history)
     result.made += len(registrar.made)
-    slowest = [*registrar.slow, *(one.ended - one.began for one in history)]
+    slowest = [
+        *(one.seconds for one in registrar.waits),
+        *(one.ended - one.began for one in history),
+    ]
     result.slowest = round(max(result.slowest, *slowest), 2)
 
 

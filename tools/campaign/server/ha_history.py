@@ -37,28 +37,42 @@ class HaAsked:
     retry_after: bool = True
 
 
+@dataclass(frozen=True)
+class HaWait:
+    """seconds: until an answer came, or none. retry_after: as in HaAsked."""
+
+    seconds: float
+    retry_after: bool = True
+
+
 def judge(
     history: Sequence[HaAsked],
     *,
     final: Mapping[str, int],
+    entries: Mapping[str, int] | None = None,
     made: Iterable[str] = (),
     there: Iterable[str] = (),
+    waits: Iterable[HaWait] = (),
 ) -> list[str]:
     """What is wrong, in words; nothing is wrong with an empty list.
 
     history: each client's in its order. final: card → the next factor that the database would take,
-    at the end. made: ids of other things whose making was acknowledged. there: those that the
-    database has at the end.
+    at the end. entries: card → how many acceptances the audit log has: one that was acknowledged
+    and lost shows there also when later codes of the card were accepted since. made: ids of other
+    things whose making was acknowledged. there: those that the database has at the end. waits: of
+    whoever made them.
     """
     cards: dict[str, list[HaAsked]] = defaultdict(list)
     for one in history:
         cards[one.card].append(one)
-    found = [*_answers(history), *_missing(made, there)]
+    found = [*_answers(history), *_missing(made, there), *_waited(waits)]
     for card, asked in sorted(cards.items()):
         found += _once(card, asked)
         found += _forwards(card, asked)
         found += _kept(card, asked, final.get(card))
         found += _refused_for_a_reason(card, asked)
+        if entries is not None:
+            found += _written_down(card, asked, entries.get(card, 0))
     return found
 
 
@@ -102,6 +116,23 @@ def _refused_for_a_reason(card: str, asked: Sequence[HaAsked]) -> Iterable[str]:
             yield f"{card}: {one.client} was told that {one.factor} was used: nobody used it"
         if one.told is HaTold.WRONG:
             yield f"{card}: {one.client} was told that the code of {one.factor} is wrong"
+
+
+def _written_down(card: str, asked: Sequence[HaAsked], entries: int) -> Iterable[str]:
+    accepted = sum(one.told is HaTold.ACCEPTED for one in asked)
+    sent = len({o.factor for o in asked if o.told in (HaTold.ACCEPTED, HaTold.UNKNOWN)})
+    if entries < accepted:
+        yield f"{card}: {accepted} codes were accepted, and the audit log has {entries}"
+    elif entries > sent:
+        yield f"{card}: the audit log has {entries} acceptances of {sent} codes"
+
+
+def _waited(waits: Iterable[HaWait]) -> Iterable[str]:
+    for one in waits:
+        if one.seconds > MOST_S:
+            yield f"the registrar waited {one.seconds:.1f} s for an answer"
+        if not one.retry_after:
+            yield "the registrar was not told when to come back"
 
 
 def _answers(history: Sequence[HaAsked]) -> Iterable[str]:

@@ -36,6 +36,7 @@ from tallystick.server.store.trouble import refusal, trouble_of
 from tallystick.server.store.watch import clock_fault, newest_entry
 
 UNIT = Path("/sys/fs/cgroup/system.slice/tallystick.service")
+BUSY_FILES, BUSY_PART = 800, 0.8  # as the alert has it: a worker serves 900 connections
 LOW_DISK_BYTES = 500 * 1024 * 1024
 CONNECT_TIMEOUT_S = 3
 DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "smpp": 2775, "http": 80, "https": 443}
@@ -62,6 +63,7 @@ def examine(settings: Settings) -> Iterator[DoctorFinding]:
     yield _apart(settings)
     yield _try("disk", lambda: _disk(settings))
     yield from _killed(UNIT)
+    yield from _open_files(UNIT)
     yield _try("public URL", lambda: _public_url(settings))
     yield _proxies(settings)
     for name, url in (("SMS gateway", settings.sms), ("mail server", settings.smtp)):
@@ -269,6 +271,36 @@ def _killed(unit: Path) -> Iterator[DoctorFinding]:
         yield DoctorFinding("memory", "bad", f"{detail}: {todo}")
     else:
         yield DoctorFinding("memory", "ok", detail)
+
+
+def _open_files(unit: Path) -> Iterator[DoctorFinding]:
+    """Of the running unit's processes the one that is nearest to its limit, if one may be looked
+    at."""
+    try:
+        processes = (unit / "cgroup.procs").read_text(encoding="ascii").split()
+    except OSError:
+        return
+    seen = [one for process in processes if (one := _files_of(Path("/proc", process)))]
+    if not seen:
+        return
+    files, limit = max(seen, key=lambda one: one[0] / one[1])
+    detail = f"{files} of {limit} that a process of the unit may have"
+    if files > min(BUSY_FILES, BUSY_PART * limit):
+        todo = "who holds so many connections? Start more workers, or allow more (LimitNOFILE)"
+        yield DoctorFinding("open files", "bad", f"{detail}: {todo}")
+    else:
+        yield DoctorFinding("open files", "ok", detail)
+
+
+def _files_of(process: Path) -> tuple[int, int] | None:
+    """(open, limit); None: it has ended, is somebody else's, or has no limit."""
+    try:
+        lines = (process / "limits").read_text(encoding="ascii").splitlines()
+        files = sum(1 for _ in (process / "fd").iterdir())
+    except OSError:
+        return None
+    limit = next(line.split()[3] for line in lines if line.startswith("Max open files"))
+    return (files, int(limit)) if limit.isdigit() else None
 
 
 def _public_url(settings: Settings) -> DoctorFinding:

@@ -521,7 +521,7 @@ def limited(files: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
 
-def test_1024_open_files(tmp_path, container_class, capfd):
+def test_1024_open_files(tmp_path, container_class, capfd, monkeypatch):
     """More connections than a process may have files: those beyond wait, or get 503; afterwards
     all is as before."""
     settings = settings_from(f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys")
@@ -547,6 +547,11 @@ def test_1024_open_files(tmp_path, container_class, capfd):
         assert full.status_code == 503 and told.status_code == 200
         files = re.search(r"^process_open_fds (.*)$", told.text, re.MULTILINE)
         assert files is not None and float(files[1]) > 800  # the alert's bound
+        (tmp_path / "cgroup.procs").write_text(f"{live.process.pid}\n{2**22 + 1}\n")
+        monkeypatch.setattr(doctor, "UNIT", tmp_path)  # as systemd has it
+        found = finding(settings, "open files")
+        assert re.search(r"bad: open files: 9\d\d of 1024 that a process", found)
+        found = re.sub(r"9\d\d of", "9… of", found)
         for _ in range(270):
             held.append(socket.create_connection((host, int(port)), timeout=60))
         with httpx.Client(base_url=live.url, headers=service, timeout=60) as client:
@@ -568,7 +573,7 @@ def test_1024_open_files(tmp_path, container_class, capfd):
     assert "Exceeded concurrency limit." in capfd.readouterr().err
     row(
         "1,024 open files", "503 from 900 connections of a worker on; beyond 1,024 one waits",
-        "–", "Exceeded concurrency limit.", "`process_open_fds`",
+        found, "Exceeded concurrency limit.", "`process_open_fds`",
         "`LimitNOFILE=4096`, as the unit has it; the server takes what its hard limit gives.",
     )  # fmt: skip
 

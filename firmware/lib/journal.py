@@ -6,9 +6,8 @@ erased, always immediately before its first use. findings/powercuts.md has the a
 
 - A record is valid when its CRC-32 and 4 bytes of its SHA-256 agree; one flipped bit is mended.
 - The slot after the last written one may have been touched by a program that was cut and still read
-  as blank. After a cold start every state is therefore written twice: once into that slot, which is
-  not trusted, and once into the next. A record that was cut and happens to read as valid becomes
-  solid in the same way.
+  as blank, and a record that was cut may read as valid now and not later. After a cold start the
+  state therefore moves to a sector of its own: lib/handover.py.
 - Slots behind the newest valid record that are neither blank nor valid may be records that were
   committed and have rotted. `skipped` counts those that may; the moving factor jumps over as many.
 
@@ -30,6 +29,7 @@ _HEAD = const(12)
 _CHECK = const(8)
 _EIO = const(5)
 _ROTTEN = const(8)  # bits
+_THOUSAND = const(1024)
 
 
 class DamagedError(Exception):
@@ -58,28 +58,34 @@ class Journal:
         self._record = bytearray(size)
         self._seen = bytearray(size)
         self._blank = b"\xff" * size
-        self._slots = flash.SECTOR // SLOT
+        self.slots = flash.SECTOR // SLOT
         self._sequence = 0
         self._above = 0  # the highest sequence number of a torn record
         self._sector = -1  # where the newest record is, -1: nowhere
         self._next = 0  # the next slot of that sector
         self._held = -1  # the sector with the newest whole record: not the same behind torn ones
+        self.moved = -1  # a sector that a handover was finished to, lib/handover.py
+        self.overlooked = 0  # sectors that are not read, a bit each
         self.erases = 0
         self.skipped = 0
         self.dead = 0  # slots and sectors that failed since start
 
     # -- reading -------------------------------------------------------------------------------
 
-    def load(self) -> "bytes | None":
-        """The newest state, or None for flash as it comes from the factory. Raises DamagedError,
-        StrangeError.
+    def load(self, cold: bool = False) -> "bytes | None":
+        """The newest state, or None for flash as it comes from the factory. After a cold start it
+        may waver, until `settle`. Raises DamagedError, StrangeError.
         """
+        if cold:
+            from lib.handover import find
+
+            find(self)
         order = self._sectors_by_age()
         for sector in order:
             state = self._newest_in(sector)
             if state is not None:
                 self._held = sector
-                if self._sector == sector and self._next == self._slots:
+                if self._sector == sector and self._next == self.slots:
                     self._count_first((sector + 1) % self._flash.SECTORS, order)
                 return state
         # The first record of all may have been cut; it is in sector 0. Anything else was a state.
@@ -91,7 +97,7 @@ class Journal:
 
     def _count_first(self, sector: int, order: "list[int]") -> None:
         """The only record of the next sector may have rotted so that nothing tells its age."""
-        if sector not in order:
+        if sector not in order and not self.overlooked >> sector & 1:
             self._flash.read(sector * self._flash.SECTOR, self._seen)
             if self._seen != self._blank:
                 self.skipped += self._was_whole()
@@ -102,7 +108,7 @@ class Journal:
         # Most sectors of a young card are blank, and some flash can be told so at a glance.
         is_blank = getattr(self._flash, "is_blank", None)
         for sector in range(self._flash.SECTORS):
-            if is_blank and is_blank(sector):
+            if self.overlooked >> sector & 1 or is_blank and is_blank(sector):
                 continue
             sequence = self._first_sequence(sector)
             if sequence >= 0:
@@ -112,7 +118,7 @@ class Journal:
 
     def _first_sequence(self, sector: int) -> int:
         """The lowest sequence number in a sector, or -1. A spoiled first slot hides no sector."""
-        for slot in range(self._slots):
+        for slot in range(self.slots):
             self._flash.read(sector * self._flash.SECTOR + slot * SLOT, self._seen)
             if self._seen == self._blank:
                 continue
@@ -123,7 +129,7 @@ class Journal:
 
     def _last_written(self, sector: int) -> int:
         """The last slot of a sector that is not blank, or -1."""
-        for slot in range(self._slots - 1, -1, -1):
+        for slot in range(self.slots - 1, -1, -1):
             self._flash.read(sector * self._flash.SECTOR + slot * SLOT, self._seen)
             if self._seen != self._blank:
                 return slot
@@ -217,28 +223,35 @@ class Journal:
         """Writes a state and reads it back. Raises OSError when no slot takes it: the old state
         holds.
         """
-        record = self._record
-        end = _HEAD + self.payload
         # Slot by slot, two sectors long: a sector that is left has no room, see `replace`.
-        for _ in range(2 * self._slots + 2):
+        for _ in range(2 * self.slots + 2):
             address = self._next_slot()
             sequence = self._sequence + 1
-            record[:4] = sequence.to_bytes(4, "little")
-            record[4:8] = (sequence ^ 0xFFFFFFFF).to_bytes(4, "little")
-            record[8:12] = self.erases.to_bytes(4, "little")
-            record[_HEAD:end] = state
-            body = memoryview(record)[:end]
-            record[end : end + 4] = crc32(body).to_bytes(4, "little")
-            record[end + 4 : end + 8] = sha256(body).digest()[:4]
-            for i in range(end + 8, len(record)):
-                record[i] = 0xFF
-            if self._written(address):
-                self._sequence = sequence
+            if self.is_copy(sequence):
+                sequence |= 2
+            if self._written_as(sequence, state, address):
                 self._held = self._sector
                 self.skipped = 0
                 return
             self.dead += 1
         raise OSError(_EIO)
+
+    def _written_as(self, sequence: int, state: "bytes | bytearray", address: int) -> bool:
+        record = self._record
+        end = _HEAD + self.payload
+        record[:4] = sequence.to_bytes(4, "little")
+        record[4:8] = (sequence ^ 0xFFFFFFFF).to_bytes(4, "little")
+        record[8:12] = self.erases.to_bytes(4, "little")
+        record[_HEAD:end] = state
+        body = memoryview(record)[:end]
+        record[end : end + 4] = crc32(body).to_bytes(4, "little")
+        record[end + 4 : end + 8] = sha256(body).digest()[:4]
+        for i in range(end + 8, len(record)):
+            record[i] = 0xFF
+        if not self._written(address, record):
+            return False
+        self._sequence = sequence
+        return True
 
     def replace(self, state: "bytes | bytearray") -> None:
         """Like `append`, and nothing of any older state stays in flash.
@@ -260,19 +273,19 @@ class Journal:
                 if not self._erased(sector):
                     self.dead += 1
 
-    def _written(self, address: int) -> bool:
+    def _written(self, address: int, record: "bytes | bytearray") -> bool:
         try:
-            self._flash.program(address, self._record)
+            self._flash.program(address, record)
         except OSError:
             return False
         self._flash.read(address, self._seen)
-        return self._seen == self._record
+        return self._seen == record
 
     def _next_slot(self) -> int:
         """Address of the slot to write; erases the next sector of the ring when this one is
         full.
         """
-        if 0 <= self._sector and self._next < self._slots:
+        if 0 <= self._sector and self._next < self.slots:
             slot = self._next
             self._next += 1
             return self._sector * self._flash.SECTOR + slot * SLOT
@@ -296,6 +309,85 @@ class Journal:
         except OSError:
             return False
         return self._last_written(sector) < 0
+
+    # -- after a cold start, see lib/handover.py -------------------------------------------------
+
+    def settle(self, state: "bytes | bytearray") -> None:
+        """Makes sure of what `load` gave: it holds when this comes back. Raises OSError when no
+        slot takes it.
+        """
+        from lib.handover import settle
+
+        settle(self, state)
+
+    @staticmethod
+    def is_copy(number: int) -> bool:
+        """Whether a sequence number is one that a handover's copies have."""
+        return not number & _THOUSAND - 2
+
+    def is_new(self) -> bool:
+        """Whether nothing can be lost: at most a handover's copies of what comes from the factory.
+        They are in sector 0, which no other handover goes to.
+        """
+        for sector in range(self.sectors):
+            last = self._last_written(sector)
+            if last >= 0 and sector:
+                return False
+            for slot in range(last + 1):
+                number = self.number_at(sector, slot)
+                if number >= 0 and not self.is_copy(number):
+                    return False
+        return True
+
+    def number_at(self, sector: int, slot: int) -> int:
+        """The number of the whole record in a slot, −1: there is none."""
+        self._flash.read(sector * self._flash.SECTOR + slot * SLOT, self._seen)
+        if self._seen == self._blank or not self._valid():
+            return -1
+        return int.from_bytes(self._seen[:4], "little")
+
+    def is_zero(self, sector: int) -> bool:
+        """Whether its first slot holds zeros."""
+        self._flash.read(sector * self._flash.SECTOR, self._seen)
+        return self._seen == bytes(len(self._seen))
+
+    def held(self) -> "list[int]":
+        """The sectors that the state may be in: the one that it was read from, and the one before
+        it where nothing is before it in its own.
+        """
+        found: list[int] = []
+        order = self._sectors_by_age()
+        for sector in order[order.index(self._held) :] if self._held >= 0 else ():
+            whole = sum(self.number_at(sector, slot) >= 0 for slot in range(self.slots))
+            if whole:
+                found.append(sector)
+                if len(found) > 1 or whole > 1:
+                    break
+        return found
+
+    def clear(self, sector: int) -> bool:
+        """Erases a sector, whatever it reads as."""
+        done = self._erased(sector)
+        self.dead += not done
+        return done
+
+    def copy(self, sector: int, state: "bytes | bytearray", count: int) -> bool:
+        """The state into the first slots of a sector that is blank. Writing goes on behind them."""
+        # Not the next thousand: a record that reads as blank now may begin it.
+        number = (max(self._sequence, self._above) | _THOUSAND - 1) + 1 + _THOUSAND
+        for slot in range(count):
+            address = sector * self._flash.SECTOR + slot * SLOT
+            if not self._written_as(number + slot, state, address):
+                self.dead += 1
+                return False
+        self._sector = self._held = sector
+        self._next = count
+        self.skipped = 0
+        return True
+
+    def finish(self, sector: int) -> bool:
+        """Zeros into the first slot of a sector, whatever is there."""
+        return self._written(sector * self._flash.SECTOR, bytes(len(self._record)))
 
 
 def _wrong_in_head(record: bytearray) -> int:

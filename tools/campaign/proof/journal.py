@@ -27,6 +27,7 @@ from tallystick.tools.campaign.proof.search import BrokenError, Choices
 
 SLOT = 256
 PAYLOAD = 4
+THOUSAND = 1024  # numbers of copies begin one
 _HEAD, _SIZE = 12, 24  # 12 + payload + 8
 _ENDLESS = 200  # changes of flash in one run: no store has so many
 HOLDS, IN_HAND, OLD = 1, 2, 3  # what a state is
@@ -55,8 +56,13 @@ class Blank:
     pass
 
 
-Read = JournalRecord | Spoiled | Blank
-BLANK = Blank()
+@dataclass(frozen=True, order=True)
+class Zeros:
+    """What says that a handover is finished."""
+
+
+Read = JournalRecord | Spoiled | Blank | Zeros
+BLANK, ZEROS = Blank(), Zeros()
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ def content(read: Read) -> bytes:
     """The first bytes of a slot that reads so."""
     if isinstance(read, Blank):
         return b"\xff" * _SIZE
+    if isinstance(read, Zeros):
+        return bytes(_SIZE)
     if isinstance(read, JournalRecord):
         record = bytearray(_record(read.sequence, bytes([read.state]) * PAYLOAD))
         if read.flipped:
@@ -121,18 +129,25 @@ def torn_program(slot: Slot, record: JournalRecord, way: str, counts: bool) -> S
     return Wavering(frozenset({record}) | spoiled(record.sequence, counts))
 
 
+def torn_zeros(slot: Slot) -> Slot:
+    """What is zero stays so."""
+    return slot if slot == ZEROS else Wavering(reads(slot) | {ZEROS, Spoiled("many")})
+
+
 def torn_erase(slot: Slot, counts: bool) -> Slot:
     if slot == BLANK:
         return slot
     every: frozenset[Read] = reads(slot) | {BLANK}
     for read in reads(slot):
-        if not isinstance(read, Blank) and _sequence(read):
+        if isinstance(read, Zeros):
+            every |= {Spoiled("many")}
+        if _sequence(read):
             every |= spoiled(_sequence(read), counts)
     return Wavering(every)
 
 
 def _sequence(slot: Read) -> int:
-    return 0 if isinstance(slot, Blank) else slot.sequence
+    return 0 if isinstance(slot, Blank | Zeros) else slot.sequence
 
 
 @dataclass(frozen=True)
@@ -184,6 +199,8 @@ class _FewSectors:
 
     def program(self, address: int, data: bytearray) -> None:
         number = address // SLOT
+        if not any(data):
+            return self._program_zeros(number)
         record = JournalRecord(int.from_bytes(data[:4], "little"), data[_HEAD])
         before = self._read(number)
         torn = {
@@ -210,6 +227,14 @@ class _FewSectors:
             self._now[number] = record
         else:
             self.slots[number] = record
+
+    def _program_zeros(self, number: int) -> None:
+        torn = {"": [torn_zeros(self.slots[number])]}
+        if self._goes_wrong(f"zeros {number}", number // (self.SECTOR // SLOT), [number], torn):
+            return
+        self.slots[number] = ZEROS
+        self._now.pop(number, None)
+        self._exact.pop(number, None)
 
     def erase(self, sector: int) -> None:
         count = self.SECTOR // SLOT
@@ -304,9 +329,9 @@ class JournalWorld:
         now = replace(now, clean=False)
         if not state.clean:
             skipped = journal.skipped
-            self._append(journal, loaded)
-            self._append(journal, loaded)
-            now = replace(_settled(now, flash, loaded), cuts=max(0, now.cuts - skipped))
+            self._settle(journal, loaded)
+            cuts = max(0, now.cuts - skipped)
+            now = replace(_settled(now, flash, loaded), cuts=cuts, new=state.new)
             now = replace(now, clean=True)
             left.append(rest("sleeps"))
             now = replace(now, clean=False)
@@ -338,7 +363,7 @@ class JournalWorld:
 
     def _load(self, journal: Any, state: JournalState) -> int:
         try:
-            loaded = journal.load()
+            loaded = journal.load(cold=not state.clean)
         except self._module.DamagedError:
             raise BrokenError("nothing can be read any more") from None
         if loaded is None:
@@ -354,6 +379,12 @@ class JournalWorld:
     def _append(self, journal: Any, state: int) -> None:
         try:
             journal.append(bytes([state]) * PAYLOAD)
+        except OSError:
+            raise BrokenError("no slot takes a record") from None
+
+    def _settle(self, journal: Any, state: int) -> None:
+        try:
+            journal.settle(bytes([state]) * PAYLOAD)
         except OSError:
             raise BrokenError("no slot takes a record") from None
 
@@ -429,7 +460,9 @@ def _outdated(state: JournalState) -> JournalState:
     solid = [
         slot.sequence
         for slot in state.slots
-        if isinstance(slot, JournalRecord) and slot.state == HOLDS
+        if isinstance(slot, JournalRecord)
+        and slot.state == HOLDS
+        and slot.sequence % THOUSAND > 1  # a copy may be given up again
     ]
     newest = max(solid, default=0)
 
@@ -449,15 +482,22 @@ def _each(slots: Iterable[Slot], change: Callable[[Read], Read]) -> tuple[Slot, 
 
 
 def _renumbered(state: JournalState) -> JournalState:
-    """Sequence numbers from 1: only their differences matter."""
-    numbers = [_sequence(one) for slot in state.slots for one in reads(slot) if _sequence(one)]
-    if not numbers or min(numbers) == 1:
-        return state
-    off = min(numbers) - 1
+    """Sequence numbers as small as they can be: what matters are their order, how far they are from
+    one another within a thousand, and which begin one."""
+    numbers = sorted({_sequence(one) for slot in state.slots for one in reads(slot)} - {0})
+    new: dict[int, int] = {}
+    base = 1
+    for thousand in sorted({number // THOUSAND for number in numbers}):
+        of_it = [number % THOUSAND for number in numbers if number // THOUSAND == thousand]
+        own = [number for number in of_it if number >= 2]
+        off = min(own) - 2 if own and len(own) == len(of_it) else 0
+        for number in of_it:
+            new[thousand * THOUSAND + number] = base * THOUSAND + number - off
+        base += 1
 
     def nearer(read: Read) -> Read:
-        if isinstance(read, Blank) or not read.sequence:
+        if isinstance(read, Blank | Zeros) or not read.sequence:
             return read
-        return replace(read, sequence=read.sequence - off)
+        return replace(read, sequence=new[read.sequence])
 
     return replace(state, slots=_each(state.slots, nearer))

@@ -94,13 +94,18 @@ def settle(journal: "Journal", state: "bytes | bytearray") -> None:
         journal.append(state)
         journal.append(state)
         return
-    flag = (kept + 1) % journal.sectors
-    for sector in range(journal.sectors):
-        if sector != kept and sector != flag:
-            journal.clear(sector)
-    journal.clear(flag)
+    _clear_others(journal, kept)
     journal.moved = _NOTHING
     journal.overlooked = 0
+
+
+def _clear_others(journal: "Journal", kept: int) -> None:
+    """Erases all sectors but one, also those that read as blank: what an erase that was cut left
+    may come back. Backwards, so that zeros go before the copies that they speak of, and those that
+    speak of this one last.
+    """
+    for step in range(journal.sectors - 1, 0, -1):
+        journal.clear((kept + step) % journal.sectors)
 
 
 def _moved(journal: "Journal", state: "bytes | bytearray") -> int:

@@ -329,15 +329,12 @@ class Journal:
         """Whether nothing can be lost: at most a handover's copies of what comes from the factory.
         They are in sector 0, which no other handover goes to.
         """
-        for sector in range(self.sectors):
-            last = self._last_written(sector)
-            if last >= 0 and sector:
-                return False
-            for slot in range(last + 1):
-                number = self.number_at(sector, slot)
-                if number >= 0 and not self.is_copy(number):
-                    return False
-        return True
+        if not all(self.is_blank(sector) for sector in range(1, self.sectors)):
+            return False
+        return all(
+            self.number_at(0, slot) < 0 or self.is_copy(self.number_at(0, slot))
+            for slot in range(self.slots)
+        )
 
     def number_at(self, sector: int, slot: int) -> int:
         """The number of the whole record in a slot, −1: there is none."""
@@ -345,6 +342,10 @@ class Journal:
         if self._seen == self._blank or not self._valid():
             return -1
         return int.from_bytes(self._seen[:4], "little")
+
+    def is_blank(self, sector: int) -> bool:
+        """Whether all of it reads as blank."""
+        return self._last_written(sector) < 0
 
     def is_zero(self, sector: int) -> bool:
         """Whether its first slot holds zeros."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _COPIES = const(2)
 _NOTHING = const(-1)
+# A copy's number is more than a thousand above all others. One of an older firmware, which knew no
+# copies, may begin a thousand, too, and follows the one before it closely.
+_GAP = const(512)
 
 
 def find(journal: "Journal") -> None:
@@ -36,6 +39,7 @@ def find(journal: "Journal") -> None:
     lone: list[tuple[int, int]] = []
     for sector in range(journal.sectors):
         first, last, own = _numbers(journal, sector)
+        journal.above = max(journal.above, last)
         if last < 0:
             continue
         if not own:
@@ -49,7 +53,7 @@ def find(journal: "Journal") -> None:
         return
     lone.sort()
     for number, sector in lone:
-        if newest >= 0 and number > newest:
+        if newest >= 0 and number > newest + _GAP:
             journal.overlooked |= 1 << sector
         newest = max(newest, number)
 
@@ -80,10 +84,10 @@ def settle(journal: "Journal", state: "bytes | bytearray") -> None:
     """
     if journal.is_new():
         # What is in sector 0 may waver, or what reads as blank elsewhere, never both.
-        for sector in range(1, journal.sectors):
-            journal.clear(sector)
-        if journal.clear(0) and journal.copy(0, state, _COPIES):
-            return
+        blank = [journal.clear(sector) for sector in range(1, journal.sectors)]
+        if all(blank) or not journal.held():
+            if journal.clear(0) and journal.copy(0, state, _COPIES):
+                return
     kept = journal.moved
     if kept < 0:
         kept = _moved(journal, state)
@@ -91,6 +95,9 @@ def settle(journal: "Journal", state: "bytes | bytearray") -> None:
         kept = _NOTHING
     if kept < 0:
         # Too few sectors, or too many are worn out: two copies behind one another, as good as can.
+        for sector in range(journal.sectors):
+            if journal.overlooked >> sector & 1:
+                journal.clear(sector)
         journal.append(state)
         journal.append(state)
         return
@@ -118,7 +125,7 @@ def _moved(journal: "Journal", state: "bytes | bytearray") -> int:
         sector = (newest + step) % journal.sectors
         flag = (sector + 1) % journal.sectors
         if journal.overlooked >> sector & 1 and flag not in held and not journal.clear(flag):
-            return _NOTHING
+            journal.clear(sector)  # worn out: what it speaks of goes at once
     for step in range(1, journal.sectors - 1):
         target = (newest + step) % journal.sectors
         flag = (target + 1) % journal.sectors

@@ -60,7 +60,7 @@ class Journal:
         self._blank = b"\xff" * size
         self.slots = flash.SECTOR // SLOT
         self._sequence = 0
-        self._above = 0  # the highest sequence number of a torn record
+        self.above = 0  # the highest sequence number of what was not read as the state
         self._sector = -1  # where the newest record is, -1: nowhere
         self._next = 0  # the next slot of that sector
         self._held = -1  # the sector with the newest whole record: not the same behind torn ones
@@ -147,12 +147,12 @@ class Journal:
                     self._known(sector * self._flash.SECTOR + slot * SLOT)
                     # It may read as whole some day: what is written now is newer.
                     torn = int.from_bytes(self._seen[:4], "little")
-                    self._above = max(self._above, torn)
+                    self.above = max(self.above, torn)
                 continue
             if self._sector < 0:
                 self._sector = sector
                 self._next = last + 1
-            self._sequence = max(self._above, int.from_bytes(self._seen[:4], "little"))
+            self._sequence = max(self.above, int.from_bytes(self._seen[:4], "little"))
             self.erases = int.from_bytes(self._seen[8:12], "little")
             return bytes(self._seen[_HEAD : _HEAD + self.payload])
         if self._sector < 0 and last >= 0:
@@ -375,7 +375,7 @@ class Journal:
     def copy(self, sector: int, state: "bytes | bytearray", count: int) -> bool:
         """The state into the first slots of a sector that is blank. Writing goes on behind them."""
         # Not the next thousand: a record that reads as blank now may begin it.
-        number = (max(self._sequence, self._above) | _THOUSAND - 1) + 1 + _THOUSAND
+        number = (max(self._sequence, self.above) | _THOUSAND - 1) + 1 + _THOUSAND
         for slot in range(count):
             address = sector * self._flash.SECTOR + slot * SLOT
             if not self._written_as(number + slot, state, address):

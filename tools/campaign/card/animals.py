@@ -17,7 +17,7 @@ _UNDOCKED, _ISSUER, _OATH, _APP = (
 _TAKE = "        factor = self._take(**changes)\n        return hotp.code"
 _SORTED = "        found.sort()\n        return [sector for _, sector in reversed(found)]"
 _VALID_END = "        return not wrong or not (off or wrong & (wrong - 1))"
-_COLD = "            self.cold_starts += 1\n            self._write()\n            self._write()\n"
+_COLD = "            self.cold_starts += 1\n            self._journal.settle(self._encode())\n"
 _CODE = "            code = store.take_code(cell_state=state)\n"
 _KEEP = "            _keep_code(display, button, code, state)\n"
 _SHOW = "            screens.code(display, code, state, 100)\n"
@@ -66,16 +66,16 @@ ANIMALS = (
     ),
     Animal(
         "delete-then-write", "The old record is struck out, then the new one is written.",
-        (Patch(_JOURNAL, "            if self._written(address):\n",
-               "            self._flash.program(max(0, address - SLOT), bytes(len(record)))\n"
-               "            if self._written(address):\n"),
+        (Patch(_JOURNAL, "            if self._written_as(sequence, state, address):\n",
+               "            self._flash.program(max(0, address - SLOT), bytes(len(self._record)))\n"
+               "            if self._written_as(sequence, state, address):\n"),
          Patch(_JOURNAL, _DAMAGED, "            pass\n")),
     ),
     Animal(
         "truncate-in-place", "The sector is erased and the state written where it was.",
         (Patch(_JOURNAL, _ERASED, "            sector = home if home >= 0 else 0\n"
                "            if self._erased(sector):\n"),
-         Patch(_JOURNAL, "        if 0 <= self._sector and self._next < self._slots:\n",
+         Patch(_JOURNAL, "        if 0 <= self._sector and self._next < self.slots:\n",
                "        if False:\n")),
     ),
     Animal(
@@ -103,14 +103,14 @@ ANIMALS = (
     ),
     Animal(
         "magic-before-contents", "The head is programmed first, and says that the record is there.",
-        (Patch(_JOURNAL, "            self._flash.program(address, self._record)\n",
+        (Patch(_JOURNAL, "            self._flash.program(address, record)\n",
                "            unit = self._flash.UNIT\n"
-               "            head = self._record[:16] + b\"\\xff\" * (len(self._record) - 16)\n"
+               "            head = record[:16] + b\"\\xff\" * (len(record) - 16)\n"
                "            self._flash.program(address, head)\n"
                "            if unit > 16:\n"
-               "                self._flash.program(address, self._record)\n"
+               "                self._flash.program(address, record)\n"
                "            else:\n"
-               "                self._flash.program(address + 16, self._record[16:])\n"),
+               "                self._flash.program(address + 16, record[16:])\n"),
          Patch(_JOURNAL, _VALID_END,
                "        sequence = int.from_bytes(self._seen[:4], \"little\")\n"
                "        return sequence ^ int.from_bytes(self._seen[4:8], \"little\") "
@@ -172,7 +172,7 @@ ANIMALS = (
     Animal(
         "no-read-back", "What was programmed is taken to be there.",
         (Patch(_JOURNAL, "        self._flash.read(address, self._seen)\n"
-               "        return self._seen == self._record\n", "        return True\n"),),
+               "        return self._seen == record\n", "        return True\n"),),
         ("first-boot",),
     ),
     Animal(
@@ -223,7 +223,7 @@ ANIMALS = (
     ),
     Animal(
         "one-attempt", "A slot that takes no record is the end of the card.",
-        (Patch(_JOURNAL, "        for _ in range(2 * self._slots + 2):\n",
+        (Patch(_JOURNAL, "        for _ in range(2 * self.slots + 2):\n",
                "        for _ in range(1):\n"),),
         ("press-at-wrap", "press"),
     ),

@@ -109,6 +109,7 @@ def _record(sequence: int, payload: bytes) -> bytes:
     return body + crc32(body).to_bytes(4, "little") + hashlib.sha256(body).digest()[:4]
 
 
+@cache
 def spoiled(sequence: int, counts: bool) -> frozenset[Read]:
     """Every way in which a record can be spoiled. Unless spoiled slots are counted, what is there
     of a check makes no difference."""
@@ -122,6 +123,7 @@ def reads(slot: Slot) -> frozenset[Read]:
     return slot.reads if isinstance(slot, Wavering) else frozenset({slot})
 
 
+@cache
 def torn_program(slot: Slot, record: JournalRecord, way: str, counts: bool) -> Slot:
     """`way`: cut "early", it may read as before for ever; "late", as whole."""
     if way == "early":
@@ -129,11 +131,13 @@ def torn_program(slot: Slot, record: JournalRecord, way: str, counts: bool) -> S
     return Wavering(frozenset({record}) | spoiled(record.sequence, counts))
 
 
+@cache
 def torn_zeros(slot: Slot) -> Slot:
     """What is zero stays so."""
     return slot if slot == ZEROS else Wavering(reads(slot) | {ZEROS, Spoiled("many")})
 
 
+@cache
 def torn_erase(slot: Slot, counts: bool) -> Slot:
     if slot == BLANK:
         return slot
@@ -443,48 +447,57 @@ def _wider(slot: Slot, following: int) -> Iterator[Slot]:
 
 def _settled(state: JournalState, flash: _FewSectors, now: int) -> JournalState:
     """From now on this state holds; every other is old."""
-
-    def known(read: Read) -> Read:
-        if not isinstance(read, JournalRecord):
-            return read
-        return replace(read, state=HOLDS if read.state == now else OLD)
-
-    flash.slots = list(_each(flash.slots, known))
-    flash._now = {number: known(read) for number, read in flash._now.items()}
+    flash.slots = [_known(slot, now) for slot in flash.slots]
+    flash._now = {number: _known_read(read, now) for number, read in flash._now.items()}
     return replace(state, may=frozenset({HOLDS}), new=False)
+
+
+def _known_read(read: Read, now: int) -> Read:
+    if not isinstance(read, JournalRecord):
+        return read
+    return replace(read, state=HOLDS if read.state == now else OLD)
+
+
+@cache
+def _known(slot: Slot, now: int) -> Slot:
+    return _each(slot, lambda read: _known_read(read, now))
 
 
 def _outdated(state: JournalState) -> JournalState:
     """What is before the newest solid record of the state that holds must never come back, whatever
     it is: it counts as old."""
-    solid = [
-        slot.sequence
-        for slot in state.slots
-        if isinstance(slot, JournalRecord)
-        and slot.state == HOLDS
-        and slot.sequence % THOUSAND > 1  # a copy may be given up again
-    ]
-    newest = max(solid, default=0)
+    newest = 0
+    for slot in state.slots:
+        # A copy may be given up again.
+        if (
+            isinstance(slot, JournalRecord)
+            and slot.state == HOLDS
+            and slot.sequence % THOUSAND > 1
+        ):
+            newest = max(newest, slot.sequence)
+    return replace(state, slots=tuple(_before(slot, newest) for slot in state.slots))
 
+
+@cache
+def _before(slot: Slot, newest: int) -> Slot:
     def older(read: Read) -> Read:
         if isinstance(read, JournalRecord) and read.sequence < newest:
             return JournalRecord(read.sequence, OLD, read.flipped)
         return read
 
-    return replace(state, slots=_each(state.slots, older))
+    return _each(slot, older)
 
 
-def _each(slots: Iterable[Slot], change: Callable[[Read], Read]) -> tuple[Slot, ...]:
-    return tuple(
-        Wavering(frozenset(map(change, slot.reads))) if isinstance(slot, Wavering) else change(slot)
-        for slot in slots
-    )
+def _each(slot: Slot, change: Callable[[Read], Read]) -> Slot:
+    if isinstance(slot, Wavering):
+        return Wavering(frozenset(map(change, slot.reads)))
+    return change(slot)
 
 
 def _renumbered(state: JournalState) -> JournalState:
     """Sequence numbers as small as they can be: what matters are their order, how far they are from
     one another within a thousand, and which begin one."""
-    numbers = sorted({_sequence(one) for slot in state.slots for one in reads(slot)} - {0})
+    numbers = sorted(frozenset().union(*map(_numbers, state.slots)))
     new: dict[int, int] = {}
     base = 1
     for thousand in sorted({number // THOUSAND for number in numbers}):
@@ -495,9 +508,25 @@ def _renumbered(state: JournalState) -> JournalState:
             new[thousand * THOUSAND + number] = base * THOUSAND + number - off
         base += 1
 
-    def nearer(read: Read) -> Read:
-        if isinstance(read, Blank | Zeros) or not read.sequence:
-            return read
-        return replace(read, sequence=new[read.sequence])
+    slots = tuple(
+        _with_numbers(slot, tuple((one, new[one]) for one in sorted(_numbers(slot))))
+        for slot in state.slots
+    )
+    return replace(state, slots=slots)
 
-    return replace(state, slots=_each(state.slots, nearer))
+
+@cache
+def _numbers(slot: Slot) -> frozenset[int]:
+    return frozenset(map(_sequence, reads(slot))) - {0}
+
+
+@cache
+def _with_numbers(slot: Slot, new: tuple[tuple[int, int], ...]) -> Slot:
+    """new: old and new numbers."""
+    by_old = dict(new)
+
+    def nearer(read: Read) -> Read:
+        number = _sequence(read)
+        return replace(read, sequence=by_old[number]) if number else read
+
+    return _each(slot, nearer)

@@ -228,7 +228,7 @@ class Journal:
             address = self._next_slot()
             sequence = self._sequence + 1
             if self.is_copy(sequence):
-                sequence |= 2
+                sequence += 1
             if self._written_as(sequence, state, address):
                 self._held = self._sector
                 self.skipped = 0
@@ -323,7 +323,7 @@ class Journal:
     @staticmethod
     def is_copy(number: int) -> bool:
         """Whether a sequence number is one that a handover's copies have."""
-        return not number & _THOUSAND - 2
+        return number >= 0 and not number & _THOUSAND - 1
 
     def is_new(self) -> bool:
         """Whether nothing can be lost: at most a handover's copies of what comes from the factory.
@@ -372,17 +372,15 @@ class Journal:
         self.dead += not done
         return done
 
-    def copy(self, sector: int, state: "bytes | bytearray", count: int) -> bool:
-        """The state into the first slots of a sector that is blank. Writing goes on behind them."""
+    def copy(self, sector: int, state: "bytes | bytearray") -> bool:
+        """The state into the first slot of a sector that is blank. Writing goes on behind it."""
         # Not the next thousand: a record that reads as blank now may begin it.
         number = (max(self._sequence, self.above) | _THOUSAND - 1) + 1 + _THOUSAND
-        for slot in range(count):
-            address = sector * self._flash.SECTOR + slot * SLOT
-            if not self._written_as(number + slot, state, address):
-                self.dead += 1
-                return False
+        if not self._written_as(number, state, sector * self._flash.SECTOR):
+            self.dead += 1
+            return False
         self._sector = self._held = sector
-        self._next = count
+        self._next = 1
         self.skipped = 0
         return True
 

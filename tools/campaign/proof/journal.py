@@ -472,7 +472,7 @@ def _outdated(state: JournalState) -> JournalState:
         if (
             isinstance(slot, JournalRecord)
             and slot.state == HOLDS
-            and slot.sequence % THOUSAND > 1
+            and slot.sequence % THOUSAND
         ):
             newest = max(newest, slot.sequence)
     return replace(state, slots=tuple(_before(slot, newest) for slot in state.slots))
@@ -502,8 +502,7 @@ def _renumbered(state: JournalState) -> JournalState:
     base = 1
     for thousand in sorted({number // THOUSAND for number in numbers}):
         of_it = [number % THOUSAND for number in numbers if number // THOUSAND == thousand]
-        own = [number for number in of_it if number >= 2]
-        off = min(own) - 2 if own and len(own) == len(of_it) else 0
+        off = min(of_it) - 1 if min(of_it) else 0
         for number in of_it:
             new[thousand * THOUSAND + number] = base * THOUSAND + number - off
         base += 1

@@ -18,22 +18,30 @@ def new(sectors, sector, unit):
 
 
 def start(payload):
-    """What is loaded."""
+    """What is loaded, as after a cold start."""
     global journal  # noqa: PLW0603
     flash.cut_at = -1
     journal = Journal(flash, payload)
     try:
-        state = journal.load()
+        state = journal.load(True)
     except DamagedError:
         return "damaged"
     return [None if state is None else hexlify(state).decode(), journal.skipped]
 
 
 def append(state, cut_in, mask):
+    return _cut(journal.append, state, cut_in, mask)
+
+
+def settle(state, cut_in, mask):
+    return _cut(journal.settle, state, cut_in, mask)
+
+
+def _cut(write, state, cut_in, mask):
     flash.cut_at = flash.operations + cut_in if cut_in >= 0 else -1
     flash.mask = unhexlify(mask)
     try:
-        journal.append(unhexlify(state))
+        write(unhexlify(state))
     except PowerCut:
         return "cut"
     except OSError:

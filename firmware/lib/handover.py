@@ -51,9 +51,11 @@ def find(journal: "Journal") -> None:
             lone.append((first, sector))
         else:
             newest = max(newest, last)
-    if journal.moved >= 0:
+    # Zeros that could not be erased say nothing of what was written long after them.
+    if journal.moved >= 0 and newest <= _numbers(journal, journal.moved)[1]:
         journal.overlooked = ~(1 << journal.moved)
         return
+    journal.moved = _NOTHING
     lone.sort()
     for number, sector in lone:
         if newest >= 0 and number > newest + _GAP:

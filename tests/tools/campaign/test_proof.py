@@ -1,4 +1,4 @@
-"""The journal on three small sectors, for any number of cuts in a row. This visits a part of it."""
+"""The journal on five small sectors, for any number of cuts in a row."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from tallystick.tools.campaign.proof.search import visit
 
 JOURNAL = "lib/journal.py"
 BY_NAME = {animal.name: animal for animal in ANIMALS}
-# Both were so, and were found here.
+# Both were so, and were found here. They matter where there is no room to move to.
 TORN_IS_NEWER = Animal(
     "torn-is-newer", "What is written after torn records may count as older than they.",
-    (Patch(JOURNAL, "max(self._above, int.from_bytes(self._seen[:4], \"little\"))",
+    (Patch(JOURNAL, "max(self.above, int.from_bytes(self._seen[:4], \"little\"))",
            "int.from_bytes(self._seen[:4], \"little\")"),),
 )  # fmt: skip
 HOLDING_ERASED = Animal(
@@ -44,13 +44,21 @@ HOLDING_ERASED = Animal(
 
 @pytest.mark.parametrize("options", [{}, {"counts": True}, {"wears": True, "replaces": False}])
 def test_nothing_is_broken(options: dict[str, bool]) -> None:
-    found = visit(JournalWorld(Library(), slots=2, **options), 25)
+    found = visit(JournalWorld(Library(), **options), 25)
     assert found.broken == "", "\n".join(found.way)
     assert found.states == 25
 
 
+@pytest.mark.slow
+def test_no_new_state_appears() -> None:
+    """With `leaps`, which leave all that can be left without them, and more."""
+    found = visit(JournalWorld(Library(), rots=False, replaces=False, leaps=True))
+    assert found.broken == "", "\n".join(found.way)
+    assert found.closed
+
+
 def test_the_same_states_every_time() -> None:
-    first, second = (visit(JournalWorld(Library(), slots=2), 8) for _ in range(2))
+    first, second = (visit(JournalWorld(Library()), 8) for _ in range(2))
     assert first == second
 
 
@@ -64,7 +72,7 @@ def test_the_same_states_every_time() -> None:
 )  # fmt: skip
 def test_a_broken_journal_is_found(name: str) -> None:
     with BY_NAME[name].firmware() as root:
-        found = visit(JournalWorld(Library(root), slots=2), 30)
+        found = visit(JournalWorld(Library(root)), 30)
     assert found.broken
     assert found.way
 
@@ -73,7 +81,7 @@ class From(JournalWorld):
     """Begins with this journal."""
 
     def __init__(self, library: Library, slots: list[Slot]) -> None:
-        super().__init__(library, slots=2, rots=False, replaces=False)
+        super().__init__(library, sectors=3, slots=2, rots=False, replaces=False)
         self._start = JournalState(tuple(slots), frozenset({HOLDS, IN_HAND}))
 
     def starts(self) -> Iterator[JournalState]:

@@ -1,16 +1,17 @@
-"""lib/journal.py on three sectors of a few slots, visited to the end.
+"""lib/journal.py on five sectors of a few slots, visited to the end.
 
 A slot is a symbol, and its bytes are made of it when the journal reads it:
 
     Blank       as erased
     JournalRecord      whole, or with one bit flipped: in its head or behind it
+    Zeros       as programmed behind a copy that is finished
     Spoiled     what is no record any more, in every kind that the journal tells apart
     Wavering    one of several of these, another at every power-up
 
 That is more than any fault leaves: a program that is cut leaves a slot that may read as blank, as
 whole, or as spoiled in every way, anew at each start; so does an erase that is cut for every slot
-of its sector. Sequence numbers are told by their differences, states by whether they are the one
-that holds, the one in hand, or older. docs/findings/powercuts.md has the assumptions.
+of its sector. Sequence numbers are told by their order and by which begin a thousand, states by
+whether they are the one that holds, the one in hand, or older. docs/findings/powercuts.md has the assumptions.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tallystick.tools.campaign.proof.search import BrokenError, Choices
 SLOT = 256
 PAYLOAD = 4
 THOUSAND = 1024  # numbers of copies begin one
+LEAST = 5  # sectors: two that hold, two to move to, and one that is worn out
 _HEAD, _SIZE = 12, 24  # 12 + payload + 8
 _ENDLESS = 200  # changes of flash in one run: no store has so many
 HOLDS, IN_HAND, OLD = 1, 2, 3  # what a state is
@@ -293,8 +295,8 @@ class JournalWorld:
         self,
         library: Library,
         *,
-        sectors: int = 3,
-        slots: int = 3,
+        sectors: int = LEAST,
+        slots: int = 2,
         wears: bool = False,
         rots: bool = True,
         replaces: bool = True,
@@ -417,22 +419,32 @@ class JournalWorld:
                 raise BrokenError("what was replaced is still in flash")
 
     def _rotten(self, state: JournalState) -> Iterator[JournalState]:
-        """One bit of the newest record, where it is solid, may have flipped."""
-        yield state
+        """One bit of the newest record, where it is solid, may have flipped. One that is not the
+        newest any more counts as it was: it is read as whole either way."""
         whole = [
             (slot.sequence, number)
             for number, slot in enumerate(state.slots)
             if isinstance(slot, JournalRecord)
         ]
         if not whole or not self._rots:
+            yield state
             return
-        number = max(whole)[1]
-        slot = state.slots[number]
+        newest = max(whole)[1]
+        slots = [
+            slot if number == newest else _each(slot, _unflipped)
+            for number, slot in enumerate(state.slots)
+        ]
+        state = replace(state, slots=tuple(slots))
+        yield state
+        slot = slots[newest]
         assert isinstance(slot, JournalRecord)
         for flipped in ("head", "body") if not slot.flipped else ():
-            slots = list(state.slots)
-            slots[number] = replace(slot, flipped=flipped)
+            slots[newest] = replace(slot, flipped=flipped)
             yield replace(state, slots=tuple(slots))
+
+
+def _unflipped(read: Read) -> Read:
+    return replace(read, flipped="") if isinstance(read, JournalRecord) else read
 
 
 def _wider(slot: Slot, following: int) -> Iterator[Slot]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -42,11 +44,11 @@ HOLDING_ERASED = Animal(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("options", [{}, {"counts": True}, {"wears": True, "replaces": False}])
+@pytest.mark.parametrize("options", [{"leaps": True}, {"counts": True}])
 def test_nothing_is_broken(options: dict[str, bool]) -> None:
-    found = visit(JournalWorld(Library(), **options), 25)
+    found = visit(JournalWorld(Library(), **options), 8)
     assert found.broken == "", "\n".join(found.way)
-    assert found.states == 25
+    assert found.states == 8
 
 
 @pytest.mark.slow
@@ -65,20 +67,21 @@ def test_the_same_states_every_time() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "delete-then-write", "truncate-in-place", "ring-of-one", "erase-both", "no-crc",
-        "highest-sector-wins", "sequence-starts-again", "first-record-wins",
+        "truncate-in-place", "ring-of-one", "erase-both", "no-crc", "first-record-wins",
+        "highest-sector-wins", "sequence-starts-again",
         "defaults-on-failed-load", "format-on-failed-load", "no-mending",
     ],
 )  # fmt: skip
 def test_a_broken_journal_is_found(name: str) -> None:
     with BY_NAME[name].firmware() as root:
-        found = visit(JournalWorld(Library(root)), 30)
+        world = JournalWorld(Library(root), rots=name == "no-mending", replaces=False)
+        found = visit(world, 800)
     assert found.broken
     assert found.way
 
 
 class From(JournalWorld):
-    """Begins with this journal."""
+    """Begins with this journal, and has no room to move to: the state is written twice."""
 
     def __init__(self, library: Library, slots: list[Slot]) -> None:
         super().__init__(library, sectors=3, slots=2, rots=False, replaces=False)
@@ -86,6 +89,13 @@ class From(JournalWorld):
 
     def starts(self) -> Iterator[JournalState]:
         yield self._start
+
+    def _load(self, journal: Any, state: JournalState) -> int:
+        return super()._load(journal, replace(state, clean=True))
+
+    def _settle(self, journal: Any, state: int) -> None:
+        self._append(journal, state)
+        self._append(journal, state)
 
 
 def _torn(sequence: int) -> Wavering:

@@ -322,26 +322,25 @@ class Journal:
 
     @staticmethod
     def is_copy(number: int) -> bool:
-        """Whether a sequence number is one that a handover's copies have."""
+        """Whether a sequence number is one that only a handover's copies have."""
         return number >= 0 and not number & _THOUSAND - 1
 
     def is_new(self) -> bool:
-        """Whether nothing can be lost: at most a handover's copies of what comes from the factory.
-        They are in sector 0, which no other handover goes to.
+        """Whether nothing can be lost: at most a handover's copy of what comes from the factory. It
+        is in sector 0, which no other handover goes to.
         """
         if not all(self.is_blank(sector) for sector in range(1, self.sectors)):
             return False
-        return all(
-            self.number_at(0, slot) < 0 or self.is_copy(self.number_at(0, slot))
-            for slot in range(self.slots)
-        )
+        numbers = [self.number_at(0, slot) for slot in range(self.slots)]
+        return all(number < 0 or self.is_copy(number) for number in numbers)
 
     def number_at(self, sector: int, slot: int) -> int:
         """The number of the whole record in a slot, −1: there is none."""
         self._flash.read(sector * self._flash.SECTOR + slot * SLOT, self._seen)
-        if self._seen == self._blank or not self._valid():
-            return -1
-        return int.from_bytes(self._seen[:4], "little")
+        payload = self.payload
+        whole = self._seen != self._blank and self._valid()
+        self.payload = payload  # of the state, whatever else is there
+        return int.from_bytes(self._seen[:4], "little") if whole else -1
 
     def is_blank(self, sector: int) -> bool:
         """Whether all of it reads as blank."""

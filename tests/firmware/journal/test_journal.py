@@ -137,3 +137,35 @@ def test_a_journal_without_a_whole_record_is_not_a_new_one(device: Device) -> No
         device.append(bytes([n] * PAYLOAD).hex(), -1, "")
     device.spoil()
     assert device.start(PAYLOAD) == "damaged"
+
+
+def test_a_state_of_a_later_format_moves_beside_records_of_the_one_before(device: Device) -> None:
+    """Their size is not taken for its own."""
+    device.new(16, 4096, 256)
+    device.start(20)
+    for n in range(18):
+        assert device.append(bytes([n] * 20).hex(), -1, "") == "done"
+    device.start(PAYLOAD, [20])
+    device.write_as(PAYLOAD)
+    state = bytes(range(PAYLOAD)).hex()
+    assert device.append(state, -1, "") == "done"
+    assert device.start(PAYLOAD, [20]) == [state, 0]
+    assert device.settle(state, -1, "") == "done"
+    assert device.start(PAYLOAD, [20]) == [state, 0]
+
+
+@pytest.mark.parametrize("last", [1024, 1025, 2048])
+def test_a_record_of_an_older_firmware_may_begin_a_thousand(device: Device, last: int) -> None:
+    """It knew no copies: its record may be alone in its sector, and holds."""
+    device.new(16, 4096, 256)
+    device.start(PAYLOAD)
+    device.number_from(last - 20)
+    for n in range(20):
+        if n == 19:
+            device.fill_sector()
+        device.number_from(last - 20 + n)
+        assert device.append(bytes([n] * PAYLOAD).hex(), -1, "") == "done"
+    state = bytes([19] * PAYLOAD).hex()
+    assert device.start(PAYLOAD)[0] == state
+    assert device.settle(state, -1, "") == "done"
+    assert device.start(PAYLOAD) == [state, 0]

@@ -17,11 +17,11 @@ def new(sectors, sector, unit):
     flash = Flash(sectors, sector, unit)
 
 
-def start(payload):
+def start(payload, older=()):
     """What is loaded, as after a cold start."""
     global journal  # noqa: PLW0603
     flash.cut_at = -1
-    journal = Journal(flash, payload)
+    journal = Journal(flash, payload, tuple(older))
     try:
         state = journal.load(True)
     except DamagedError:
@@ -47,6 +47,22 @@ def _cut(write, state, cut_in, mask):
     except OSError:
         return "failed"
     return "done"
+
+
+def write_as(payload):
+    """From now on states of this size are written."""
+    journal.payload = payload
+
+
+def number_from(sequence):
+    """The next record gets the number after this, as an older firmware gave it."""
+    journal._sequence = sequence
+    journal.is_copy = lambda number: False
+
+
+def fill_sector():
+    """The next record begins another sector."""
+    journal._next = flash.SECTOR // 256
 
 
 def flip(bit):

@@ -143,7 +143,7 @@ def test_a_state_of_a_later_format_moves_beside_records_of_the_one_before(device
     """Their size is not taken for its own."""
     device.new(16, 4096, 256)
     device.start(20)
-    for n in range(18):
+    for n in range(16):
         assert device.append(bytes([n] * 20).hex(), -1, "") == "done"
     device.start(PAYLOAD, [20])
     device.write_as(PAYLOAD)

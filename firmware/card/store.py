@@ -69,7 +69,11 @@ class Store:
         self.format = _FORMAT
         self.older = False
         self._journal = Journal(flash, _SIZE, _SIZES[:-1])
-        state = self._journal.load(cold)
+        if cold:
+            from lib import handover
+
+            handover.find(self._journal)
+        state = self._journal.load()
         if state is None:
             self._set(OP_READY, TRANSPORT, 0, 0, 0, 0, 0, 0, identity.transport, b"", b"")
         else:
@@ -77,7 +81,7 @@ class Store:
             self.moving_factor += min(self._journal.skipped, _JUMP)
         if cold:
             self.cold_starts += 1
-            self._journal.settle(self._encode())
+            handover.settle(self._journal, self._encode())
 
     def _set(
         self,

@@ -72,14 +72,11 @@ class Journal:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def load(self, cold: bool = False) -> "bytes | None":
+    def load(self) -> "bytes | None":
         """The newest state, or None for flash as it comes from the factory. After a cold start it
-        may waver, until `settle`. Raises DamagedError, StrangeError.
+        may waver: `handover.find` comes before this, `handover.settle` after it. Raises
+        DamagedError, StrangeError.
         """
-        if cold:
-            from lib.handover import find
-
-            find(self)
         order = self._sectors_by_age()
         for sector in order:
             state = self._newest_in(sector)
@@ -311,14 +308,6 @@ class Journal:
         return self._last_written(sector) < 0
 
     # -- after a cold start, see lib/handover.py -------------------------------------------------
-
-    def settle(self, state: "bytes | bytearray") -> None:
-        """Makes sure of what `load` gave: it holds when this comes back. Raises OSError when no
-        slot takes it.
-        """
-        from lib.handover import settle
-
-        settle(self, state)
 
     @staticmethod
     def is_copy(number: int) -> bool:

@@ -17,7 +17,7 @@ _UNDOCKED, _ISSUER, _OATH, _APP = (
 _TAKE = "        factor = self._take(**changes)\n        return hotp.code"
 _SORTED = "        found.sort()\n        return [sector for _, sector in reversed(found)]"
 _VALID_END = "        return not wrong or not (off or wrong & (wrong - 1))"
-_COLD = "            self.cold_starts += 1\n            self._journal.settle(self._encode())\n"
+_COLD = "            self.cold_starts += 1\n            handover.settle(self._journal, self._encode())\n"
 _CODE = "            code = store.take_code(cell_state=state)\n"
 _KEEP = "            _keep_code(display, button, code, state)\n"
 _SHOW = "            screens.code(display, code, state, 100)\n"

@@ -303,7 +303,7 @@ class JournalWorld:
         leaps: bool = False,
         counts: bool = False,
     ) -> None:
-        self._module = library["journal"]
+        self._module, self._handover = library["journal"], library["handover"]
         self.sectors, self.slots = sectors, slots
         self.wears, self.leaps = wears, leaps
         self.counts = counts
@@ -369,7 +369,9 @@ class JournalWorld:
 
     def _load(self, journal: Any, state: JournalState) -> int:
         try:
-            loaded = journal.load(cold=not state.clean)
+            if not state.clean:
+                self._handover.find(journal)
+            loaded = journal.load()
         except self._module.DamagedError:
             raise BrokenError("nothing can be read any more") from None
         if loaded is None:
@@ -390,7 +392,7 @@ class JournalWorld:
 
     def _settle(self, journal: Any, state: int) -> None:
         try:
-            journal.settle(bytes([state]) * PAYLOAD)
+            self._handover.settle(journal, bytes([state]) * PAYLOAD)
         except OSError:
             raise BrokenError("no slot takes a record") from None
 

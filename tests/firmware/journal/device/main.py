@@ -7,6 +7,7 @@ from binascii import hexlify, unhexlify
 
 from cut_flash import Flash, PowerCut
 
+from lib import handover
 from lib.journal import DamagedError, Journal
 
 flash = journal = None
@@ -23,7 +24,8 @@ def start(payload, older=()):
     flash.cut_at = -1
     journal = Journal(flash, payload, tuple(older))
     try:
-        state = journal.load(True)
+        handover.find(journal)
+        state = journal.load()
     except DamagedError:
         return "damaged"
     return [None if state is None else hexlify(state).decode(), journal.skipped]
@@ -34,7 +36,7 @@ def append(state, cut_in, mask):
 
 
 def settle(state, cut_in, mask):
-    return _cut(journal.settle, state, cut_in, mask)
+    return _cut(lambda state: handover.settle(journal, state), state, cut_in, mask)
 
 
 def _cut(write, state, cut_in, mask):

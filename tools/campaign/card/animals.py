@@ -17,7 +17,8 @@ _UNDOCKED, _ISSUER, _OATH, _APP = (
 _TAKE = "        factor = self._take(**changes)\n        return hotp.code"
 _SORTED = "        found.sort()\n        return [sector for _, sector in reversed(found)]"
 _VALID_END = "        return not wrong or not (off or wrong & (wrong - 1))"
-_COLD = "            self.cold_starts += 1\n            handover.settle(self._journal, self._encode())\n"
+_SETTLE = "            handover.settle(self._journal, self._encode())\n"
+_COLD = "            self.cold_starts += 1\n" + _SETTLE
 _CODE = "            code = store.take_code(cell_state=state)\n"
 _KEEP = "            _keep_code(display, button, code, state)\n"
 _SHOW = "            screens.code(display, code, state, 100)\n"

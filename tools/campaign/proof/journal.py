@@ -11,14 +11,15 @@ A slot is a symbol, and its bytes are made of it when the journal reads it:
 That is more than any fault leaves: a program that is cut leaves a slot that may read as blank, as
 whole, or as spoiled in every way, anew at each start; so does an erase that is cut for every slot
 of its sector. Sequence numbers are told by their order and by which begin a thousand, states by
-whether they are the one that holds, the one in hand, or older. docs/findings/powercuts.md has the assumptions.
+whether they are the one that holds, the one in hand, or older. docs/findings/powercuts.md has the
+assumptions.
 """
 
 from __future__ import annotations
 
 import hashlib
 from binascii import crc32
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -206,7 +207,8 @@ class _FewSectors:
     def program(self, address: int, data: bytearray) -> None:
         number = address // SLOT
         if not any(data):
-            return self._program_zeros(number)
+            self._program_zeros(number)
+            return
         record = JournalRecord(int.from_bytes(data[:4], "little"), data[_HEAD])
         before = self._read(number)
         torn = {
@@ -483,11 +485,7 @@ def _outdated(state: JournalState) -> JournalState:
     newest = 0
     for slot in state.slots:
         # A copy may be given up again.
-        if (
-            isinstance(slot, JournalRecord)
-            and slot.state == HOLDS
-            and slot.sequence % THOUSAND
-        ):
+        if isinstance(slot, JournalRecord) and slot.state == HOLDS and slot.sequence % THOUSAND:
             newest = max(newest, slot.sequence)
     return replace(state, slots=tuple(_before(slot, newest) for slot in state.slots))
 
@@ -539,7 +537,8 @@ def _with_numbers(slot: Slot, new: tuple[tuple[int, int], ...]) -> Slot:
     by_old = dict(new)
 
     def nearer(read: Read) -> Read:
-        number = _sequence(read)
-        return replace(read, sequence=by_old[number]) if number else read
+        if isinstance(read, Blank | Zeros) or not read.sequence:
+            return read
+        return replace(read, sequence=by_old[read.sequence])
 
     return _each(slot, nearer)

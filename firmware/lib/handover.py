@@ -24,11 +24,14 @@ then written first, which nothing else is moved to.
 
 from micropython import const
 
+from lib.journal import SLOT
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lib.journal import Journal
 
 _NOTHING = const(-1)
+_THOUSAND = const(1024)  # as in lib/journal.py
 # A copy's number is more than a thousand above all others. One of an older firmware, which knew no
 # copies, may begin a thousand, too, and follows the one before it closely.
 _GAP = const(512)
@@ -43,8 +46,8 @@ def find(journal: "Journal") -> None:
     for sector in range(journal.sectors):
         first, last = _numbers(journal, sector)
         journal.above = max(journal.above, last)
-        copied = journal.is_copy(journal.number_at(sector, 0))
-        if copied and first > finished and journal.is_zero(_behind(journal, sector)):
+        copied = _is_copy(_number_at(journal, sector, 0))
+        if copied and first > finished and _is_zero(journal, _behind(journal, sector)):
             finished = first
             journal.moved = sector
         if copied and first == last:
@@ -67,7 +70,7 @@ def _numbers(journal: "Journal", sector: int) -> "tuple[int, int]":
     """The first and the last of its whole records, −1: there is none."""
     first = last = _NOTHING
     for slot in range(journal.slots):
-        number = journal.number_at(sector, slot)
+        number = _number_at(journal, sector, slot)
         if number >= 0:
             if first < 0:
                 first = number
@@ -83,24 +86,24 @@ def settle(journal: "Journal", state: "bytes | bytearray") -> None:
     """The state, as `load` gave it, holds for good when this comes back. Raises OSError when no
     slot takes it.
     """
-    if journal.is_new():
+    if _is_new(journal):
         # What is in sector 0 may waver, or what reads as blank elsewhere, never both.
-        blank = [journal.clear(sector) for sector in range(1, journal.sectors)]
-        if (all(blank) or not journal.held()) and journal.clear(0):
-            journal.copy(0, state)
+        blank = [_clear(journal, sector) for sector in range(1, journal.sectors)]
+        if (all(blank) or not _held(journal)) and _clear(journal, 0):
+            _copy(journal, 0, state)
     if journal.moved >= 0:
-        journal.finish(_behind(journal, journal.moved))
+        _finish(journal, _behind(journal, journal.moved))
         _clear_others(journal, journal.moved)
     kept = _moved(journal, state)
     if kept >= 0:
         _clear_others(journal, kept)
         journal.append(state)
-        journal.clear(_behind(journal, kept))
+        _clear(journal, _behind(journal, kept))
         return
     # Too few sectors, or too many are worn out: two copies behind one another, as good as can.
     for sector in range(journal.sectors):
         if journal.overlooked >> sector & 1:
-            journal.clear(sector)
+            _clear(journal, sector)
     journal.append(state)
     journal.append(state)
 
@@ -111,7 +114,7 @@ def _clear_others(journal: "Journal", kept: int) -> None:
     speak of.
     """
     for step in range(journal.sectors - 1, 1, -1):
-        journal.clear((kept + step) % journal.sectors)
+        _clear(journal, (kept + step) % journal.sectors)
 
 
 def _moved(journal: "Journal", state: "bytes | bytearray") -> int:
@@ -119,7 +122,7 @@ def _moved(journal: "Journal", state: "bytes | bytearray") -> int:
     if journal.moved >= 0:
         held = [journal.moved, _behind(journal, journal.moved)]
     else:
-        held = journal.held()
+        held = _held(journal)
         _clear_flags(journal, held)
     newest = held[0] if held else _NOTHING
     for step in range(1, journal.sectors):
@@ -128,10 +131,10 @@ def _moved(journal: "Journal", state: "bytes | bytearray") -> int:
         if target in held or flag in held or not target:
             continue
         if (
-            journal.clear(flag)
-            and journal.clear(target)
-            and journal.copy(target, state)
-            and journal.finish(flag)
+            _clear(journal, flag)
+            and _clear(journal, target)
+            and _copy(journal, target, state)
+            and _finish(journal, flag)
         ):
             return target
     return _NOTHING
@@ -145,5 +148,79 @@ def _clear_flags(journal: "Journal", held: "list[int]") -> None:
     for step in range(journal.sectors - 1, 0, -1):
         sector = (newest + step) % journal.sectors
         flag = _behind(journal, sector)
-        if journal.overlooked >> sector & 1 and flag not in held and not journal.clear(flag):
+        if journal.overlooked >> sector & 1 and flag not in held and not _clear(journal, flag):
             held.append(sector)
+
+
+# -- a sector, a slot ------------------------------------------------------------------------------
+
+
+def _is_copy(number: int) -> bool:
+    """Whether a sequence number is one that only copies have."""
+    return number >= 0 and not number & _THOUSAND - 1
+
+
+def _is_new(journal: "Journal") -> bool:
+    """Whether nothing can be lost: at most a copy of what comes from the factory. It is in sector
+    0, which nothing else is moved to.
+    """
+    for sector in range(1, journal.sectors):
+        if journal.last_written(sector) >= 0:
+            return False
+    numbers = [_number_at(journal, 0, slot) for slot in range(journal.slots)]
+    return all(number < 0 or _is_copy(number) for number in numbers)
+
+
+def _number_at(journal: "Journal", sector: int, slot: int) -> int:
+    """The number of the whole record in a slot, −1: there is none."""
+    journal.flash.read(sector * journal.flash.SECTOR + slot * SLOT, journal.seen)
+    payload = journal.payload
+    whole = journal.seen != journal.blank and journal.valid()
+    journal.payload = payload  # of the state, whatever else is there
+    return int.from_bytes(journal.seen[:4], "little") if whole else _NOTHING
+
+
+def _is_zero(journal: "Journal", sector: int) -> bool:
+    """Whether its first slot holds zeros."""
+    journal.flash.read(sector * journal.flash.SECTOR, journal.seen)
+    return journal.seen == bytes(len(journal.seen))
+
+
+def _held(journal: "Journal") -> "list[int]":
+    """The sectors that the state may be in: the one that it was read from, and the one before it
+    where nothing is before it in its own.
+    """
+    found: list[int] = []
+    order = journal.by_age()
+    for sector in order[order.index(journal.held) :] if journal.held >= 0 else ():
+        whole = sum(_number_at(journal, sector, slot) >= 0 for slot in range(journal.slots))
+        if whole:
+            found.append(sector)
+            if len(found) > 1 or whole > 1:
+                break
+    return found
+
+
+def _clear(journal: "Journal", sector: int) -> bool:
+    """Erases a sector, whatever it reads as."""
+    done = journal.erased(sector)
+    journal.dead += not done
+    return done
+
+
+def _copy(journal: "Journal", sector: int, state: "bytes | bytearray") -> bool:
+    """The state into the first slot of a sector that is blank. Writing goes on behind it."""
+    # Not the next thousand: a record that reads as blank now may begin it.
+    number = (max(journal.sequence, journal.above) | _THOUSAND - 1) + 1 + _THOUSAND
+    if not journal.written_as(number, state, sector * journal.flash.SECTOR):
+        journal.dead += 1
+        return False
+    journal.sector = journal.held = sector
+    journal.next = 1
+    journal.skipped = 0
+    return True
+
+
+def _finish(journal: "Journal", sector: int) -> bool:
+    """Zeros into the first slot of a sector, whatever is there."""
+    return journal.written(sector * journal.flash.SECTOR, bytes(len(journal.seen)))

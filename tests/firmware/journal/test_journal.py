@@ -163,8 +163,7 @@ def test_a_record_of_an_older_firmware_may_begin_a_thousand(device: Device, last
     for n in range(20):
         if n == 19:
             device.fill_sector()
-        device.number_from(last - 20 + n)
-        assert device.append(bytes([n] * PAYLOAD).hex(), -1, "") == "done"
+        assert device.append_as_before(bytes([n] * PAYLOAD).hex())
     state = bytes([19] * PAYLOAD).hex()
     assert device.start(PAYLOAD)[0] == state
     assert device.settle(state, -1, "") == "done"

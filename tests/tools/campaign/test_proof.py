@@ -34,12 +34,12 @@ BY_NAME = {animal.name: animal for animal in ANIMALS}
 # Both were so, and were found here. They matter where there is no room to move to.
 TORN_IS_NEWER = Animal(
     "torn-is-newer", "What is written after torn records may count as older than they.",
-    (Patch(JOURNAL, "max(self.above, int.from_bytes(self._seen[:4], \"little\"))",
-           "int.from_bytes(self._seen[:4], \"little\")"),),
+    (Patch(JOURNAL, "max(self.above, int.from_bytes(self.seen[:4], \"little\"))",
+           "int.from_bytes(self.seen[:4], \"little\")"),),
 )  # fmt: skip
 HOLDING_ERASED = Animal(
     "holding-erased", "The sector with the only whole record may be erased behind torn ones.",
-    (Patch(JOURNAL, "            if sector == self._held and sector != home:\n"
+    (Patch(JOURNAL, "            if sector == self.held and sector != home:\n"
            "                continue\n", ""),),
 )  # fmt: skip
 

@@ -23,16 +23,15 @@ from tallystick.tools.campaign.proof.library import Library
 from tallystick.tools.campaign.proof.search import visit
 
 _HANDOVER, _JOURNAL = "lib/handover.py", "lib/journal.py"
-_COPY = "            and journal.copy(target, state)\n"
-_FINISH = "            and journal.finish(flag)\n"
+_COPY = "            and _copy(journal, target, state)\n"
+_FINISH = "            and _finish(journal, flag)\n"
 _OTHERS = "        _clear_others(journal, kept)\n"
-_SEAL = "        journal.append(state)\n        journal.clear(_behind(journal, kept))\n"
-_CLEAR = "        journal.clear((kept + step) % journal.sectors)\n"
-_NEW = "            journal.copy(0, state)\n"
+_SEAL = "        journal.append(state)\n        _clear(journal, _behind(journal, kept))\n"
+_CLEAR = "        _clear(journal, (kept + step) % journal.sectors)\n"
 
 # name, file, as it is, as it is not to be
 MUTANTS = [
-    ("target-not-erased", _HANDOVER, "            and journal.clear(target)\n", ""),
+    ("target-not-erased", _HANDOVER, "            and _clear(journal, target)\n", ""),
     ("junk-flags-stay", _HANDOVER, "        _clear_flags(journal, held)\n", ""),
     ("zeros-before-copy", _HANDOVER, _COPY + _FINISH, _FINISH + _COPY),
     ("no-zeros", _HANDOVER, _FINISH, ""),
@@ -45,7 +44,7 @@ MUTANTS = [
     (
         "zeros-not-made-certain",
         _HANDOVER,
-        "        journal.finish(_behind(journal, journal.moved))\n",
+        "        _finish(journal, _behind(journal, journal.moved))\n",
         "",
     ),
     (
@@ -59,7 +58,7 @@ MUTANTS = [
         _HANDOVER,
         _CLEAR,
         "        one = (kept + step) % journal.sectors\n"
-        "        if not journal.is_blank(one):\n            journal.clear(one)\n",
+        "        if journal.last_written(one) >= 0:\n            _clear(journal, one)\n",
     ),
 ]
 

@@ -57,19 +57,23 @@ def write_as(payload):
 
 
 def number_from(sequence):
-    """The next record gets the number after this, as an older firmware gave it."""
-    journal._sequence = sequence
-    journal.is_copy = lambda number: False
+    """The next record gets the number after this."""
+    journal.sequence = sequence
+
+
+def append_as_before(state):
+    """As an older firmware did, which left no number out."""
+    return journal.written_as(journal.sequence + 1, unhexlify(state), journal._next_slot())
 
 
 def fill_sector():
     """The next record begins another sector."""
-    journal._next = flash.SECTOR // 256
+    journal.next = flash.SECTOR // 256
 
 
 def flip(bit):
     """In the newest record."""
-    at = journal._sector * flash.SECTOR + (journal._next - 1) * 256
+    at = journal.sector * flash.SECTOR + (journal.next - 1) * 256
     flash.memory[at + (bit >> 3)] ^= 1 << (bit & 7)
 
 

@@ -100,7 +100,13 @@ def settle(journal: "Journal", state: "bytes | bytearray") -> None:
         journal.append(state)
         _clear(journal, _behind(journal, kept))
         return
-    # Too few sectors, or too many are worn out: two copies behind one another, as good as can.
+    _stay(journal, state)
+
+
+def _stay(journal: "Journal", state: "bytes | bytearray") -> None:
+    """Too few sectors, or too many are worn out: the state twice behind the newest record, as good
+    as can.
+    """
     for sector in range(journal.sectors):
         if journal.overlooked >> sector & 1:
             _clear(journal, sector)

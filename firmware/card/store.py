@@ -69,6 +69,10 @@ class Store:
         self.format = _FORMAT
         self.older = False
         self._journal = Journal(flash, _SIZE, _SIZES[:-1])
+        if cold:
+            from lib import handover
+
+            handover.find(self._journal)
         state = self._journal.load()
         if state is None:
             self._set(OP_READY, TRANSPORT, 0, 0, 0, 0, 0, 0, identity.transport, b"", b"")
@@ -77,8 +81,7 @@ class Store:
             self.moving_factor += min(self._journal.skipped, _JUMP)
         if cold:
             self.cold_starts += 1
-            self._write()
-            self._write()
+            handover.settle(self._journal, self._encode())
 
     def _set(
         self,

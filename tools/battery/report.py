@@ -39,7 +39,8 @@ class Report:
         life = self.life
         if life.exhausted:
             return life.last_code or 0.0
-        return life.usable_uah * life.simulated_years / sum(life.used_uah.values())
+        going_on = sum(life.used_uah.values()) - life.ready_uah
+        return (life.usable_uah - life.ready_uah) * life.simulated_years / going_on
 
     @property
     def years(self) -> float:

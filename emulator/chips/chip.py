@@ -119,6 +119,7 @@ class Chip:
     more_built_in: tuple[str, ...] = ()  # of its port alone, that firmware does not use
     platform: str  # what `sys.platform` says
     stubs: str  # the port whose published stubs declare what there is
+    pin_lacks: tuple[str, ...] = ()  # of what those declare of `Pin`: dir(Pin) of MicroPython 1.28
     build_options: tuple[str, ...] = ()  # of the port's own build, so that it fetches nothing
     uf2_family: int | None = None
     uf2_padding: int | None = None  # address of a block in its UF2 files that is no content

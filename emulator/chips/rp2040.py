@@ -111,6 +111,10 @@ CHIP = Chip(
     more_built_in=("_thread",),
     platform="rp2",
     stubs="rp2",
+    pin_lacks=(
+        *("ALT_OPEN_DRAIN", "DRIVE_0", "DRIVE_1", "DRIVE_2", "IRQ_HIGH_LEVEL", "IRQ_LOW_LEVEL"),
+        *("PULL_HOLD", "drive", "mode", "pull"),
+    ),
     build_options=("-DPICO_NO_PICOTOOL=1",),
     uf2_family=0xE48BFF56,
     drive="RPI-RP2",  # RP2040 data sheet, 2.8.4

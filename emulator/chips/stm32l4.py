@@ -272,6 +272,10 @@ CHIP = Chip(
     port_modules=("machine_stm32", "stm"),
     platform="pyboard",
     stubs="stm32",
+    pin_lacks=(
+        *("DRIVE_0", "DRIVE_1", "DRIVE_2", "IRQ_HIGH_LEVEL", "IRQ_LOW_LEVEL", "PULL_HOLD"),
+        *("drive", "toggle"),
+    ),
     openocd=OpenOcd(
         "interface/stlink.cfg",
         "target/stm32l4x.cfg",

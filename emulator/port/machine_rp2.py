@@ -66,7 +66,7 @@ def alt_name(number):
     return functions[number] if number < len(functions) else number
 
 
-class _Irq:
+class _PinIrq:
     def __init__(self, pin):
         self._pin = pin
 
@@ -134,7 +134,7 @@ machine.Pin.board = machine._PinNames(lambda name: name in names or name[2:].isd
 machine.Pin.cpu = machine._PinNames(lambda name: name[4:].isdigit())
 machine.Pin.IRQ_FALLING = 4
 machine.Pin.IRQ_RISING = 8
-machine.irq_of = _Irq
+machine.irq_of = _PinIrq
 machine.closed_write = len
 machine.edges = lambda trigger: trigger
 machine.pin_number = pin_number

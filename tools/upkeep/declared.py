@@ -19,17 +19,6 @@ _OS = (
     "chdir", "dupterm", "dupterm_notify", "getcwd", "ilistdir", "listdir", "mkdir", "remove",
     "rename", "rmdir", "stat", "statvfs", "sync", "uname", "unlink", "urandom",
 )  # fmt: skip
-# Of `Pin` the stubs have what any port has. These lack it: dir(machine.Pin) of MicroPython 1.28.
-_NOT_THERE = {
-    "rp2": (
-        "ALT_OPEN_DRAIN", "DRIVE_0", "DRIVE_1", "DRIVE_2", "IRQ_HIGH_LEVEL", "IRQ_LOW_LEVEL",
-        "PULL_HOLD", "drive", "mode", "pull",
-    ),
-    "stm32": (
-        "DRIVE_0", "DRIVE_1", "DRIVE_2", "IRQ_HIGH_LEVEL", "IRQ_LOW_LEVEL", "PULL_HOLD", "drive",
-        "toggle",
-    ),
-}  # fmt: skip
 _COMMON = ("machine", "time", "select", "vfs", "hashlib", "cryptolib", "os")
 
 
@@ -72,7 +61,8 @@ def modules_of(port: str) -> tuple[str, ...]:
 
 
 def text(stubs: Path, port: str) -> str:
-    absent = {f"machine.Pin.{name}" for name in _NOT_THERE.get(port, ())}
+    of_port = [chip for chip in CHIPS.values() if chip.stubs == port]
+    absent = {f"machine.Pin.{name}" for chip in of_port for name in chip.pin_lacks}
     found = [name for name in names(stubs / port, modules_of(port)) if name not in absent]
     return "\n".join(found) + "\n"
 

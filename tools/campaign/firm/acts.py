@@ -11,27 +11,22 @@ from functools import partial
 
 import httpx
 
-from tallystick.common.errors import TallyError
-from tallystick.provisioning.desk.client import DeskCard
-from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
-from tallystick.tools.campaign.firm import calls, readers
+from tallystick.tools.campaign.firm import calls, desk, readers
 from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.cells import CellSeen
 from tallystick.tools.campaign.firm.ground import Doom
-from tallystick.tools.campaign.firm.oracle import end_of_day
-from tallystick.tools.campaign.firm.parts import Pocket
+from tallystick.tools.campaign.firm.parts import ADDRESSES, Pocket
 from tallystick.tools.campaign.firm.script import FirmAct, Mishap, Verb
 from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 6  # of somebody who wants to get in, before he goes to the desk
 _LATER_S = 300
 _OVER_S = 4 * 3600  # a clock is wrong, a disk is full: so long
+_SHORT_S, _LONG_S = 600, 5400  # something is away: so long
 _WRONG_S = (3600, -3600, 90, -90)
 _GUESSES = (4, 4, 13)
 _WAITS = 2
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
-_DESK_TRIES = 3
-_NEARLY_S = 60
 
 
 def carry_out(world: FirmWorld, act: FirmAct) -> None:
@@ -52,17 +47,19 @@ def _provision(world: FirmWorld, act: FirmAct) -> None:
 def _at_the_station(world: FirmWorld, pocket: Pocket, owner: Employee | None, left: int) -> None:
     station = world.stations[pocket.number % len(world.stations)]
     user = owner.login if owner else None
+    before = world.befallen(station, pocket)
     made = station.provision(pocket, world.us, user)
+    befallen = world.in_trouble or world.befallen(station, pocket) > before
     world.say(
         f"the station makes card {pocket.serial} for {user or 'the drawer'}"
         if made
         else f"the station stops at card {pocket.serial}: {station.last_problem}"
     )
     if not made and not _finished_before(world, pocket):
-        if left:
-            again = partial(_at_the_station, world, pocket, owner, left - 1)
+        if left or befallen:  # what something befell was no try
+            again = partial(_at_the_station, world, pocket, owner, left - (not befallen))
             world.after(_LATER_S, again)
-        elif not world.in_trouble:
+        else:
             world.wrong(f"card {pocket.serial} cannot be made: {station.last_problem}")
         return
     world.judge.registered(pocket.serial)
@@ -159,7 +156,7 @@ def _get_in(world: FirmWorld, who: Employee, left: int) -> None:
     if pocket is None or pocket.lost or who.leaving or not world.in_service(pocket):
         return
     if pocket.dead:
-        _to_the_desk(world, who, pocket)
+        desk.flat(world, who, pocket)
         return
     cuts = pocket.cuts
     seen = world.press(pocket)
@@ -243,138 +240,11 @@ def _pressed_by_accident(world: FirmWorld, act: FirmAct) -> None:
 # -- the desk ----------------------------------------------------------------------------------
 
 
-def _borrow(world: FirmWorld, act: FirmAct) -> None:
-    who = world.people[act.who]
-    if who.leaving or not who.known or who.loan is not None or not world.drawer:
-        return
-    spare = world.drawer[0]
-    lent = _with_codes(world, spare, lambda codes: world.desk.lend(spare.serial, who.login, codes))
-    if lent is None:
-        return
-    world.drawer.remove(spare)
-    who.loan, who.loan_until = spare, lent.loan_until or 0
-    world.judge.acts("card-lent", spare.serial)
-    world.say(f"the desk lends card {spare.serial} to {who.login}")
-    if act.draw % 3 == 0:  # to the second: once before the end, once when it is over
-        left = int(who.loan_until - world.clock.server())
-        for wait in (left - _NEARLY_S, left + 1):
-            world.after(max(1, wait), partial(_on_loan, world, who, spare))
-    meant = end_of_day(world.clock.server())
-    if who.loan_until != meant:
-        off = who.loan_until - meant
-        world.wrong(f"card {spare.serial} was lent until {off:+d} s from the end of the day")
-
-
-def _on_loan(world: FirmWorld, who: Employee, spare: Pocket) -> None:
-    if who.loan is spare:
-        _get_in(world, who, left=0)
-
-
-def _give_back(world: FirmWorld, act: FirmAct) -> None:
-    who = world.people[act.who]
-    spare = who.loan
-    if spare is None:
-        return
-    if spare.dead:
-        back = _settled(world, lambda: world.desk.give_back(spare.serial, (), reason="flat"))
-    else:
-        back = _with_codes(world, spare, lambda codes: world.desk.give_back(spare.serial, codes))
-    if back is None:
-        return
-    who.loan = None
-    world.judge.acts("card-returned", spare.serial)
-    if not spare.dead:
-        world.drawer.append(spare)
-    world.say(f"{who.login} gives card {spare.serial} back")
-
-
 def _late(world: FirmWorld, act: FirmAct) -> None:
     """The loan is over, and somebody tries all the same."""
     who = world.people[act.who]
     if who.loan is not None:
         _get_in(world, who, left=0)
-
-
-def _lose(world: FirmWorld, act: FirmAct) -> None:
-    """A card is gone: the desk blocks it and gives another."""
-    who = world.people[act.who]
-    lost = who.own
-    if lost is None or lost.lost or who.leaving or not world.in_service(lost):
-        return
-    if who.loan is not None or not world.drawer:
-        done = _settled(world, lambda: world.desk.set_lost(lost.serial, lost=True))
-    else:
-        spare = world.drawer[0]
-        done = _with_codes(
-            world, spare, lambda codes: world.desk.replace(lost.serial, spare.serial, codes)
-        )
-        if done is not None:
-            world.drawer.remove(spare)
-            who.own = spare
-    if done is None:
-        return
-    lost.lost = True
-    world.judge.lost.add(lost.serial)
-    world.judge.acts("card-lost", lost.serial)
-    if who.own is lost:
-        who.own = None
-    world.stolen.append((lost, who))
-    world.say(f"{who.login} has lost card {lost.serial}; the desk knows")
-
-
-def _to_the_desk(world: FirmWorld, who: Employee, dead: Pocket) -> None:
-    """The card shows nothing any more: retired, and another one in its place."""
-    if dead is who.loan or not world.drawer:
-        return
-    if _settled(world, lambda: world.desk.retire(dead.serial, None, reason="flat")) is None:
-        return
-    world.judge.acts("card-retired", dead.serial)
-    spare = world.drawer[0]
-    given = _with_codes(
-        world, spare, lambda codes: world.desk.assign(spare.serial, who.login, codes)
-    )
-    who.own = None
-    if given is None:
-        return
-    world.drawer.remove(spare)
-    who.own = spare
-    world.say(f"card {dead.serial} is flat; {who.login} gets {spare.serial}")
-
-
-def _with_codes(
-    world: FirmWorld, pocket: Pocket, do: Callable[[tuple[str, ...]], DeskCard]
-) -> DeskCard | None:
-    """An act that wants a code of the card in the hand; two where it has drifted. → None when it
-    was not done"""
-    codes: list[tuple[str, int]] = []
-    world.judge.touched(pocket.serial)
-    for _ in range(_DESK_TRIES):
-        seen = world.press(pocket)
-        pocket.put_away()
-        if seen is None:
-            return None
-        codes.append(seen)
-        typed = tuple(code for code, _ in codes[-2:])
-        factor = codes[-1][1]
-        made = _settled(world, partial(do, typed))
-        if made is not None:
-            world.judge.used_at_the_desk(pocket.serial, factor)
-            return made
-        world.judge.perhaps_used(pocket.serial, factor)
-    return None
-
-
-def _settled(world: FirmWorld, do: Callable[[], DeskCard]) -> DeskCard | None:
-    """The outcome of a call of the desk; None where it was refused or stays unknown."""
-    try:
-        return do()
-    except OutcomeUnknownError as error:
-        world.say(f"the desk does not know: {error.what}")
-    except RegistryRefusedError as error:
-        world.say(f"the desk is refused: {error.what}")
-    except TallyError as error:
-        world.wrong(f"the desk fails: {error.what}")
-    return None
 
 
 def _change_shift(world: FirmWorld, act: FirmAct) -> None:
@@ -485,7 +355,16 @@ def _clone(world: FirmWorld, act: FirmAct) -> None:
 
 
 def _cut(world: FirmWorld, act: FirmAct) -> None:
-    world.pockets[act.who].cut = act.draw
+    """Of a card that somebody uses."""
+    used = [one.pocket for one in world.people if one.pocket is not None and not one.leaving]
+    pockets = [one for one in used if not one.dead and not one.lost]
+    if pockets:
+        pockets[act.who % len(pockets)].cut = act.draw
+
+
+def _dock_cut(world: FirmWorld, act: FirmAct) -> None:
+    """A card's power, at a write while it is made."""
+    world.stations[act.who % len(world.stations)].cut = act.draw
 
 
 def _cell(world: FirmWorld, act: FirmAct) -> None:
@@ -504,9 +383,45 @@ def _dead(world: FirmWorld, act: FirmAct) -> None:
 
 
 def _server_ends(world: FirmWorld, act: FirmAct) -> None:
+    """And is there again at once; or only after a while, which station, desk and people live
+    through."""
     what = ("before commit", "after commit")[act.draw & 1]
-    world.house.doom = Doom(what, (act.draw >> 1) % 4)
+    away_s = 0 if act.what == Mishap.SERVER_ENDS else _a_while(act)
+    world.house.doom = Doom(what, (act.draw >> 1) % 4, away_s)
     world.say(f"the server will end {what}")
+
+
+def _a_while(act: FirmAct) -> int:
+    return random.Random(act.draw).randrange(_SHORT_S, _LONG_S)
+
+
+def _answer_lost(world: FirmWorld, act: FirmAct) -> None:
+    world.house.answer_lost_at = act.draw % 4
+    world.say("an answer of the server will be lost")
+
+
+def _network_lost(world: FirmWorld, act: FirmAct) -> None:
+    """Some have no way to the server."""
+    whose, address = tuple(ADDRESSES.items())[act.draw % len(ADDRESSES)]
+    world.house.cut_off = address
+    world.say(f"{whose} has no way to the server")
+    world.after(_a_while(act), partial(_network_is_well, world))
+
+
+def _network_is_well(world: FirmWorld) -> None:
+    world.house.cut_off = None
+    world.say("everybody has a way to the server")
+
+
+def _database_gone(world: FirmWorld, act: FirmAct) -> None:
+    world.house.database_gone = True
+    world.say("the server's database is gone")
+    world.after(_a_while(act), partial(_database_is_back, world))
+
+
+def _database_is_back(world: FirmWorld) -> None:
+    world.house.database_gone = False
+    world.say("the server's database is back")
 
 
 def _station_ends(world: FirmWorld, act: FirmAct) -> None:
@@ -540,13 +455,14 @@ def _disk_is_well(world: FirmWorld) -> None:
 
 def _clock(world: FirmWorld, act: FirmAct) -> None:
     world.clock.wrong = random.Random(act.draw).choice(_WRONG_S)
-    world.clocks_were_wrong = True
+    world.clocks_are_wrong()
     world.say(f"the server's clock is {world.clock.wrong:+.0f} s off")
     world.after(600 + act.draw % _OVER_S, partial(_clock_is_well, world))
 
 
 def _clock_is_well(world: FirmWorld) -> None:
     world.clock.wrong = 0
+    world.clocks_are_wrong()
     world.say("the server's clock is set")
 
 
@@ -567,10 +483,10 @@ _ACTS: dict[str, Callable[[FirmWorld, FirmAct], None]] = {
     Verb.LEAVE: _leave,
     Verb.LOG_IN: _log_in,
     Verb.PRESS: _pressed_by_accident,
-    Verb.BORROW: _borrow,
-    Verb.GIVE_BACK: _give_back,
+    Verb.BORROW: partial(desk.borrow, try_it=partial(_get_in, left=0)),
+    Verb.GIVE_BACK: desk.give_back,
     Verb.LATE: _late,
-    Verb.LOSE: _lose,
+    Verb.LOSE: desk.lose,
     Verb.SHIFT: _change_shift,
     Verb.SWEEP: _sweep,
     Verb.GUESS: _guess,
@@ -591,7 +507,12 @@ _ACTS: dict[str, Callable[[FirmWorld, FirmAct], None]] = {
     Mishap.READER_CUT: readers.cut,
     Mishap.CELL: _cell,
     Mishap.DEAD: _dead,
+    Mishap.DOCK_CUT: _dock_cut,
     Mishap.SERVER_ENDS: _server_ends,
+    Mishap.SERVER_AWAY: _server_ends,
+    Mishap.ANSWER_LOST: _answer_lost,
+    Mishap.NETWORK_LOST: _network_lost,
+    Mishap.DATABASE_GONE: _database_gone,
     Mishap.STATION_ENDS: _station_ends,
     Mishap.LINE: _line,
     Mishap.DISK_FULL: _disk,

@@ -49,9 +49,9 @@ def _enrol(world: FirmWorld, who: Employee, left: int) -> None:
         said = NO_ANSWER
     if who.phone is not None:
         world.say(f"{who.login} enrols a telephone at the portal")
-    elif said is not None:
-        world.say(f"{who.login} cannot enrol a telephone: {said}")
-        if left and said == NO_ANSWER:
+    elif left:
+        world.say(f"{who.login} cannot enrol a telephone: {said or 'there is no card'}")
+        if said in (NO_ANSWER, None):
             world.after(_LATER_S, partial(_enrol, world, who, left - 1))
 
 
@@ -77,7 +77,7 @@ def phone_clock(world: FirmWorld, act: FirmAct) -> None:
         return
     who = phones[act.draw % len(phones)]
     assert who.phone is not None
-    world.clocks_were_wrong = True
+    who.quarrelled = max(who.quarrelled, world.at + _QUARREL_S)
     who.phone.off_s = random.Random(act.draw).choice((-3600, -40, 40, 3600))
     world.say(f"the clock of {who.login}'s telephone is {who.phone.off_s:+d} s off")
     world.after(3 * 3600, partial(_phone_clock_is_well, world, who))

@@ -64,8 +64,7 @@ def _acts(world: FirmWorld, database: sqlite3.Connection) -> None:
 
 def at_rest(world: FirmWorld) -> None:
     """The firm is over, and nothing is wrong with disk and clock any more."""
-    world.house.doom = world.house.loses_at = None
-    world.house.full = world.house.read_only = False
+    world.house.is_well()
     world.clock.wrong = world.clock.station_wrong = 0
     _cells(world)
     _halves(world)

@@ -95,6 +95,8 @@ class Judge:
     def asked(self, serial: str, factor: int, said: ServerSaid) -> None:
         """The server was asked about a code that was on this card's glass."""
         card = self.cards[serial]
+        if not said.asked:
+            return
         if said.status == 0 or said.status >= 500:
             card.highest = max(card.highest, factor + 1)
             return
@@ -114,6 +116,8 @@ class Judge:
     def found_again(self, serial: str, factor: int, said: ServerSaid) -> None:
         """The server was asked with two successive codes; factor: of the second."""
         card = self.cards[serial]
+        if not said.asked:
+            return
         if said.status == 0 or said.status >= 500:
             card.highest = max(card.highest, factor + 1)
         elif said.accepted:

@@ -63,14 +63,19 @@ class Mishap(StrEnum):
 
     CUT = "cut"  # the card's power, at a write to its flash in the next press
     READER_CUT = "reader-cut"  # a reader's power, at a write to its flash in the next use
+    DOCK_CUT = "dock-cut"  # the same while a card is made
     CELL = "cell"  # the cell is taken out and put in again
-    SERVER_ENDS = "server-ends"  # at a commit
+    SERVER_ENDS = "server-ends"  # at a commit, and is there again at once
+    SERVER_AWAY = "server-away"  # the same, and it is there again after a while
+    ANSWER_LOST = "answer-lost"  # of the server, which has done what was asked
+    NETWORK_LOST = "network-lost"  # of the station, the desk, …: for a while
     STATION_ENDS = "station-ends"  # at a command, a request or a journal's write
     LINE = "line"  # drops, doubles and corrupts
     DISK_FULL = "disk-full"
     DISK_READ_ONLY = "disk-read-only"
     STATION_DISK = "station-disk"  # is full, while a card is made
     DATABASE_LOST = "database-lost"  # the connection, at a statement
+    DATABASE_GONE = "database-gone"  # for a while
     CLOCK = "clock"  # the server's is wrong for hours
     STATION_CLOCK = "station-clock"  # the same of the stations'
     PHONE_CLOCK = "phone-clock"  # of a telephone
@@ -78,8 +83,20 @@ class Mishap(StrEnum):
 
 
 _OF_THE_HOUSE = frozenset(
-    {Mishap.DISK_FULL, Mishap.DISK_READ_ONLY, Mishap.CLOCK, Mishap.STATION_CLOCK}
+    {
+        Mishap.DISK_FULL, Mishap.DISK_READ_ONLY, Mishap.CLOCK, Mishap.STATION_CLOCK,
+        Mishap.SERVER_AWAY, Mishap.NETWORK_LOST, Mishap.DATABASE_GONE,
+    }
+)  # fmt: skip
+_WHILE_MADE = frozenset({Mishap.STATION_ENDS, Mishap.LINE, Mishap.STATION_DISK, Mishap.DOCK_CUT})
+_NOW_AND_THEN = frozenset(
+    {Mishap.SERVER_ENDS, Mishap.DATABASE_LOST, Mishap.SERVER_AWAY, Mishap.ANSWER_LOST}
 )
+"""Every other one while cards are made; where there is one, of every other seed."""
+_OFTEN = {
+    Mishap.CUT: 8, Mishap.READER_CUT: 2, Mishap.DOCK_CUT: 2, Mishap.CELL: 2, Mishap.SERVER_ENDS: 4,
+    Mishap.STATION_ENDS: 3, Mishap.LINE: 3, Mishap.DATABASE_LOST: 3, Mishap.ANSWER_LOST: 4,
+}  # fmt: skip
 _APART_DAYS = 5  # about so many days pass from one of these to the next of its kind
 
 
@@ -281,17 +298,15 @@ def _faults(firm: SimulatedFirm) -> Iterator[Drawn]:
     if firm.level is not Level.NONE:
         count = max(count, len(Mishap))
     kinds = tuple(Mishap)
-    weights = (8, 2, 2, 4, 3, 3, 1, 1, 1, 3, 1, 1, 1, 1)
+    weights = tuple(_OFTEN.get(kind, 1) for kind in kinds)
     often: Counter[str] = Counter()
     for number in range(count):
         trouble = kinds[number] if number < len(kinds) else rng.choices(kinds, weights)[0]
         if trouble in _OF_THE_HOUSE and often[trouble] > firm.days // _APART_DAYS:
             trouble = Mishap.CUT  # there is one server, however many cards
         often[trouble] += 1
-        in_the_first_hour = trouble in (Mishap.STATION_ENDS, Mishap.LINE, Mishap.STATION_DISK) or (
-            # Every other one, while cards are made; where there is one, of every other seed.
-            trouble in (Mishap.SERVER_ENDS, Mishap.DATABASE_LOST)
-            and often[trouble] % 2 == firm.seed % 2
+        in_the_first_hour = trouble in _WHILE_MADE or (
+            trouble in _NOW_AND_THEN and often[trouble] % 2 == firm.seed % 2
         )
         at = (
             5 * 3600 + rng.randrange(min(3600, firm.cards))

@@ -29,6 +29,8 @@ from tallystick.tools.campaign.firm.portal import PASSWORD, PortalBrowser, Telep
 from tallystick.tools.campaign.firm.script import FirmAct, SimulatedFirm
 from tallystick.tools.campaign.firm.thumbs import ThumbReader
 
+_CLOCKS_S = 9 * 3600  # the longest that a clock is wrong, and the longest lock
+
 START = datetime.datetime(2027, 3, 15, tzinfo=ZoneInfo(ZONE)).timestamp()
 """A Monday; on the Sunday thirteen days later the clocks go forward."""
 
@@ -129,7 +131,7 @@ class FirmWorld:
     readers: dict[int, ThumbReader] = field(default_factory=dict)
     drawer: list[Pocket] = field(default_factory=list)
     cells: dict[str, CellSeen] = field(default_factory=dict)
-    clocks_were_wrong: bool = False
+    clocks_until: int = -1
     until: int | None = None
     stolen: list[tuple[Pocket, Employee]] = field(default_factory=list)
     later: list[tuple[int, int, int, Callable[[], None]]] = field(default_factory=list)
@@ -291,7 +293,29 @@ class FirmWorld:
 
     @property
     def in_trouble(self) -> bool:
-        return self.house.full or self.house.read_only
+        return self.house.in_trouble
+
+    @property
+    def clocks_were_wrong(self) -> bool:
+        """Of late: what was locked, lent or used meanwhile has a time that is wrong."""
+        return self.at < self.clocks_until
+
+    def clocks_are_wrong(self) -> None:
+        self.clocks_until = self.at + _CLOCKS_S
+
+    def befallen(self, station: StationDesk, pocket: Pocket) -> int:
+        """How often anything befell the making of a card, or the server."""
+        return self.house.struck + station.kills + station.harm + station.filled + pocket.cuts
+
+    def server_ended(self, away_s: int) -> None:
+        """Nobody starts it again before so many seconds have passed."""
+        if away_s:
+            self.say(f"the server has ended, and is away for {away_s // 60} minutes")
+            self.after(away_s, self._server_is_back)
+
+    def _server_is_back(self) -> None:
+        self.house.down = False
+        self.say("the server is started again")
 
     @property
     def desk(self) -> Desk:

@@ -9,10 +9,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-import httpx
-
-from tallystick.tools.campaign.firm import calls, desk, readers
-from tallystick.tools.campaign.firm.asked import ServerSaid
+from tallystick.tools.campaign.firm import calls, desk, readers, strangers
 from tallystick.tools.campaign.firm.cells import CellSeen
 from tallystick.tools.campaign.firm.ground import Doom
 from tallystick.tools.campaign.firm.parts import ADDRESSES, Pocket
@@ -21,12 +18,11 @@ from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 6  # of somebody who wants to get in, before he goes to the desk
 _LATER_S = 300
+_REQUESTS = 8  # about as many as making a card takes
 _OVER_S = 4 * 3600  # a clock is wrong, a disk is full: so long
 _SHORT_S, _LONG_S = 600, 5400  # something is away: so long
 _WRONG_S = (3600, -3600, 90, -90)
-_GUESSES = (4, 4, 13)
-_WAITS = 2
-_QUARREL_S = 5 * 3600  # the longest lock, and some time
+_IN_A_WALLET = (1, 1, 2, 3, 9, 10, 14)  # the window is ten
 
 
 def carry_out(world: FirmWorld, act: FirmAct) -> None:
@@ -68,6 +64,7 @@ def _at_the_station(world: FirmWorld, pocket: Pocket, owner: Employee | None, le
     card = pocket.card
     world.cells[pocket.serial] = CellSeen(card.clock.now, card.cell.used_uah)
     if owner is not None:
+        world.judge.acts("card-assigned", pocket.serial)
         owner.own = pocket
     else:
         world.drawer.append(pocket)
@@ -115,12 +112,15 @@ def _bar(world: FirmWorld, who: Employee) -> None:
     who.leaving = True
     office = world.office
     said = office.bars(who.login) if who.number % 2 else None
-    if said is None:  # of whoever the directory keeps, too
+    by_directory = said is None  # of whoever the directory keeps, too
+    if by_directory:
         said = office.leaves(who.login)
     if said:
         who.gone = True
         world.judge.ended.add(who.login)
+        world.judge.acts("person-left" if by_directory else "person-changed", who.login)
         world.say(f"{who.login} leaves, and is barred")
+        calls.must_be_closed(world, who)
         return
     world.say(f"{who.login} leaves; the server does not say that it knows")
     world.after(_LATER_S, partial(_bar, world, who))
@@ -220,7 +220,10 @@ def _find_again(world: FirmWorld, who: Employee, pocket: Pocket, first: str) -> 
     world.judge.found_again(pocket.serial, second[1], said)
     world.say(f"card {pocket.serial} is found again: {said.reason or said.status}")
     world.judged(who.login, said)
-    world.counts.resynchronised += said.accepted
+    if said.accepted:
+        world.counts.resynchronised += 1
+        world.judge.acts("resynchronised", pocket.serial)
+        who.used, who.last_code, who.pair = second, second[0], (first, second[0])
     if must and said.status == 200 and not said.accepted:
         world.wrong(f"card {pocket.serial} was not found again by two codes within the window")
 
@@ -229,7 +232,7 @@ def _pressed_by_accident(world: FirmWorld, act: FirmAct) -> None:
     pocket = world.people[act.who].own
     if pocket is None or pocket.dead or not world.in_service(pocket):
         return
-    times = random.Random(act.draw).choice((1, 1, 2, 3, 8, 14))
+    times = random.Random(act.draw).choice(_IN_A_WALLET)
     for _ in range(times):
         world.press(pocket)
         pocket.put_away()
@@ -269,88 +272,6 @@ def _sweep(world: FirmWorld, act: FirmAct) -> None:
     world.house.catch_up()
 
 
-# -- strangers ---------------------------------------------------------------------------------
-
-
-def _guess(world: FirmWorld, act: FirmAct) -> None:
-    rng = random.Random(act.draw)
-    _guesses(world, world.people[act.who], rng, rng.choice(_GUESSES), _WAITS)
-
-
-def _guesses(world: FirmWorld, who: Employee, rng: random.Random, count: int, waits: int) -> None:
-    """waits: how often he comes back when he was told to wait"""
-    who.quarrelled = max(who.quarrelled, world.at + _QUARREL_S)
-    locked = 0
-    for _ in range(count):
-        code = f"{rng.randrange(10**6):06}"
-        said = world.check(who.login, code)
-        if said.accepted and not _was_luck(world, said, code):
-            world.wrong(f"a guess was accepted as {who.login}")
-        locked = said.retry_after_s if said.status == 429 else 0
-    told = f", until it is locked for {locked} s" if locked else ""
-    world.say(f"a stranger guesses codes of {who.login}{told}")
-    if locked and waits:
-        again = partial(_guesses, world, who, rng, 2, waits - 1)
-        world.after(locked + 1, again)
-
-
-def _was_luck(world: FirmWorld, said: ServerSaid, code: str) -> bool:
-    """One of the card's own next codes, guessed: a millionth times the window."""
-    card = world.judge.cards.get(said.serial or "")
-    return card is not None and world.judge.guessed(card, code)
-
-
-def _replay(world: FirmWorld, act: FirmAct) -> None:
-    who = world.people[act.who]
-    if not who.last_code:
-        return
-    said = world.check(who.login, who.last_code)
-    world.say(f"a stranger types the code that {who.login} has used: {said.reason or said.status}")
-    if said.accepted:
-        world.wrong(f"a code that {who.login} had used was accepted again")
-    if who.pair is not None:
-        _replay_two(world, who, who.pair)
-
-
-def _replay_two(world: FirmWorld, who: Employee, pair: tuple[str, str]) -> None:
-    """To have the card found again where it was."""
-    said = world.portal.find_again(who.login, *pair)
-    world.judged(who.login, said)
-    what = f"two codes that {who.login} has used"
-    world.say(f"a stranger types {what}: {said.reason or said.status}")
-    if said.accepted:
-        world.wrong(f"{what} found the card again")
-
-
-def _thief(world: FirmWorld, act: FirmAct) -> None:
-    if not world.stolen:
-        return
-    pocket, owner = world.stolen[act.draw % len(world.stolen)]
-    if pocket.dead:
-        return
-    seen = world.press(pocket)
-    pocket.put_away()
-    if seen is None:
-        return
-    said = world.ask(owner, pocket, *seen)
-    world.say(f"whoever found card {pocket.serial} tries it: {said.reason or said.status}")
-    if said.accepted:
-        world.wrong(f"lost card {pocket.serial} let somebody in as {owner.login}")
-
-
-def _clone(world: FirmWorld, act: FirmAct) -> None:
-    """Whoever has a desk's credential registers a card of his own."""
-    try:
-        answer = world.stranger.post(
-            "/v1/cards", content=b"<x/>", headers={"content-type": "application/pskc+xml"}
-        )
-    except httpx.TransportError:
-        return
-    world.say(f"a desk's credential is used to register a card: {answer.status_code}")
-    if answer.status_code not in (401, 403, 503):
-        world.wrong(f"a desk's credential may register cards ({answer.status_code})")
-
-
 # -- what goes wrong ---------------------------------------------------------------------------
 
 
@@ -371,6 +292,7 @@ def _cell(world: FirmWorld, act: FirmAct) -> None:
     pocket = world.pockets[act.who]
     if not pocket.dead:
         pocket.cell_out_and_in(world.us)
+        world.judge.restarted(pocket.serial)
         pocket.put_away()
         world.say(f"the cell of card {pocket.serial} is taken out and put in again")
 
@@ -396,20 +318,20 @@ def _a_while(act: FirmAct) -> int:
 
 
 def _answer_lost(world: FirmWorld, act: FirmAct) -> None:
-    world.house.answer_lost_at = act.draw % 4
+    world.house.answer_lost_at = act.draw % _REQUESTS
     world.say("an answer of the server will be lost")
 
 
 def _network_lost(world: FirmWorld, act: FirmAct) -> None:
     """Some have no way to the server."""
     whose, address = tuple(ADDRESSES.items())[act.draw % len(ADDRESSES)]
-    world.house.cut_off = address
-    world.say(f"{whose} has no way to the server")
+    world.house.cuts_off(address, (act.draw >> 3) % _REQUESTS)
+    world.say(f"{whose} will have no way to the server")
     world.after(_a_while(act), partial(_network_is_well, world))
 
 
 def _network_is_well(world: FirmWorld) -> None:
-    world.house.cut_off = None
+    world.house.has_ways()
     world.say("everybody has a way to the server")
 
 
@@ -489,10 +411,11 @@ _ACTS: dict[str, Callable[[FirmWorld, FirmAct], None]] = {
     Verb.LOSE: desk.lose,
     Verb.SHIFT: _change_shift,
     Verb.SWEEP: _sweep,
-    Verb.GUESS: _guess,
-    Verb.REPLAY: _replay,
-    Verb.THIEF: _thief,
-    Verb.CLONE: _clone,
+    Verb.GUESS: strangers.guess,
+    Verb.REPLAY: strangers.replay,
+    Verb.THIEF: strangers.thief,
+    Verb.CLONE: strangers.clone,
+    Verb.COPY: strangers.copy,
     Verb.ENROL_READER: readers.enrol,
     Verb.THUMB: readers.thumb,
     Verb.STRANGE_THUMB: readers.strange_thumb,

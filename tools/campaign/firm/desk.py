@@ -201,6 +201,9 @@ def lose(world: FirmWorld, act: FirmAct) -> None:
         who.own = spare
         world.judge.lost.add(lost.serial)
         world.judge.acts("card-lost", lost.serial)
+        if spare is not None:
+            world.judge.acts("card-replaced", lost.serial)
+            world.judge.acts("card-assigned", spare.serial)
         world.stolen.append((lost, who))
         world.say(f"{who.login} has lost card {lost.serial}; the desk knows")
 

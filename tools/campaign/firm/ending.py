@@ -50,7 +50,8 @@ def _acts(world: FirmWorld, database: sqlite3.Connection) -> None:
     """In the audit log, as often as they were acknowledged."""
     rows = database.execute(
         "SELECT action, subject, COUNT(*) FROM audit "
-        "WHERE action <> 'verified' OR detail LIKE '%\"ok\"%' GROUP BY action, subject"
+        "WHERE action NOT IN ('verified', 'resynchronised') OR detail LIKE '%\"ok\"%' "
+        "GROUP BY action, subject"
     )
     written = {(action, subject): count for action, subject, count in rows}
     for (action, subject), count in sorted(world.judge.acknowledged.items()):

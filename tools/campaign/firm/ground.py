@@ -181,7 +181,8 @@ class House:
         self.answer_lost_at: int | None = None  # requests until an answer does not arrive
         self.after_end: Callable[[int], None] = lambda away_s: None
         self._hears = hears
-        self._away_s = 0
+        self._away_s = self._requests_left = 0
+        self._cuts_off: str | None = None
 
     @property
     def state(self) -> ServerState:
@@ -203,9 +204,18 @@ class House:
         lasting = self.full or self.read_only or self.down or self.database_gone
         return lasting or self.cut_off is not None
 
+    def cuts_off(self, address: str, requests: int) -> None:
+        """Whoever has an address that begins so has no way to it, after so many requests."""
+        self._cuts_off, self._requests_left = address, requests
+
+    def has_ways(self) -> None:
+        """Everybody has a way to it again."""
+        self.cut_off = self._cuts_off = None
+
     def is_well(self) -> None:
         """Whatever was the matter is mended."""
-        self.doom = self.loses_at = self.answer_lost_at = self.cut_off = None
+        self.doom = self.loses_at = self.answer_lost_at = None
+        self.has_ways()
         self.full = self.read_only = self.down = self.database_gone = False
 
     def transport(self, name: str) -> httpx.BaseTransport:
@@ -242,6 +252,7 @@ class House:
     def answer(self, request: httpx.Request, name: str) -> httpx.Response:
         """Raises httpx.ReadError when the server ended before it answered, httpx.ReadTimeout where
         its answer was lost, httpx.ConnectError where it cannot be reached."""
+        self._perhaps_cut_off(name)
         if self.down or (self.cut_off is not None and name.startswith(self.cut_off)):
             raise httpx.ConnectError("no way to the server", request=request)
         if self._app is None:
@@ -261,6 +272,13 @@ class House:
             raise httpx.ReadError("the server ended", request=request) from None
         finally:
             self._chance.step()
+
+    def _perhaps_cut_off(self, name: str) -> None:
+        if self._cuts_off is not None and name.startswith(self._cuts_off):
+            self._requests_left -= 1
+            if self._requests_left < 0:
+                self.cut_off, self._cuts_off = self._cuts_off, None
+                self.unanswered += 1
 
     def _perhaps_lose_answer(self, request: httpx.Request) -> None:
         if self.answer_lost_at is None:

@@ -80,6 +80,19 @@ class CardDrawer(Closing):
         card.power_on()
         return card
 
+    def copied(self, card: Card, serial: str) -> str | None:
+        """What a copy of a card's flash, in another card, shows at its first press."""
+        identity = Identity.derive(serial, _MADE_ON).encode()
+        content = bytes(card.flash.memory)
+        card.flash.put_away()
+        with Card(
+            self._image, identity=identity, seed=self._seed, trace=Trace(_EVENTS_EACH)
+        ) as copy:
+            copy.flash.memory[:] = content
+            copy.power_on()
+            copy.press()
+            return read_code(copy.frame())
+
     def close(self) -> None:
         for card in self.made.values():
             card.close()

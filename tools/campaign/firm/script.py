@@ -47,6 +47,7 @@ class Verb(StrEnum):
     THUMB = "thumb"  # a log-in at the portal
     STRANGE_THUMB = "strange-thumb"
     CLONE = "clone"  # a station that has no right
+    COPY = "copy"  # of a card's flash
     PHONE = "phone"  # an app is enrolled at the portal
     PORTAL = "portal"  # a log-in there, with it
     FORGET_PHONE = "forget-phone"  # it lies at home for the day
@@ -90,13 +91,18 @@ _OF_THE_HOUSE = frozenset(
 )  # fmt: skip
 _WHILE_MADE = frozenset({Mishap.STATION_ENDS, Mishap.LINE, Mishap.STATION_DISK, Mishap.DOCK_CUT})
 _NOW_AND_THEN = frozenset(
-    {Mishap.SERVER_ENDS, Mishap.DATABASE_LOST, Mishap.SERVER_AWAY, Mishap.ANSWER_LOST}
-)
-"""Every other one while cards are made; where there is one, of every other seed."""
+    {
+        Mishap.SERVER_ENDS, Mishap.DATABASE_LOST, Mishap.SERVER_AWAY, Mishap.ANSWER_LOST,
+        Mishap.NETWORK_LOST,
+    }
+)  # fmt: skip
+"""Every other one while cards are made."""
 _OFTEN = {
     Mishap.CUT: 8, Mishap.READER_CUT: 2, Mishap.DOCK_CUT: 2, Mishap.CELL: 2, Mishap.SERVER_ENDS: 4,
     Mishap.STATION_ENDS: 3, Mishap.LINE: 3, Mishap.DATABASE_LOST: 3, Mishap.ANSWER_LOST: 4,
 }  # fmt: skip
+_SPARE = 1 / 3
+_EACH = 2  # of each kind at least so many: one while cards are made, one later
 _APART_DAYS = 5  # about so many days pass from one of these to the next of its kind
 
 
@@ -280,12 +286,12 @@ def _strangers(firm: SimulatedFirm) -> Iterator[Drawn]:
     wrong."""
     rng = _rng(firm, "strangers")
     kinds = (
-        Verb.GUESS, Verb.REPLAY, Verb.THIEF, Verb.CLONE, Verb.FALSE_CALL, Verb.PHISH
+        Verb.GUESS, Verb.REPLAY, Verb.THIEF, Verb.CLONE, Verb.COPY, Verb.FALSE_CALL, Verb.PHISH
     )  # fmt: skip
     for day in range(firm.days):
         for _ in range(_MISHAPS[firm.level] * (1 + firm.people // 100)):
             at = day * DAY_S + rng.randrange(7 * 3600, DAY_S)
-            what = rng.choices(kinds, (3, 4, 2, 1, 1, 1))[0]
+            what = rng.choices(kinds, (3, 4, 2, 1, 2, 1, 1))[0]
             who = rng.randrange(max(1, firm.people))
             if what in (Verb.FALSE_CALL, Verb.PHISH):
                 who = rng.choice(firm.with_phones or range(1))
@@ -296,21 +302,29 @@ def _faults(firm: SimulatedFirm) -> Iterator[Drawn]:
     rng = _rng(firm, "faults")
     count = round(firm.cards * firm.days * _FAULTS_PER_100_CARD_DAYS[firm.level] / 100)
     if firm.level is not Level.NONE:
-        count = max(count, len(Mishap))
+        count = max(count, _EACH * len(Mishap))
     kinds = tuple(Mishap)
     weights = tuple(_OFTEN.get(kind, 1) for kind in kinds)
     often: Counter[str] = Counter()
     for number in range(count):
-        trouble = kinds[number] if number < len(kinds) else rng.choices(kinds, weights)[0]
-        if trouble in _OF_THE_HOUSE and often[trouble] > firm.days // _APART_DAYS:
+        each = number < _EACH * len(kinds)
+        trouble = kinds[number % len(kinds)] if each else rng.choices(kinds, weights)[0]
+        if not each and trouble in _OF_THE_HOUSE and often[trouble] > firm.days // _APART_DAYS:
             trouble = Mishap.CUT  # there is one server, however many cards
         often[trouble] += 1
         in_the_first_hour = trouble in _WHILE_MADE or (
             trouble in _NOW_AND_THEN and often[trouble] % 2 == firm.seed % 2
         )
         at = (
-            5 * 3600 + rng.randrange(min(3600, firm.cards))
+            5 * 3600 + _card_made(firm, rng)
             if in_the_first_hour
             else rng.randrange(7 * 3600, firm.days * DAY_S)
         )
         yield at, trouble, rng.randrange(firm.cards), rng.getrandbits(32)
+
+
+def _card_made(firm: SimulatedFirm, rng: random.Random) -> int:
+    """In the second of which card something goes wrong: of one in three it is nobody's yet, so that
+    registering it is the last that the server hears of it."""
+    first = firm.people if firm.spares and rng.random() < _SPARE else 0
+    return rng.randrange(first, firm.cards) % 3600

@@ -41,7 +41,7 @@ class Employee:
     server was told to bar him; gone: and has said that it did. recovered: the card has set the
     password anew, so it is no second factor beside it. quarrelled: until when guesses of strangers
     may keep him out of the portal. used: the newest code that was accepted, and its factor; pair:
-    two in a row that were."""
+    two in a row that were. session: cookies of the browser that is signed in."""
 
     number: int
     login: str
@@ -59,6 +59,7 @@ class Employee:
     passwords: int = 0
     recovered: bool = False
     quarrelled: int = 0
+    session: dict[str, str] = field(default_factory=dict)
 
     @property
     def pocket(self) -> Pocket | None:
@@ -226,6 +227,7 @@ class FirmWorld:
             return None
         factor = None if code is None else self.judge.saw(pocket.serial, code)
         if pocket.cuts > before:
+            self.judge.restarted(pocket.serial)
             if cell is not None:
                 cell.cut_short += 1
             seen = "" if code is None else ", with a code on its glass"

@@ -13,7 +13,7 @@ from tallystick.tools.campaign.firm import calls, desk, readers, strangers
 from tallystick.tools.campaign.firm.cells import CellSeen
 from tallystick.tools.campaign.firm.ground import Doom
 from tallystick.tools.campaign.firm.parts import ADDRESSES, Pocket
-from tallystick.tools.campaign.firm.script import FirmAct, Mishap, Verb
+from tallystick.tools.campaign.firm.script import FirmAct, Mishap, Verb, made_at
 from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 6  # of somebody who wants to get in, before he goes to the desk
@@ -224,6 +224,8 @@ def _find_again(world: FirmWorld, who: Employee, pocket: Pocket, first: str) -> 
         world.counts.resynchronised += 1
         world.judge.acts("resynchronised", pocket.serial)
         who.used, who.last_code, who.pair = second, second[0], (first, second[0])
+        if world.act.draw % 2:
+            world.after(60, partial(strangers.type_again, world, who))
     if must and said.status == 200 and not said.accepted:
         world.wrong(f"card {pocket.serial} was not found again by two codes within the window")
 
@@ -307,9 +309,11 @@ def _dead(world: FirmWorld, act: FirmAct) -> None:
 def _server_ends(world: FirmWorld, act: FirmAct) -> None:
     """And is there again at once; or only after a while, which station, desk and people live
     through."""
-    what = ("before commit", "after commit")[act.draw & 1]
     away_s = 0 if act.what == Mishap.SERVER_ENDS else _a_while(act)
-    world.house.doom = Doom(what, (act.draw >> 1) % 4, away_s)
+    what, left = ("before commit", "after commit")[act.draw & 1], (act.draw >> 1) % 4
+    if away_s and act.at < made_at(world.firm.cards):  # a card is registered, and nobody hears it
+        what, left = "before commit", 0
+    world.house.doom = Doom(what, left, away_s)
     world.say(f"the server will end {what}")
 
 

@@ -181,7 +181,7 @@ def _provisioning(firm: SimulatedFirm) -> Iterator[Drawn]:
     joining = set(joiners(firm))
     for card in range(firm.cards):
         day = _first_day(firm, card) if card in joining else 0
-        yield day * DAY_S + 5 * 3600 + card % 3600, Verb.PROVISION, card, rng.getrandbits(32)
+        yield day * DAY_S + made_at(card) + 1, Verb.PROVISION, card, rng.getrandbits(32)
 
 
 def _reading(firm: SimulatedFirm) -> Iterator[Drawn]:
@@ -315,16 +315,22 @@ def _faults(firm: SimulatedFirm) -> Iterator[Drawn]:
         in_the_first_hour = trouble in _WHILE_MADE or (
             trouble in _NOW_AND_THEN and often[trouble] % 2 == firm.seed % 2
         )
-        at = (
-            5 * 3600 + _card_made(firm, rng)
-            if in_the_first_hour
-            else rng.randrange(7 * 3600, firm.days * DAY_S)
-        )
-        yield at, trouble, rng.randrange(firm.cards), rng.getrandbits(32)
+        who = _card_made(firm, trouble, rng) if in_the_first_hour else rng.randrange(firm.cards)
+        at = made_at(who) if in_the_first_hour else rng.randrange(7 * 3600, firm.days * DAY_S)
+        yield at, trouble, who, rng.getrandbits(32)
 
 
-def _card_made(firm: SimulatedFirm, rng: random.Random) -> int:
-    """In the second of which card something goes wrong: of one in three it is nobody's yet, so that
-    registering it is the last that the server hears of it."""
-    first = firm.people if firm.spares and rng.random() < _SPARE else 0
-    return rng.randrange(first, firm.cards) % 3600
+def made_at(card: int) -> int:
+    """Just before that: in seconds since midnight."""
+    return 5 * 3600 + 2 * (card % 1800)
+
+
+def _card_made(firm: SimulatedFirm, trouble: Mishap, rng: random.Random) -> int:
+    """While which card something goes wrong. The last is nobody's, so that registering it is the
+    last that the server hears of it: that is when the server goes away, and nothing else happens to
+    it. Of the others, one in three is nobody's."""
+    last = firm.cards - 1
+    if trouble is Mishap.SERVER_AWAY or not last:
+        return last
+    first = firm.people if rng.random() < _SPARE else 0
+    return rng.randrange(min(first, last - 1), last)

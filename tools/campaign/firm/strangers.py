@@ -60,7 +60,11 @@ def _was_luck(world: FirmWorld, said: ServerSaid, code: str) -> bool:
 
 
 def replay(world: FirmWorld, act: FirmAct) -> None:
-    who = world.people[act.who]
+    type_again(world, world.people[act.who])
+
+
+def type_again(world: FirmWorld, who: Employee) -> None:
+    """What was seen of somebody's codes."""
     if not who.last_code:
         return
     said = world.check(who.login, who.last_code)

@@ -35,8 +35,8 @@ from tallystick.tools.campaign.firm.story import FirmLine
 from tallystick.tools.campaign.firm.world import START, FirmEvent
 
 WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
-LIVELY = SimulatedFirm(cards=11, readers=1, days=2, level=Level.HIGH, seed=2168)
-"""Of two days with nearly everything that can happen."""
+LIVELY = SimulatedFirm(cards=12, readers=1, days=3, level=Level.HIGH, seed=2168)
+"""Of three days with nearly everything that can happen."""
 HUNTED = zoo.ALL if WHOLE else [zoo.find(name) for name in ("used-again", "never-locked")]
 FIRMS = st.builds(
     SimulatedFirm,
@@ -61,6 +61,14 @@ def test_nothing_is_wrong_with_what_ships(lived: tuple[FirmResult, Path]) -> Non
     assert counts.presses > 5 and counts.log_ins > 5 and counts.thumbs and counts.portal
     assert counts.calls and counts.recoveries and counts.lost_connections and counts.heard > 10_000
     assert result.faults and result.simulated_hours > 40
+    told = " ".join(one.words for one in result.told)
+    for said in (
+        "loses its power while it writes", "The card lost power", "is away for",
+        "way to the server",
+        "database is gone", "desk lends", "is found again", "a copy of card", "without keys",
+        "is full", "clock is", "and is barred",
+    ):  # fmt: skip
+        assert said in told
 
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process(

@@ -13,7 +13,7 @@ from tallystick.tools.campaign.firm import calls, desk, readers, strangers
 from tallystick.tools.campaign.firm.cells import CellSeen
 from tallystick.tools.campaign.firm.ground import Doom
 from tallystick.tools.campaign.firm.parts import ADDRESSES, Pocket
-from tallystick.tools.campaign.firm.script import FirmAct, Mishap, Verb, made_at
+from tallystick.tools.campaign.firm.script import IN_A_WALLET, FirmAct, Mishap, Verb, made_at
 from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 6  # of somebody who wants to get in, before he goes to the desk
@@ -22,7 +22,6 @@ _REQUESTS = 8  # about as many as making a card takes
 _OVER_S = 4 * 3600  # a clock is wrong, a disk is full: so long
 _SHORT_S, _LONG_S = 600, 5400  # something is away: so long
 _WRONG_S = (3600, -3600, 90, -90)
-_IN_A_WALLET = (1, 1, 2, 3, 9, 10, 14)  # the window is ten
 
 
 def carry_out(world: FirmWorld, act: FirmAct) -> None:
@@ -234,7 +233,7 @@ def _pressed_by_accident(world: FirmWorld, act: FirmAct) -> None:
     pocket = world.people[act.who].own
     if pocket is None or pocket.dead or not world.in_service(pocket):
         return
-    times = random.Random(act.draw).choice(_IN_A_WALLET)
+    times = IN_A_WALLET[act.draw % len(IN_A_WALLET)]
     for _ in range(times):
         world.press(pocket)
         pocket.put_away()
@@ -311,10 +310,15 @@ def _server_ends(world: FirmWorld, act: FirmAct) -> None:
     through."""
     away_s = 0 if act.what == Mishap.SERVER_ENDS else _a_while(act)
     what, left = ("before commit", "after commit")[act.draw & 1], (act.draw >> 1) % 4
-    if away_s and act.at < made_at(world.firm.cards):  # a card is registered, and nobody hears it
-        what, left = "before commit", 0
+    if _while_made(world, act):  # a card is registered, or given to somebody, and nobody hears it
+        what, left = "before commit", 0 if away_s else left % 2
     world.house.doom = Doom(what, left, away_s)
     world.say(f"the server will end {what}")
+
+
+def _while_made(world: FirmWorld, act: FirmAct) -> bool:
+    """Whether the cards of the first day are being made."""
+    return act.at < made_at(world.firm.cards)
 
 
 def _a_while(act: FirmAct) -> int:
@@ -328,7 +332,8 @@ def _answer_lost(world: FirmWorld, act: FirmAct) -> None:
 
 def _network_lost(world: FirmWorld, act: FirmAct) -> None:
     """Some have no way to the server."""
-    whose, address = tuple(ADDRESSES.items())[act.draw % len(ADDRESSES)]
+    number = 0 if _while_made(world, act) else act.draw % len(ADDRESSES)
+    whose, address = tuple(ADDRESSES.items())[number]
     world.house.cuts_off(address, (act.draw >> 3) % _REQUESTS)
     world.say(f"{whose} will have no way to the server")
     world.after(_a_while(act), partial(_network_is_well, world))

@@ -97,12 +97,23 @@ _NOW_AND_THEN = frozenset(
     }
 )  # fmt: skip
 """Every other one while cards are made."""
+_RARE = frozenset(
+    {
+        Verb.BORROW, Verb.GIVE_BACK, Verb.LOSE, Verb.RECOVER, Verb.CALL, Verb.PHONE, Verb.LEAVE,
+        Verb.JOIN,
+    }
+)  # fmt: skip
+_AT_A_REQUEST = frozenset({Mishap.SERVER_ENDS, Mishap.SERVER_AWAY, Mishap.ANSWER_LOST})
+_AT_RARE = 2 / 3
+"""How many of these come just before what is seldom done, and strike its first request."""
 _OFTEN = {
     Mishap.CUT: 8, Mishap.READER_CUT: 2, Mishap.DOCK_CUT: 2, Mishap.CELL: 2, Mishap.SERVER_ENDS: 4,
     Mishap.STATION_ENDS: 3, Mishap.LINE: 3, Mishap.DATABASE_LOST: 3, Mishap.ANSWER_LOST: 4,
 }  # fmt: skip
 _SPARE = 1 / 3
 _EACH = 2  # of each kind at least so many: one while cards are made, one later
+IN_A_WALLET = (1, 1, 2, 3, 9, 10, 14)
+"""How often a card is pressed there: the server's window is ten."""
 _APART_DAYS = 5  # about so many days pass from one of these to the next of its kind
 
 
@@ -157,12 +168,14 @@ def script(firm: SimulatedFirm) -> list[FirmAct]:
         _provisioning(firm),
         _reading(firm),
         _working(firm),
+        _in_wallets(firm),
         _calling(firm),
         _staff(firm),
         _strangers(firm),
-        _faults(firm),
     )
-    drawn = sorted(one for stream in streams for one in stream)
+    planned = sorted(one for stream in streams for one in stream)
+    rare = [at for at, what, *_ in planned if what in _RARE and at > 7 * 3600]
+    drawn = sorted((*planned, *_faults(firm, rare)))
     return [
         FirmAct(at, number, what, who, draw) for number, (at, what, who, draw) in enumerate(drawn)
     ]
@@ -232,6 +245,15 @@ def _working(firm: SimulatedFirm) -> Iterator[Drawn]:
             yield last * DAY_S + 9 * 3600, Verb.LOG_IN, person, rng.getrandbits(32)
 
 
+def _in_wallets(firm: SimulatedFirm) -> Iterator[Drawn]:
+    """Two on the first morning, of whom one card is just within the window, and one just beyond."""
+    there = range(firm.people - firm.people // 10)
+    rng = _rng(firm, "wallets")
+    for person, times in zip(rng.sample(there, min(2, len(there))), (9, 10), strict=False):
+        if firm.people > len(IN_A_WALLET):
+            yield 7 * 3600 + person, Verb.PRESS, person, IN_A_WALLET.index(times)
+
+
 def _day(
     day: int, person: int, habit: int, pocket: float, mishaps: int, rng: random.Random
 ) -> Iterator[Drawn]:
@@ -298,7 +320,8 @@ def _strangers(firm: SimulatedFirm) -> Iterator[Drawn]:
             yield at, what, who, rng.getrandbits(32)
 
 
-def _faults(firm: SimulatedFirm) -> Iterator[Drawn]:
+def _faults(firm: SimulatedFirm, rare: list[int]) -> Iterator[Drawn]:
+    """rare: when something is done that is seldom done."""
     rng = _rng(firm, "faults")
     count = round(firm.cards * firm.days * _FAULTS_PER_100_CARD_DAYS[firm.level] / 100)
     if firm.level is not Level.NONE:
@@ -317,7 +340,10 @@ def _faults(firm: SimulatedFirm) -> Iterator[Drawn]:
         )
         who = _card_made(firm, trouble, rng) if in_the_first_hour else rng.randrange(firm.cards)
         at = made_at(who) if in_the_first_hour else rng.randrange(7 * 3600, firm.days * DAY_S)
-        yield at, trouble, who, rng.getrandbits(32)
+        draw = rng.getrandbits(32)
+        if trouble in _AT_A_REQUEST and rare and not in_the_first_hour and rng.random() < _AT_RARE:
+            at, draw = rng.choice(rare) - 1, draw & ~7 | draw & (trouble is Mishap.SERVER_ENDS)
+        yield at, trouble, who, draw
 
 
 def made_at(card: int) -> int:

@@ -35,7 +35,7 @@ from tallystick.tools.campaign.firm.story import FirmLine
 from tallystick.tools.campaign.firm.world import START, FirmEvent
 
 WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
-LIVELY = SimulatedFirm(cards=12, readers=1, days=3, level=Level.HIGH, seed=2168)
+LIVELY = SimulatedFirm(cards=12, readers=1, days=3, level=Level.HIGH, seed=215)
 """Of three days with nearly everything that can happen."""
 HUNTED = zoo.ALL if WHOLE else [zoo.find(name) for name in ("used-again", "never-locked")]
 FIRMS = st.builds(
@@ -65,7 +65,7 @@ def test_nothing_is_wrong_with_what_ships(lived: tuple[FirmResult, Path]) -> Non
     for said in (
         "loses its power while it writes", "The card lost power", "is away for",
         "way to the server",
-        "database is gone", "desk lends", "is found again", "a copy of card", "without keys",
+        "database is gone", "desk lends", "is found again", "a copy of card",
         "is full", "clock is", "and is barred",
     ):  # fmt: skip
         assert said in told
@@ -114,7 +114,7 @@ def test_nothing_runs_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     image = fresh.image(boards.DEFAULT)
     monkeypatch.setattr(threading.Thread, "start", start)
-    result = simulate(SimulatedFirm(cards=3, days=1, level=Level.HIGH, seed=3), image=image)
+    result = simulate(LIVELY, image=image)
     assert result.violations == [] and result.counts.portal
     assert set(started) <= {"silence"}
 

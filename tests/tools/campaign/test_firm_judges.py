@@ -194,7 +194,7 @@ def _lived(*more: FirmAct) -> tuple[list[str], list[str]]:
 
 
 def test_a_station_waits_for_a_server_that_stays_away() -> None:
-    told, wrong = _lived(FirmAct(5 * HOUR + 30, 2, Mishap.SERVER_AWAY, 1, 7))
+    told, wrong = _lived(FirmAct(5 * HOUR + 30, 2, Mishap.SERVER_AWAY, 1, 0))
     assert wrong == []
     assert any("is away for" in said for said in told)
     stopped = [said for said in told if "stops at card TS00000002" in said]
@@ -205,7 +205,7 @@ def test_a_station_waits_for_a_server_that_stays_away() -> None:
 @pytest.mark.parametrize("name", ["taken-for-done"])
 def test_what_takes_no_answer_for_done_is_seen_while_the_server_stays_away(name: str) -> None:
     with zoo.planted(zoo.find(name), fresh.image(boards.DEFAULT)):
-        _, wrong = _lived(FirmAct(5 * HOUR + 30, 2, Mishap.SERVER_AWAY, 1, 7))
+        _, wrong = _lived(FirmAct(5 * HOUR + 30, 2, Mishap.SERVER_AWAY, 1, 0))
     assert wrong
 
 
@@ -251,3 +251,13 @@ def test_a_network_goes_between_two_requests_and_comes_back() -> None:
     assert wrong == []
     assert "everybody has a way to the server" in told
     assert "the station makes card TS00000002 for the drawer" in told
+
+
+@pytest.mark.parametrize(("planted", "wrong"), [(False, 0), (True, 1)])
+def test_whoever_found_a_card_gives_it_no_seed(planted: bool, wrong: int) -> None:
+    shipped = fresh.image(boards.DEFAULT)
+    with zoo.planted(zoo.find("keyless"), shipped) as broken:
+        played = [*MADE, FirmAct(9 * HOUR, 2, Verb.LOSE, 0), FirmAct(10 * HOUR, 3, Verb.THIEF, 0)]
+        result = simulate(TWO, played, image=broken if planted else shipped)
+    assert any("a seed of his own, without keys" in one.words for one in result.told)
+    assert len(result.violations) == wrong

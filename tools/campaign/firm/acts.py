@@ -318,7 +318,7 @@ def _server_ends(world: FirmWorld, act: FirmAct) -> None:
 
 def _while_made(world: FirmWorld, act: FirmAct) -> bool:
     """Whether the cards of the first day are being made."""
-    return act.at < made_at(world.firm.cards)
+    return act.at < made_at(world.firm, world.firm.cards)
 
 
 def _a_while(act: FirmAct) -> int:

@@ -76,9 +76,9 @@ def _asked(world: FirmWorld, wish: Wish, by: Pocket | None, seen: list[tuple[str
         world.after(_LATER_S, partial(_look_up, world, wish))
     except RegistryRefusedError as error:
         world.say(f"the desk is refused: {error.what}")
-        if must and error.code != _TOO_MANY:
-            world.wrong(f"the desk may not {wish.what} ({error.reason or error.code})")
-        return False
+        if not must or error.code == _TOO_MANY:
+            return False
+        world.wrong(f"the desk may not {wish.what} ({error.reason or error.code})")
     except TallyError as error:
         world.wrong(f"the desk fails: {error.what}")
     else:

@@ -194,7 +194,7 @@ def _provisioning(firm: SimulatedFirm) -> Iterator[Drawn]:
     joining = set(joiners(firm))
     for card in range(firm.cards):
         day = _first_day(firm, card) if card in joining else 0
-        yield day * DAY_S + made_at(card) + 1, Verb.PROVISION, card, rng.getrandbits(32)
+        yield day * DAY_S + made_at(firm, card) + 1, Verb.PROVISION, card, rng.getrandbits(32)
 
 
 def _reading(firm: SimulatedFirm) -> Iterator[Drawn]:
@@ -339,24 +339,27 @@ def _faults(firm: SimulatedFirm, rare: list[int]) -> Iterator[Drawn]:
             trouble in _NOW_AND_THEN and often[trouble] % 2 == firm.seed % 2
         )
         who = _card_made(firm, trouble, rng) if in_the_first_hour else rng.randrange(firm.cards)
-        at = made_at(who) if in_the_first_hour else rng.randrange(7 * 3600, firm.days * DAY_S)
+        at = made_at(firm, who) if in_the_first_hour else rng.randrange(7 * 3600, firm.days * DAY_S)
         draw = rng.getrandbits(32)
         if trouble in _AT_A_REQUEST and rare and not in_the_first_hour and rng.random() < _AT_RARE:
             at, draw = rng.choice(rare) - 1, draw & ~7 | draw & (trouble is Mishap.SERVER_ENDS)
         yield at, trouble, who, draw
 
 
-def made_at(card: int) -> int:
-    """Just before that: in seconds since midnight."""
-    return 5 * 3600 + 2 * (card % 1800)
+def made_at(firm: SimulatedFirm, card: int) -> int:
+    """Just before that: in seconds since midnight. The last comes first, so that whatever befalls
+    it is over when the others are made."""
+    return 2 * 3600 if card == firm.cards - 1 else 5 * 3600 + 2 * (card % 1800)
 
 
 def _card_made(firm: SimulatedFirm, trouble: Mishap, rng: random.Random) -> int:
     """While which card something goes wrong. The last is nobody's, so that registering it is the
     last that the server hears of it: that is when the server goes away, and nothing else happens to
-    it. Of the others, one in three is nobody's."""
+    it. Of the others, one in three is nobody's. A network is lost for whatever comes after."""
     last = firm.cards - 1
     if trouble is Mishap.SERVER_AWAY or not last:
         return last
+    if trouble is Mishap.NETWORK_LOST:
+        return last - 1
     first = firm.people if rng.random() < _SPARE else 0
     return rng.randrange(min(first, last - 1), last)

@@ -18,6 +18,7 @@ from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 6  # of somebody who wants to get in, before he goes to the desk
 _LATER_S = 300
+_REGISTERING = "POST /v1/cards"
 _REQUESTS = 8  # about as many as making a card takes
 _OVER_S = 4 * 3600  # a clock is wrong, a disk is full: so long
 _SHORT_S, _LONG_S = 600, 5400  # something is away: so long
@@ -312,7 +313,8 @@ def _server_ends(world: FirmWorld, act: FirmAct) -> None:
     what, left = ("before commit", "after commit")[act.draw & 1], (act.draw >> 1) % 4
     if _while_made(world, act):  # a card is registered, or given to somebody, and nobody hears it
         what, left = "before commit", 0 if away_s else left % 2
-    world.house.doom = Doom(what, left, away_s)
+    within = _REGISTERING if away_s and _while_made(world, act) else ""
+    world.house.doom = Doom(what, left, away_s, within)
     world.say(f"the server will end {what}")
 
 

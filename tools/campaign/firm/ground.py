@@ -129,14 +129,15 @@ class ProcessEndedError(BaseException):
 @dataclass
 class Doom:
     """The end of a process, at the n-th event of a kind from now on. away_s: so long it takes until
-    somebody starts it again."""
+    somebody starts it again. within: of a request to this path alone; empty: of any."""
 
     what: str
     left: int
     away_s: int = 0
+    within: str = ""
 
-    def meets(self, what: str) -> bool:
-        if what != self.what:
+    def meets(self, what: str, path: str) -> bool:
+        if what != self.what or self.within not in ("", path):
             return False
         self.left -= 1
         return self.left < 0
@@ -183,6 +184,7 @@ class House:
         self._hears = hears
         self._away_s = self._requests_left = 0
         self._cuts_off: str | None = None
+        self._path = ""  # of the request under way
 
     @property
     def state(self) -> ServerState:
@@ -260,6 +262,7 @@ class House:
         assert self._app is not None
         try:
             self._chance.step()
+            self._path = f"{request.method} {request.url.path}"
             self._hears("a request", str(request.url).encode() + request.read())
             answer = self._loop.run_until_complete(_whole(self._app, request, name))
             self._hears("an answer", answer.content)
@@ -271,6 +274,7 @@ class House:
             self._end()
             raise httpx.ReadError("the server ended", request=request) from None
         finally:
+            self._path = ""
             self._chance.step()
 
     def _perhaps_cut_off(self, name: str) -> None:
@@ -291,7 +295,7 @@ class House:
 
     def strike(self, what: str) -> None:
         """Raises ProcessEndedError where it is the server's doom."""
-        if self.doom is not None and self.doom.meets(what):
+        if self.doom is not None and self.doom.meets(what, self._path):
             self._away_s, self.doom = self.doom.away_s, None
             raise ProcessEndedError(what)
 

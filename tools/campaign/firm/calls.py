@@ -222,6 +222,9 @@ def recover(world: FirmWorld, act: FirmAct) -> None:
         return
     if not world.in_service(pocket):
         return
+    if not who.session and not who.phone.forgotten:  # a browser at home, which stays open
+        _with_phone(world, who, world.browser)
+        world.clock.now += STEP_S
     seen: list[tuple[str, int]] = []
     new = _new_password(who)
     world.judge.touched(pocket.serial)

@@ -187,6 +187,8 @@ def _typed(world: FirmWorld, who: Employee, pocket: Pocket, browser: PortalBrows
     world.judge.touched(pocket.serial)
     # What recovered the password is the same factor once more.
     world.judge.came_in(who.login, said, factors=(True, not who.recovered))
+    if said == IN:
+        who.session = browser.session()
     for _code, factor in seen:
         must = world.judge.must_be_let_in(pocket.serial, factor)
         status = 0 if said == NO_ANSWER else 200
@@ -222,9 +224,8 @@ def recover(world: FirmWorld, act: FirmAct) -> None:
         return
     if not world.in_service(pocket):
         return
-    if not who.session and not who.phone.forgotten:  # a browser at home, which stays open
-        _with_phone(world, who, world.browser)
-        world.clock.now += STEP_S
+    (_with_card if who.phone.forgotten else _with_phone)(world, who, world.browser)
+    world.clock.now += STEP_S  # that browser stays open
     seen: list[tuple[str, int]] = []
     new = _new_password(who)
     world.judge.touched(pocket.serial)

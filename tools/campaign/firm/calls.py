@@ -256,12 +256,20 @@ def _recovered(world: FirmWorld, who: Employee, new: str, done: bool | None, how
         must_be_closed(world, who)
     elif done is None:
         who.passwords += 1
-        if world.browser.log_in_alone(who.login, new) != "password":
-            who.password = new
-        who.quarrelled = world.at + _QUARREL_S
+        _find_out(world, who, new)
         world.say(f"{who.login} does not know which password is the one")
     else:
         world.say(f"{who.login} gets no new password {how}")
+
+
+def _find_out(world: FirmWorld, who: Employee, new: str) -> None:
+    """Which password is the one; where the server does not answer, later."""
+    who.quarrelled = world.at + _QUARREL_S
+    said = world.browser.log_in_alone(who.login, new)
+    if said == NO_ANSWER:
+        world.after(_LATER_S, partial(_find_out, world, who, new))
+    elif said != "password":
+        who.password = new
 
 
 # -- the help desk -----------------------------------------------------------------------------

@@ -3,6 +3,7 @@ what is broken on purpose is seen."""
 
 from __future__ import annotations
 
+import base64
 import html.parser
 import json
 import os
@@ -12,6 +13,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import pyotp
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -33,8 +35,8 @@ from tallystick.tools.campaign.firm.story import FirmLine
 from tallystick.tools.campaign.firm.world import START, FirmEvent
 
 WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
-LIVELY = SimulatedFirm(cards=11, readers=1, days=2, level=Level.HIGH, seed=2168)
-"""Of two days with nearly everything that can happen."""
+LIVELY = SimulatedFirm(cards=12, readers=1, days=3, level=Level.HIGH, seed=215)
+"""Of three days with nearly everything that can happen."""
 HUNTED = zoo.ALL if WHOLE else [zoo.find(name) for name in ("used-again", "never-locked")]
 FIRMS = st.builds(
     SimulatedFirm,
@@ -59,6 +61,14 @@ def test_nothing_is_wrong_with_what_ships(lived: tuple[FirmResult, Path]) -> Non
     assert counts.presses > 5 and counts.log_ins > 5 and counts.thumbs and counts.portal
     assert counts.calls and counts.recoveries and counts.lost_connections and counts.heard > 10_000
     assert result.faults and result.simulated_hours > 40
+    told = " ".join(one.words for one in result.told)
+    for said in (
+        "loses its power while it writes", "The card lost power", "is away for",
+        "way to the server",
+        "database is gone", "desk lends", "is found again", "a copy of card",
+        "is full", "clock is", "and is barred",
+    ):  # fmt: skip
+        assert said in told
 
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process(
@@ -104,7 +114,7 @@ def test_nothing_runs_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     image = fresh.image(boards.DEFAULT)
     monkeypatch.setattr(threading.Thread, "start", start)
-    result = simulate(SimulatedFirm(cards=3, days=1, level=Level.HIGH, seed=3), image=image)
+    result = simulate(LIVELY, image=image)
     assert result.violations == [] and result.counts.portal
     assert set(started) <= {"silence"}
 
@@ -157,6 +167,7 @@ def test_a_line_says_which_firm_and_which_acts(firm: SimulatedFirm, acts: list[i
         "firm,cards=1,cards=1,readers=0,days=1,faults=low,seed=1",
         "firm,cards=1,readers=0,days=1,faults=low,seed=1,acts=1--2",
         "firm,cards=99999,readers=0,days=1,faults=low,seed=1",
+        "firm,cards=2,readers=-1,days=1,faults=low,seed=1",
     ],
 )  # fmt: skip
 def test_a_line_that_is_none_is_refused(line: str) -> None:
@@ -203,13 +214,31 @@ def test_the_judge_knows_the_codes_of_the_standard() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "what"), [((2, 2), "shows a code again"), ((3, 2), "none of its next ones")]
+    ("shown", "what"),
+    [((2, 2), "shows a code again"), ((3, 2), "none of its next ones"), ((3,), "skips 1 codes")],
 )
 def test_the_judge_sees_a_code_that_is_not_next(shown: tuple[int, ...], what: str) -> None:
     judge = _judge()
     for factor in shown:
         judge.saw("A", CODES[factor])
-    assert what in judge.violations[0]
+    assert what in judge.violations[-1]
+
+
+def test_a_card_whose_power_was_away_may_skip_some_codes_once() -> None:
+    judge = _judge()
+    judge.restarted("A")
+    judge.saw("A", CODES[4])
+    assert judge.violations == []
+    judge.saw("A", pyotp.HOTP(base64.b32encode(SEED).decode()).at(6))
+    assert judge.violations == ["card A skips 1 codes"]
+
+
+@pytest.mark.parametrize(("ahead", "wrong"), [(9, 0), (10, 1)])
+def test_the_window_is_judged_to_the_code(ahead: int, wrong: int) -> None:
+    judge = _judge()
+    assert judge.must_be_let_in("A", 2 + ahead) is (not wrong)
+    judge.asked("A", 2 + ahead, ServerSaid(200, accepted=True, serial="A"))
+    assert len(judge.violations) == wrong
 
 
 def test_the_judge_sees_a_code_accepted_twice() -> None:
@@ -226,6 +255,13 @@ def test_an_answer_that_is_lost_leaves_a_doubt() -> None:
     judge.asked("A", 2, ServerSaid(0))
     assert not judge.must_be_let_in("A", 2)
     assert judge.must_be_let_in("A", 3)
+
+
+def test_what_the_server_was_not_asked_leaves_none() -> None:
+    judge = _judge()
+    judge.saw("A", CODES[2])
+    judge.asked("A", 2, ServerSaid(0, asked=False))
+    assert judge.must_be_let_in("A", 2)
 
 
 class _Page(html.parser.HTMLParser):
@@ -250,6 +286,17 @@ def test_the_film_opens_each_event_and_loads_nothing(lived: tuple[FirmResult, Pa
     seen.feed(film.page(LIVELY, tally_))
     assert "svg" in seen.tags and "details" in seen.tags
     assert seen.targets and {one.removeprefix("#") for one in seen.targets} <= set(seen.ids)
+
+
+def test_each_day_of_a_large_firm_can_be_opened() -> None:
+    tally_ = FirmTally()
+    told = [FirmEvent(day * 86_400 + at, 0, "p0001 logs in with card TS00000001")
+            for day in range(3) for at in range(900)]  # fmt: skip
+    tally_.add(0, FirmResult(LIVELY, told=told))
+    seen = _Page()
+    seen.feed(film.page(LIVELY, tally_))
+    assert {one.removeprefix("#") for one in seen.targets} == {"in-0", "in-1", "in-2"}
+    assert {"in-0", "in-1", "in-2"} <= set(seen.ids)
 
 
 def test_the_film_shows_how_much_there_is_and_not_how_often_it_was_told() -> None:
@@ -285,6 +332,34 @@ def test_a_soak_goes_on_where_it_was(tmp_path: Path) -> None:
     file.write_text("{}", encoding="utf-8")
     with pytest.raises(BadInputError, match="holds no soak"):
         Soaked.read(file)
+
+
+def test_a_soak_goes_on_with_the_same_firms_alone(tmp_path: Path) -> None:
+    so_far = Soaked()
+    so_far.must_be_of(LIVELY, tmp_path / "soak.json")
+    so_far.must_be_of(replace(LIVELY, seed=1), tmp_path / "soak.json")
+    with pytest.raises(BadInputError, match="a soak of other firms"):
+        so_far.must_be_of(replace(LIVELY, cards=5), tmp_path / "soak.json")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--state", "x.json"], ["--zoo", "--replay", "x"], ["--soak", "9", "--report", "x.html"],
+        ["--soak", "9", "--keep", "x"], ["--zoo", "--report", "x.html"],
+        ["--replay", "x", "--soak", "9"],
+    ],
+)  # fmt: skip
+def test_options_that_would_be_passed_over_are_refused(words: list[str]) -> None:
+    result = CliRunner().invoke(tally, ["campaign", "firm", *words])
+    assert isinstance(result.exception, BadInputError)
+    assert "does not go with" in result.exception.what
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_simulated() -> None:
+    words = ["campaign", "firm", "--cards", "1", "--report", "/no/such/folder/x.html"]
+    result = CliRunner().invoke(tally, words)
+    assert result.exit_code == 2 and "there is no folder" in result.output
 
 
 def test_the_command_counts() -> None:

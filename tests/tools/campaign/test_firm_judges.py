@@ -14,7 +14,7 @@ from tallystick.emulator import boards
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.rules.throttle import Limits, Throttle
 from tallystick.tools import fresh
-from tallystick.tools.campaign.firm import acts, ending
+from tallystick.tools.campaign.firm import acts, ending, zoo
 from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.cells import CellFigures, CellSeen
 from tallystick.tools.campaign.firm.leaks import Eavesdropper
@@ -179,3 +179,85 @@ def test_an_answer_that_a_kill_took_is_no_silence_even_of_the_last_try() -> None
     result = simulate(firm, played, image=fresh.image(boards.DEFAULT))
     assert any("is not let in: no answer" in one.words for one in result.told)
     assert result.violations == []
+
+
+HOUR = 3600
+MADE = [FirmAct(5 * HOUR, 0, Verb.PROVISION, 0), FirmAct(5 * HOUR + 60, 1, Verb.PROVISION, 1)]
+TWO = SimulatedFirm(cards=2, readers=0, days=1, level=Level.NONE)  # a person's, and a spare
+
+
+def _lived(*more: FirmAct) -> tuple[list[str], list[str]]:
+    """→ what was told, and what was wrong"""
+    played = sorted((*MADE, *more), key=lambda act: act.at)
+    result = simulate(TWO, played, image=fresh.image(boards.DEFAULT))
+    return [one.words for one in result.told], result.violations
+
+
+def test_a_station_waits_for_a_server_that_stays_away() -> None:
+    told, wrong = _lived(FirmAct(5 * HOUR + 30, 2, Mishap.SERVER_AWAY, 1, 0))
+    assert wrong == []
+    assert any("is away for" in said for said in told)
+    stopped = [said for said in told if "stops at card TS00000002" in said]
+    assert len(stopped) > 1 and "No server answers" in stopped[-1]
+    assert "the station makes card TS00000002 for the drawer" in told
+
+
+@pytest.mark.parametrize("name", ["taken-for-done"])
+def test_what_takes_no_answer_for_done_is_seen_while_the_server_stays_away(name: str) -> None:
+    with zoo.planted(zoo.find(name), fresh.image(boards.DEFAULT)):
+        _, wrong = _lived(FirmAct(5 * HOUR + 30, 2, Mishap.SERVER_AWAY, 1, 0))
+    assert wrong
+
+
+def test_the_desk_looks_up_what_it_does_not_know() -> None:
+    told, wrong = _lived(
+        FirmAct(8 * HOUR - 1, 2, Mishap.ANSWER_LOST, 0, 8),  # the next one
+        FirmAct(8 * HOUR, 3, Verb.BORROW, 0, 1),
+        FirmAct(9 * HOUR, 4, Verb.LOG_IN, 0, 1),
+        FirmAct(17 * HOUR, 5, Verb.GIVE_BACK, 0, 1),
+    )
+    assert wrong == []
+    assert "the desk looks card TS00000002 up: it was done" in told
+    assert "p0001 logs in with card TS00000002" in told
+    assert "p0001 gives card TS00000002 back" in told
+
+
+def test_a_refusal_of_the_desk_that_has_no_reason_is_a_violation() -> None:
+    with zoo.planted(zoo.find("lends-nothing"), fresh.image(boards.DEFAULT)):
+        _, wrong = _lived(FirmAct(8 * HOUR, 2, Verb.BORROW, 0, 1))
+    assert wrong == ["the desk may not lend card TS00000002 to p0001 (held)"]
+
+
+def test_whoever_comes_first_is_let_in_with_card_or_copy_and_nobody_after_that() -> None:
+    told, wrong = _lived(
+        FirmAct(8 * HOUR, 2, Verb.COPY, 0, 1), FirmAct(9 * HOUR, 3, Verb.LOG_IN, 0)
+    )
+    assert wrong == []
+    assert "a copy of card TS00000001 is tried: ok" in told
+    assert "p0001 types a code of card TS00000001: replayed" in told
+    assert "p0001 logs in with card TS00000001" in told
+
+
+def test_a_card_in_its_dock_can_lose_its_power_at_any_write() -> None:
+    for draw in range(4):
+        told, wrong = _lived(FirmAct(5 * HOUR + 30, 2, Mishap.DOCK_CUT, 1, draw))
+        assert wrong == []
+        assert any("The card lost power" in said for said in told)
+        assert "the station makes card TS00000002 for the drawer" in told
+
+
+def test_a_network_goes_between_two_requests_and_comes_back() -> None:
+    told, wrong = _lived(FirmAct(5 * HOUR + 30, 2, Mishap.NETWORK_LOST, 1, 5 << 3))
+    assert wrong == []
+    assert "everybody has a way to the server" in told
+    assert "the station makes card TS00000002 for the drawer" in told
+
+
+@pytest.mark.parametrize(("planted", "wrong"), [(False, 0), (True, 1)])
+def test_whoever_found_a_card_gives_it_no_seed(planted: bool, wrong: int) -> None:
+    shipped = fresh.image(boards.DEFAULT)
+    with zoo.planted(zoo.find("keyless"), shipped) as broken:
+        played = [*MADE, FirmAct(9 * HOUR, 2, Verb.LOSE, 0), FirmAct(10 * HOUR, 3, Verb.THIEF, 0)]
+        result = simulate(TWO, played, image=broken if planted else shipped)
+    assert any("a seed of his own, without keys" in one.words for one in result.told)
+    assert len(result.violations) == wrong

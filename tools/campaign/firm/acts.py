@@ -9,29 +9,20 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-import httpx
-
-from tallystick.common.errors import TallyError
-from tallystick.provisioning.desk.client import DeskCard
-from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
-from tallystick.tools.campaign.firm import calls, readers
-from tallystick.tools.campaign.firm.asked import ServerSaid
+from tallystick.tools.campaign.firm import calls, desk, readers, strangers
 from tallystick.tools.campaign.firm.cells import CellSeen
 from tallystick.tools.campaign.firm.ground import Doom
-from tallystick.tools.campaign.firm.oracle import end_of_day
-from tallystick.tools.campaign.firm.parts import Pocket
-from tallystick.tools.campaign.firm.script import FirmAct, Mishap, Verb
+from tallystick.tools.campaign.firm.parts import ADDRESSES, Pocket
+from tallystick.tools.campaign.firm.script import IN_A_WALLET, FirmAct, Mishap, Verb, made_at
 from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 6  # of somebody who wants to get in, before he goes to the desk
 _LATER_S = 300
+_REGISTERING = "POST /v1/cards"
+_REQUESTS = 8  # about as many as making a card takes
 _OVER_S = 4 * 3600  # a clock is wrong, a disk is full: so long
+_SHORT_S, _LONG_S = 600, 5400  # something is away: so long
 _WRONG_S = (3600, -3600, 90, -90)
-_GUESSES = (4, 4, 13)
-_WAITS = 2
-_QUARREL_S = 5 * 3600  # the longest lock, and some time
-_DESK_TRIES = 3
-_NEARLY_S = 60
 
 
 def carry_out(world: FirmWorld, act: FirmAct) -> None:
@@ -52,17 +43,19 @@ def _provision(world: FirmWorld, act: FirmAct) -> None:
 def _at_the_station(world: FirmWorld, pocket: Pocket, owner: Employee | None, left: int) -> None:
     station = world.stations[pocket.number % len(world.stations)]
     user = owner.login if owner else None
+    before = world.befallen(station, pocket)
     made = station.provision(pocket, world.us, user)
+    befallen = world.in_trouble or world.befallen(station, pocket) > before
     world.say(
         f"the station makes card {pocket.serial} for {user or 'the drawer'}"
         if made
         else f"the station stops at card {pocket.serial}: {station.last_problem}"
     )
     if not made and not _finished_before(world, pocket):
-        if left:
-            again = partial(_at_the_station, world, pocket, owner, left - 1)
+        if left or befallen:  # what something befell was no try
+            again = partial(_at_the_station, world, pocket, owner, left - (not befallen))
             world.after(_LATER_S, again)
-        elif not world.in_trouble:
+        else:
             world.wrong(f"card {pocket.serial} cannot be made: {station.last_problem}")
         return
     world.judge.registered(pocket.serial)
@@ -71,6 +64,7 @@ def _at_the_station(world: FirmWorld, pocket: Pocket, owner: Employee | None, le
     card = pocket.card
     world.cells[pocket.serial] = CellSeen(card.clock.now, card.cell.used_uah)
     if owner is not None:
+        world.judge.acts("card-assigned", pocket.serial)
         owner.own = pocket
     else:
         world.drawer.append(pocket)
@@ -118,12 +112,15 @@ def _bar(world: FirmWorld, who: Employee) -> None:
     who.leaving = True
     office = world.office
     said = office.bars(who.login) if who.number % 2 else None
-    if said is None:  # of whoever the directory keeps, too
+    by_directory = said is None  # of whoever the directory keeps, too
+    if by_directory:
         said = office.leaves(who.login)
     if said:
         who.gone = True
         world.judge.ended.add(who.login)
+        world.judge.acts("person-left" if by_directory else "person-changed", who.login)
         world.say(f"{who.login} leaves, and is barred")
+        calls.must_be_closed(world, who)
         return
     world.say(f"{who.login} leaves; the server does not say that it knows")
     world.after(_LATER_S, partial(_bar, world, who))
@@ -159,7 +156,7 @@ def _get_in(world: FirmWorld, who: Employee, left: int) -> None:
     if pocket is None or pocket.lost or who.leaving or not world.in_service(pocket):
         return
     if pocket.dead:
-        _to_the_desk(world, who, pocket)
+        desk.flat(world, who, pocket)
         return
     cuts = pocket.cuts
     seen = world.press(pocket)
@@ -223,7 +220,12 @@ def _find_again(world: FirmWorld, who: Employee, pocket: Pocket, first: str) -> 
     world.judge.found_again(pocket.serial, second[1], said)
     world.say(f"card {pocket.serial} is found again: {said.reason or said.status}")
     world.judged(who.login, said)
-    world.counts.resynchronised += said.accepted
+    if said.accepted:
+        world.counts.resynchronised += 1
+        world.judge.acts("resynchronised", pocket.serial)
+        who.used, who.last_code, who.pair = second, second[0], (first, second[0])
+        if world.act.draw % 2:
+            world.after(60, partial(strangers.type_again, world, who))
     if must and said.status == 200 and not said.accepted:
         world.wrong(f"card {pocket.serial} was not found again by two codes within the window")
 
@@ -232,7 +234,7 @@ def _pressed_by_accident(world: FirmWorld, act: FirmAct) -> None:
     pocket = world.people[act.who].own
     if pocket is None or pocket.dead or not world.in_service(pocket):
         return
-    times = random.Random(act.draw).choice((1, 1, 2, 3, 8, 14))
+    times = IN_A_WALLET[act.draw % len(IN_A_WALLET)]
     for _ in range(times):
         world.press(pocket)
         pocket.put_away()
@@ -243,138 +245,11 @@ def _pressed_by_accident(world: FirmWorld, act: FirmAct) -> None:
 # -- the desk ----------------------------------------------------------------------------------
 
 
-def _borrow(world: FirmWorld, act: FirmAct) -> None:
-    who = world.people[act.who]
-    if who.leaving or not who.known or who.loan is not None or not world.drawer:
-        return
-    spare = world.drawer[0]
-    lent = _with_codes(world, spare, lambda codes: world.desk.lend(spare.serial, who.login, codes))
-    if lent is None:
-        return
-    world.drawer.remove(spare)
-    who.loan, who.loan_until = spare, lent.loan_until or 0
-    world.judge.acts("card-lent", spare.serial)
-    world.say(f"the desk lends card {spare.serial} to {who.login}")
-    if act.draw % 3 == 0:  # to the second: once before the end, once when it is over
-        left = int(who.loan_until - world.clock.server())
-        for wait in (left - _NEARLY_S, left + 1):
-            world.after(max(1, wait), partial(_on_loan, world, who, spare))
-    meant = end_of_day(world.clock.server())
-    if who.loan_until != meant:
-        off = who.loan_until - meant
-        world.wrong(f"card {spare.serial} was lent until {off:+d} s from the end of the day")
-
-
-def _on_loan(world: FirmWorld, who: Employee, spare: Pocket) -> None:
-    if who.loan is spare:
-        _get_in(world, who, left=0)
-
-
-def _give_back(world: FirmWorld, act: FirmAct) -> None:
-    who = world.people[act.who]
-    spare = who.loan
-    if spare is None:
-        return
-    if spare.dead:
-        back = _settled(world, lambda: world.desk.give_back(spare.serial, (), reason="flat"))
-    else:
-        back = _with_codes(world, spare, lambda codes: world.desk.give_back(spare.serial, codes))
-    if back is None:
-        return
-    who.loan = None
-    world.judge.acts("card-returned", spare.serial)
-    if not spare.dead:
-        world.drawer.append(spare)
-    world.say(f"{who.login} gives card {spare.serial} back")
-
-
 def _late(world: FirmWorld, act: FirmAct) -> None:
     """The loan is over, and somebody tries all the same."""
     who = world.people[act.who]
     if who.loan is not None:
         _get_in(world, who, left=0)
-
-
-def _lose(world: FirmWorld, act: FirmAct) -> None:
-    """A card is gone: the desk blocks it and gives another."""
-    who = world.people[act.who]
-    lost = who.own
-    if lost is None or lost.lost or who.leaving or not world.in_service(lost):
-        return
-    if who.loan is not None or not world.drawer:
-        done = _settled(world, lambda: world.desk.set_lost(lost.serial, lost=True))
-    else:
-        spare = world.drawer[0]
-        done = _with_codes(
-            world, spare, lambda codes: world.desk.replace(lost.serial, spare.serial, codes)
-        )
-        if done is not None:
-            world.drawer.remove(spare)
-            who.own = spare
-    if done is None:
-        return
-    lost.lost = True
-    world.judge.lost.add(lost.serial)
-    world.judge.acts("card-lost", lost.serial)
-    if who.own is lost:
-        who.own = None
-    world.stolen.append((lost, who))
-    world.say(f"{who.login} has lost card {lost.serial}; the desk knows")
-
-
-def _to_the_desk(world: FirmWorld, who: Employee, dead: Pocket) -> None:
-    """The card shows nothing any more: retired, and another one in its place."""
-    if dead is who.loan or not world.drawer:
-        return
-    if _settled(world, lambda: world.desk.retire(dead.serial, None, reason="flat")) is None:
-        return
-    world.judge.acts("card-retired", dead.serial)
-    spare = world.drawer[0]
-    given = _with_codes(
-        world, spare, lambda codes: world.desk.assign(spare.serial, who.login, codes)
-    )
-    who.own = None
-    if given is None:
-        return
-    world.drawer.remove(spare)
-    who.own = spare
-    world.say(f"card {dead.serial} is flat; {who.login} gets {spare.serial}")
-
-
-def _with_codes(
-    world: FirmWorld, pocket: Pocket, do: Callable[[tuple[str, ...]], DeskCard]
-) -> DeskCard | None:
-    """An act that wants a code of the card in the hand; two where it has drifted. → None when it
-    was not done"""
-    codes: list[tuple[str, int]] = []
-    world.judge.touched(pocket.serial)
-    for _ in range(_DESK_TRIES):
-        seen = world.press(pocket)
-        pocket.put_away()
-        if seen is None:
-            return None
-        codes.append(seen)
-        typed = tuple(code for code, _ in codes[-2:])
-        factor = codes[-1][1]
-        made = _settled(world, partial(do, typed))
-        if made is not None:
-            world.judge.used_at_the_desk(pocket.serial, factor)
-            return made
-        world.judge.perhaps_used(pocket.serial, factor)
-    return None
-
-
-def _settled(world: FirmWorld, do: Callable[[], DeskCard]) -> DeskCard | None:
-    """The outcome of a call of the desk; None where it was refused or stays unknown."""
-    try:
-        return do()
-    except OutcomeUnknownError as error:
-        world.say(f"the desk does not know: {error.what}")
-    except RegistryRefusedError as error:
-        world.say(f"the desk is refused: {error.what}")
-    except TallyError as error:
-        world.wrong(f"the desk fails: {error.what}")
-    return None
 
 
 def _change_shift(world: FirmWorld, act: FirmAct) -> None:
@@ -399,99 +274,27 @@ def _sweep(world: FirmWorld, act: FirmAct) -> None:
     world.house.catch_up()
 
 
-# -- strangers ---------------------------------------------------------------------------------
-
-
-def _guess(world: FirmWorld, act: FirmAct) -> None:
-    rng = random.Random(act.draw)
-    _guesses(world, world.people[act.who], rng, rng.choice(_GUESSES), _WAITS)
-
-
-def _guesses(world: FirmWorld, who: Employee, rng: random.Random, count: int, waits: int) -> None:
-    """waits: how often he comes back when he was told to wait"""
-    who.quarrelled = max(who.quarrelled, world.at + _QUARREL_S)
-    locked = 0
-    for _ in range(count):
-        code = f"{rng.randrange(10**6):06}"
-        said = world.check(who.login, code)
-        if said.accepted and not _was_luck(world, said, code):
-            world.wrong(f"a guess was accepted as {who.login}")
-        locked = said.retry_after_s if said.status == 429 else 0
-    told = f", until it is locked for {locked} s" if locked else ""
-    world.say(f"a stranger guesses codes of {who.login}{told}")
-    if locked and waits:
-        again = partial(_guesses, world, who, rng, 2, waits - 1)
-        world.after(locked + 1, again)
-
-
-def _was_luck(world: FirmWorld, said: ServerSaid, code: str) -> bool:
-    """One of the card's own next codes, guessed: a millionth times the window."""
-    card = world.judge.cards.get(said.serial or "")
-    return card is not None and world.judge.guessed(card, code)
-
-
-def _replay(world: FirmWorld, act: FirmAct) -> None:
-    who = world.people[act.who]
-    if not who.last_code:
-        return
-    said = world.check(who.login, who.last_code)
-    world.say(f"a stranger types the code that {who.login} has used: {said.reason or said.status}")
-    if said.accepted:
-        world.wrong(f"a code that {who.login} had used was accepted again")
-    if who.pair is not None:
-        _replay_two(world, who, who.pair)
-
-
-def _replay_two(world: FirmWorld, who: Employee, pair: tuple[str, str]) -> None:
-    """To have the card found again where it was."""
-    said = world.portal.find_again(who.login, *pair)
-    world.judged(who.login, said)
-    what = f"two codes that {who.login} has used"
-    world.say(f"a stranger types {what}: {said.reason or said.status}")
-    if said.accepted:
-        world.wrong(f"{what} found the card again")
-
-
-def _thief(world: FirmWorld, act: FirmAct) -> None:
-    if not world.stolen:
-        return
-    pocket, owner = world.stolen[act.draw % len(world.stolen)]
-    if pocket.dead:
-        return
-    seen = world.press(pocket)
-    pocket.put_away()
-    if seen is None:
-        return
-    said = world.ask(owner, pocket, *seen)
-    world.say(f"whoever found card {pocket.serial} tries it: {said.reason or said.status}")
-    if said.accepted:
-        world.wrong(f"lost card {pocket.serial} let somebody in as {owner.login}")
-
-
-def _clone(world: FirmWorld, act: FirmAct) -> None:
-    """Whoever has a desk's credential registers a card of his own."""
-    try:
-        answer = world.stranger.post(
-            "/v1/cards", content=b"<x/>", headers={"content-type": "application/pskc+xml"}
-        )
-    except httpx.TransportError:
-        return
-    world.say(f"a desk's credential is used to register a card: {answer.status_code}")
-    if answer.status_code not in (401, 403, 503):
-        world.wrong(f"a desk's credential may register cards ({answer.status_code})")
-
-
 # -- what goes wrong ---------------------------------------------------------------------------
 
 
 def _cut(world: FirmWorld, act: FirmAct) -> None:
-    world.pockets[act.who].cut = act.draw
+    """Of a card that somebody uses."""
+    used = [one.pocket for one in world.people if one.pocket is not None and not one.leaving]
+    pockets = [one for one in used if not one.dead and not one.lost]
+    if pockets:
+        pockets[act.who % len(pockets)].cut = act.draw
+
+
+def _dock_cut(world: FirmWorld, act: FirmAct) -> None:
+    """A card's power, at a write while it is made."""
+    world.stations[act.who % len(world.stations)].cut = act.draw
 
 
 def _cell(world: FirmWorld, act: FirmAct) -> None:
     pocket = world.pockets[act.who]
     if not pocket.dead:
         pocket.cell_out_and_in(world.us)
+        world.judge.restarted(pocket.serial)
         pocket.put_away()
         world.say(f"the cell of card {pocket.serial} is taken out and put in again")
 
@@ -504,9 +307,54 @@ def _dead(world: FirmWorld, act: FirmAct) -> None:
 
 
 def _server_ends(world: FirmWorld, act: FirmAct) -> None:
-    what = ("before commit", "after commit")[act.draw & 1]
-    world.house.doom = Doom(what, (act.draw >> 1) % 4)
+    """And is there again at once; or only after a while, which station, desk and people live
+    through."""
+    away_s = 0 if act.what == Mishap.SERVER_ENDS else _a_while(act)
+    what, left = ("before commit", "after commit")[act.draw & 1], (act.draw >> 1) % 4
+    if _while_made(world, act):  # a card is registered, or given to somebody, and nobody hears it
+        what, left = "before commit", 0 if away_s else left % 2
+    within = _REGISTERING if away_s and _while_made(world, act) else ""
+    world.house.doom = Doom(what, left, away_s, within)
     world.say(f"the server will end {what}")
+
+
+def _while_made(world: FirmWorld, act: FirmAct) -> bool:
+    """Whether the cards of the first day are being made."""
+    return act.at < made_at(world.firm, world.firm.cards)
+
+
+def _a_while(act: FirmAct) -> int:
+    return random.Random(act.draw).randrange(_SHORT_S, _LONG_S)
+
+
+def _answer_lost(world: FirmWorld, act: FirmAct) -> None:
+    world.house.answer_lost_at = act.draw % _REQUESTS
+    world.say("an answer of the server will be lost")
+
+
+def _network_lost(world: FirmWorld, act: FirmAct) -> None:
+    """Some have no way to the server."""
+    number = 0 if _while_made(world, act) else act.draw % len(ADDRESSES)
+    whose, address = tuple(ADDRESSES.items())[number]
+    world.house.cuts_off(address, (act.draw >> 3) % _REQUESTS)
+    world.say(f"{whose} will have no way to the server")
+    world.after(_a_while(act), partial(_network_is_well, world))
+
+
+def _network_is_well(world: FirmWorld) -> None:
+    world.house.has_ways()
+    world.say("everybody has a way to the server")
+
+
+def _database_gone(world: FirmWorld, act: FirmAct) -> None:
+    world.house.database_gone = True
+    world.say("the server's database is gone")
+    world.after(_a_while(act), partial(_database_is_back, world))
+
+
+def _database_is_back(world: FirmWorld) -> None:
+    world.house.database_gone = False
+    world.say("the server's database is back")
 
 
 def _station_ends(world: FirmWorld, act: FirmAct) -> None:
@@ -540,13 +388,14 @@ def _disk_is_well(world: FirmWorld) -> None:
 
 def _clock(world: FirmWorld, act: FirmAct) -> None:
     world.clock.wrong = random.Random(act.draw).choice(_WRONG_S)
-    world.clocks_were_wrong = True
+    world.clocks_are_wrong()
     world.say(f"the server's clock is {world.clock.wrong:+.0f} s off")
     world.after(600 + act.draw % _OVER_S, partial(_clock_is_well, world))
 
 
 def _clock_is_well(world: FirmWorld) -> None:
     world.clock.wrong = 0
+    world.clocks_are_wrong()
     world.say("the server's clock is set")
 
 
@@ -567,16 +416,17 @@ _ACTS: dict[str, Callable[[FirmWorld, FirmAct], None]] = {
     Verb.LEAVE: _leave,
     Verb.LOG_IN: _log_in,
     Verb.PRESS: _pressed_by_accident,
-    Verb.BORROW: _borrow,
-    Verb.GIVE_BACK: _give_back,
+    Verb.BORROW: partial(desk.borrow, try_it=partial(_get_in, left=0)),
+    Verb.GIVE_BACK: desk.give_back,
     Verb.LATE: _late,
-    Verb.LOSE: _lose,
+    Verb.LOSE: desk.lose,
     Verb.SHIFT: _change_shift,
     Verb.SWEEP: _sweep,
-    Verb.GUESS: _guess,
-    Verb.REPLAY: _replay,
-    Verb.THIEF: _thief,
-    Verb.CLONE: _clone,
+    Verb.GUESS: strangers.guess,
+    Verb.REPLAY: strangers.replay,
+    Verb.THIEF: strangers.thief,
+    Verb.CLONE: strangers.clone,
+    Verb.COPY: strangers.copy,
     Verb.ENROL_READER: readers.enrol,
     Verb.THUMB: readers.thumb,
     Verb.STRANGE_THUMB: readers.strange_thumb,
@@ -591,7 +441,12 @@ _ACTS: dict[str, Callable[[FirmWorld, FirmAct], None]] = {
     Mishap.READER_CUT: readers.cut,
     Mishap.CELL: _cell,
     Mishap.DEAD: _dead,
+    Mishap.DOCK_CUT: _dock_cut,
     Mishap.SERVER_ENDS: _server_ends,
+    Mishap.SERVER_AWAY: _server_ends,
+    Mishap.ANSWER_LOST: _answer_lost,
+    Mishap.NETWORK_LOST: _network_lost,
+    Mishap.DATABASE_GONE: _database_gone,
     Mishap.STATION_ENDS: _station_ends,
     Mishap.LINE: _line,
     Mishap.DISK_FULL: _disk,

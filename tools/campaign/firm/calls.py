@@ -13,8 +13,10 @@ from tallystick.tools.campaign.firm.portal import (
     IN,
     NO_ANSWER,
     PASSWORD,
+    STEP_S,
     PortalBrowser,
     PortalSilentError,
+    Telephone,
     TypedKind,
 )
 from tallystick.tools.campaign.firm.script import FirmAct
@@ -24,6 +26,7 @@ _TRIES = 5
 _LATER_S = 300
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
 _SEEN_BY_OTHERS = 4  # one code in so many
+_PHONES_OFF_S = (-3600, -75, -40, 40, 75, 3600)
 _LOCKED_OUT = frozenset({"refused", "password"})
 
 
@@ -48,10 +51,11 @@ def _enrol(world: FirmWorld, who: Employee, left: int) -> None:
     except PortalSilentError:
         said = NO_ANSWER
     if who.phone is not None:
+        world.judge.acts("method-enrolled", who.login)
         world.say(f"{who.login} enrols a telephone at the portal")
-    elif said is not None:
-        world.say(f"{who.login} cannot enrol a telephone: {said}")
-        if left and said == NO_ANSWER:
+    elif left:
+        world.say(f"{who.login} cannot enrol a telephone: {said or 'there is no card'}")
+        if said in (NO_ANSWER, None):
             world.after(_LATER_S, partial(_enrol, world, who, left - 1))
 
 
@@ -77,9 +81,10 @@ def phone_clock(world: FirmWorld, act: FirmAct) -> None:
         return
     who = phones[act.draw % len(phones)]
     assert who.phone is not None
-    world.clocks_were_wrong = True
-    who.phone.off_s = random.Random(act.draw).choice((-3600, -40, 40, 3600))
+    who.quarrelled = max(who.quarrelled, world.at + _QUARREL_S)
+    who.phone.off_s = random.Random(act.draw).choice(_PHONES_OFF_S)
     world.say(f"the clock of {who.login}'s telephone is {who.phone.off_s:+d} s off")
+    world.after(60, partial(_sign_in, world, who, 0))
     world.after(3 * 3600, partial(_phone_clock_is_well, world, who))
 
 
@@ -96,7 +101,13 @@ def portal(world: FirmWorld, act: FirmAct) -> None:
 
 
 def _sign_in(world: FirmWorld, who: Employee, left: int) -> None:
-    if who.phone is None or not _works(who):
+    if who.phone is not None and who.leaving:
+        tried = _with_phone(world, who, world.browser)
+        world.say(f"{who.login}, who has left, is at the portal with the telephone: {tried}")
+        if tried == IN and who.gone:
+            world.wrong(f"{who.login} was let in by the portal after leaving the firm")
+        return
+    if who.phone is None or not who.known:
         return
     with_phone = not who.phone.forgotten
     if not with_phone and who.recovered:
@@ -141,7 +152,25 @@ def _with_phone(world: FirmWorld, who: Employee, browser: PortalBrowser) -> str:
     world.judge.came_in(who.login, said, factors=(True, True))
     if said == IN:
         who.recovered = False
+        who.session = browser.session()
+        steps = abs(who.phone.step(world.clock.now) - int(world.clock.server()) // STEP_S)
+        if steps > world.policy.totp_steps_around:
+            world.wrong(f"{who.login} is let in with a code that is {steps} steps off")
     return said
+
+
+def must_be_closed(world: FirmWorld, who: Employee) -> None:
+    """A browser that was signed in, when the account was taken away or its password set anew."""
+    if not who.session:
+        return
+    try:
+        opened = world.strange_browser.is_open(who.session)
+    except PortalSilentError:
+        return
+    who.session = {}
+    world.say(f"a browser that {who.login} has left open is tried")
+    if opened:
+        world.wrong(f"a browser that {who.login} has left open is still signed in")
 
 
 def _with_card(world: FirmWorld, who: Employee, browser: PortalBrowser) -> str | None:
@@ -158,6 +187,8 @@ def _typed(world: FirmWorld, who: Employee, pocket: Pocket, browser: PortalBrows
     world.judge.touched(pocket.serial)
     # What recovered the password is the same factor once more.
     world.judge.came_in(who.login, said, factors=(True, not who.recovered))
+    if said == IN:
+        who.session = browser.session()
     for _code, factor in seen:
         must = world.judge.must_be_let_in(pocket.serial, factor)
         status = 0 if said == NO_ANSWER else 200
@@ -193,6 +224,8 @@ def recover(world: FirmWorld, act: FirmAct) -> None:
         return
     if not world.in_service(pocket):
         return
+    (_with_card if who.phone.forgotten else _with_phone)(world, who, world.browser)
+    world.clock.now += STEP_S  # that browser stays open
     seen: list[tuple[str, int]] = []
     new = _new_password(who)
     world.judge.touched(pocket.serial)
@@ -220,14 +253,23 @@ def _recovered(world: FirmWorld, who: Employee, new: str, done: bool | None, how
         world.counts.recoveries += 1
         world.judge.acts("password-changed", who.login)
         world.say(f"{who.login} has a new password, {how}")
+        must_be_closed(world, who)
     elif done is None:
         who.passwords += 1
-        if world.browser.log_in_alone(who.login, new) != "password":
-            who.password = new
-        who.quarrelled = world.at + _QUARREL_S
+        _find_out(world, who, new)
         world.say(f"{who.login} does not know which password is the one")
     else:
         world.say(f"{who.login} gets no new password {how}")
+
+
+def _find_out(world: FirmWorld, who: Employee, new: str) -> None:
+    """Which password is the one; where the server does not answer, later."""
+    who.quarrelled = world.at + _QUARREL_S
+    said = world.browser.log_in_alone(who.login, new)
+    if said == NO_ANSWER:
+        world.after(_LATER_S, partial(_find_out, world, who, new))
+    elif said != "password":
+        who.password = new
 
 
 # -- the help desk -----------------------------------------------------------------------------
@@ -272,8 +314,26 @@ def call(world: FirmWorld, act: FirmAct) -> None:
         done = None
     _recovered(world, who, new, done, "by the help desk")
     if done:
-        who.phone, who.recovered = None, False
+        lost, who.phone, who.recovered = who.phone, None, False
+        _after_the_call(world, who, code, lost)
         world.after(_LATER_S, partial(_enrol, world, who, _TRIES))
+
+
+def _after_the_call(world: FirmWorld, who: Employee, code: str, lost: Telephone) -> None:
+    """Somebody has overheard the code and found the telephone, and knows even the new password."""
+    world.clock.now += STEP_S
+    browser = world.strange_browser
+    try:
+        again = browser.recover_with_help(who.login, code, "a stranger's password")
+    except PortalSilentError:
+        return
+    if again:
+        world.wrong(f"the help desk's code opened {who.login}'s account a second time")
+        return
+    found = partial(lost.code, world.clock.now)
+    said = browser.log_in(who.login, who.password, TypedKind.TOTP, found)
+    world.judge.came_in(who.login, said, factors=(True, False))
+    world.say(f"a stranger has {who.login}'s old telephone and the code of the help desk: {said}")
 
 
 def _help(world: FirmWorld, who: Employee, asker: Employee, other: Employee) -> str | None:

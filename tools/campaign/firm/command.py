@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from tallystick.common.console import err, json_option, out, print_json, progress
-from tallystick.common.errors import ExitCode
+from tallystick.common.errors import BadInputError, ExitCode
+from tallystick.common.paths import OUTPUT_FILE
 from tallystick.emulator import boards
 from tallystick.emulator.devices.image import Image
 from tallystick.tools import fresh, options
@@ -46,7 +47,7 @@ _STATE = Path("build/campaign/firm.json")
     "--keep", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
     help="Keep databases and flash as they are at the end, to look at.",
 )  # fmt: skip
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+@click.option("--report", type=OUTPUT_FILE, metavar="FILE",
               help="A page with the days as a time line.")  # fmt: skip
 @click.option("--no-shrink", is_flag=True, help="Tell a violation as it was found.")
 @click.option("--soak", "seconds", metavar="SECONDS", type=click.FloatRange(min=1),
@@ -67,6 +68,10 @@ def firm(
     Firmware, station and server are the product's own. No code is accepted twice, nobody is kept
     out who has a right to come in, nothing that was acknowledged is lost.
     """
+    _must_fit(
+        {"--zoo": broken, "--replay": line, "--soak": seconds},
+        {"--keep": keep, "--report": report, "--state": state, "--no-shrink": no_shrink},
+    )
     if broken:
         _hunt(as_json)
         return
@@ -91,6 +96,27 @@ def firm(
     _tell(tally, stories, seconds, keep, as_json)
     if tally.violations:
         raise SystemExit(ExitCode.FAILED)
+
+
+_GO_WITH: dict[str, tuple[str, ...]] = {
+    "--zoo": (), "--replay": ("--keep", "--report"), "--soak": ("--state",),
+    "": ("--keep", "--report", "--no-shrink"),
+}  # fmt: skip
+
+
+def _must_fit(ways: dict[str, object], more: dict[str, object]) -> None:
+    """What would be passed over in silence is refused. Raises BadInputError."""
+    said = [name for name, value in ways.items() if value]
+    way = said[0] if said else ""
+    beside = [*said[1:], *(name for name, value in more.items() if value)]
+    wrong = [name for name in beside if name not in _GO_WITH[way]]
+    if wrong:
+        fits = " and ".join(_GO_WITH[way]) or "none of these"
+        raise BadInputError(
+            f"{wrong[0]} does not go with {way or 'a firm that is lived once'}.",
+            kept="Nothing was simulated.",
+            todo=f"What goes with it: {fits}. `--help` says more.",
+        )
 
 
 def _stories(tally: FirmTally, image: Image, as_json: bool) -> list[FirmStory]:

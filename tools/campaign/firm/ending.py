@@ -50,7 +50,8 @@ def _acts(world: FirmWorld, database: sqlite3.Connection) -> None:
     """In the audit log, as often as they were acknowledged."""
     rows = database.execute(
         "SELECT action, subject, COUNT(*) FROM audit "
-        "WHERE action <> 'verified' OR detail LIKE '%\"ok\"%' GROUP BY action, subject"
+        "WHERE action NOT IN ('verified', 'resynchronised') OR detail LIKE '%\"ok\"%' "
+        "GROUP BY action, subject"
     )
     written = {(action, subject): count for action, subject, count in rows}
     for (action, subject), count in sorted(world.judge.acknowledged.items()):
@@ -64,8 +65,7 @@ def _acts(world: FirmWorld, database: sqlite3.Connection) -> None:
 
 def at_rest(world: FirmWorld) -> None:
     """The firm is over, and nothing is wrong with disk and clock any more."""
-    world.house.doom = world.house.loses_at = None
-    world.house.full = world.house.read_only = False
+    world.house.is_well()
     world.clock.wrong = world.clock.station_wrong = 0
     _cells(world)
     _halves(world)

@@ -15,7 +15,7 @@ from tallystick.tools.campaign.firm.world import FirmEvent, moment
 _WIDTH = 960
 _LANE = 56
 _LEFT = 124
-_MOST_STORIES = 400  # of one lane: a page is to be read
+_MOST_OF_A_DAY = 200  # of one lane: a page is to be read
 
 
 def _one(_words: str) -> float:
@@ -52,11 +52,23 @@ LANES = (
     Lane("spares in stock", "stock", _has("spares are in the drawer"), _number),
     Lane("cells, most µAh", "used", _has("that has given most"), _number, max),
     Lane("cells in trouble", "cell", _has("the cell of", "is flat", "loses its power")),
-    Lane("strangers", "stranger", _has("a stranger", "whoever found", "a desk's credential")),
+    Lane(
+        "strangers",
+        "stranger",
+        _has("a stranger", "whoever found", "a desk's credential", "a copy of", "a browser that"),
+    ),
     Lane(
         "faults of the house",
         "fault",
-        _has("the server will", "the server's ", "the desk does not"),
+        _has(
+            "the server will",
+            "the server's ",
+            "the desk does not",
+            "the server has ended",
+            "the server is started",
+            "way to the server",
+            "an answer of the server",
+        ),
     ),
     Lane("violations", "bad", _has("VIOLATION")),
 )
@@ -142,23 +154,22 @@ def slot_of(at: int) -> int:
 def _stories(name: str, kind: str, events: list[FirmEvent]) -> str:
     if not events:
         return ""
-    shown = events[:_MOST_STORIES]
     parts = [f"<section><h2>{name} <small>{len(events):,}</small></h2>"]
     by_day: dict[int, list[FirmEvent]] = {}
-    for one in shown:
+    for one in events:
         by_day.setdefault(slot_of(one.at), []).append(one)
     for day, those in by_day.items():
         opened = " open" if kind == "bad" else ""
         lines = "".join(
             f"<li><time>{moment(one.at).partition(', ')[2]}</time> {html.escape(one.words)}</li>"
-            for one in those
+            for one in those[:_MOST_OF_A_DAY]
         )
+        if len(those) > _MOST_OF_A_DAY:
+            lines += f"<li>… and {len(those) - _MOST_OF_A_DAY:,} more.</li>"
         parts.append(
             f"<details{opened}><summary>day {day} "
-            f"<small>{len(those)}</small></summary><ol id='{kind}-{day}'>{lines}</ol></details>"
+            f"<small>{len(those):,}</small></summary><ol id='{kind}-{day}'>{lines}</ol></details>"
         )
-    if len(events) > len(shown):
-        parts.append(f"<p>… and {len(events) - len(shown):,} more.</p>")
     parts.append("</section>")
     return "".join(parts)
 

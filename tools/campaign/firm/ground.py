@@ -128,13 +128,16 @@ class ProcessEndedError(BaseException):
 
 @dataclass
 class Doom:
-    """The end of a process, at the n-th event of a kind from now on."""
+    """The end of a process, at the n-th event of a kind from now on. away_s: so long it takes until
+    somebody starts it again. within: of a request to this path alone; empty: of any."""
 
     what: str
     left: int
+    away_s: int = 0
+    within: str = ""
 
-    def meets(self, what: str) -> bool:
-        if what != self.what:
+    def meets(self, what: str, path: str) -> bool:
+        if what != self.what or self.within not in ("", path):
             return False
         self.left -= 1
         return self.left < 0
@@ -155,7 +158,9 @@ def house_settings(folder: Path, clock: Callable[[], float]) -> Settings:
 
 class House:
     """The server, in this process. It answers `transport`s, and can be ended at any commit. ended:
-    how often it was; lost: how often its database was."""
+    how often it was; lost: how often its database was; unanswered: how many answers were lost.
+    down: nobody has started it again; cut_off: addresses that begin so have no way to it;
+    database_gone: its database stays away."""
 
     def __init__(
         self, folder: Path, clock: FirmClock, chance: FirmChance,
@@ -170,10 +175,16 @@ class House:
         self._living: Any = None
         self.doom: Doom | None = None
         self.full = self.read_only = False
-        self.ended = self.lost = 0
+        self.down = self.database_gone = False
+        self.cut_off: str | None = None
+        self.ended = self.lost = self.unanswered = 0
         self.loses_at: int | None = None  # statements until its connection to the database is lost
-        self.after_end: Callable[[], None] = lambda: None
+        self.answer_lost_at: int | None = None  # requests until an answer does not arrive
+        self.after_end: Callable[[int], None] = lambda away_s: None
         self._hears = hears
+        self._away_s = self._requests_left = 0
+        self._cuts_off: str | None = None
+        self._path = ""  # of the request under way
 
     @property
     def state(self) -> ServerState:
@@ -186,8 +197,28 @@ class House:
 
     @property
     def struck(self) -> int:
-        """How often it was ended, or its database lost."""
-        return self.ended + self.lost
+        """How often it was ended, its database lost, or an answer of it."""
+        return self.ended + self.lost + self.unanswered
+
+    @property
+    def in_trouble(self) -> bool:
+        """Something is the matter that lasts."""
+        lasting = self.full or self.read_only or self.down or self.database_gone
+        return lasting or self.cut_off is not None
+
+    def cuts_off(self, address: str, requests: int) -> None:
+        """Whoever has an address that begins so has no way to it, after so many requests."""
+        self._cuts_off, self._requests_left = address, requests
+
+    def has_ways(self) -> None:
+        """Everybody has a way to it again."""
+        self.cut_off = self._cuts_off = None
+
+    def is_well(self) -> None:
+        """Whatever was the matter is mended."""
+        self.doom = self.loses_at = self.answer_lost_at = None
+        self.has_ways()
+        self.full = self.read_only = self.down = self.database_gone = False
 
     def transport(self, name: str) -> httpx.BaseTransport:
         """A client's way to the server. name: of whoever asks, as an address."""
@@ -195,6 +226,8 @@ class House:
 
     def catch_up(self) -> None:
         """Do what the server's threads would have done by now."""
+        if self.down:
+            return
         state = self.state
         try:
             with suppress(DBAPIError):  # the threads log it and go on
@@ -219,15 +252,21 @@ class House:
         self._loop.close()
 
     def answer(self, request: httpx.Request, name: str) -> httpx.Response:
-        """Raises httpx.ReadError when the server ended before it answered."""
+        """Raises httpx.ReadError when the server ended before it answered, httpx.ReadTimeout where
+        its answer was lost, httpx.ConnectError where it cannot be reached."""
+        self._perhaps_cut_off(name)
+        if self.down or (self.cut_off is not None and name.startswith(self.cut_off)):
+            raise httpx.ConnectError("no way to the server", request=request)
         if self._app is None:
             self._open()
         assert self._app is not None
         try:
             self._chance.step()
+            self._path = f"{request.method} {request.url.path}"
             self._hears("a request", str(request.url).encode() + request.read())
             answer = self._loop.run_until_complete(_whole(self._app, request, name))
             self._hears("an answer", answer.content)
+            self._perhaps_lose_answer(request)
             return answer
         except BaseException as error:
             if self._app is None or not _holds(error, ProcessEndedError):
@@ -235,12 +274,29 @@ class House:
             self._end()
             raise httpx.ReadError("the server ended", request=request) from None
         finally:
+            self._path = ""
             self._chance.step()
+
+    def _perhaps_cut_off(self, name: str) -> None:
+        if self._cuts_off is not None and name.startswith(self._cuts_off):
+            self._requests_left -= 1
+            if self._requests_left < 0:
+                self.cut_off, self._cuts_off = self._cuts_off, None
+                self.unanswered += 1
+
+    def _perhaps_lose_answer(self, request: httpx.Request) -> None:
+        if self.answer_lost_at is None:
+            return
+        self.answer_lost_at -= 1
+        if self.answer_lost_at < 0:
+            self.answer_lost_at = None
+            self.unanswered += 1
+            raise httpx.ReadTimeout("the answer was lost", request=request)
 
     def strike(self, what: str) -> None:
         """Raises ProcessEndedError where it is the server's doom."""
-        if self.doom is not None and self.doom.meets(what):
-            self.doom = None
+        if self.doom is not None and self.doom.meets(what, self._path):
+            self._away_s, self.doom = self.doom.away_s, None
             raise ProcessEndedError(what)
 
     def _open(self) -> None:
@@ -258,15 +314,15 @@ class House:
         state = self.state
         self._app = self._living = None
         state.database.engine.dispose()
-        self.after_end()
+        self.down = self._away_s > 0
+        self.after_end(self._away_s)
 
     def _perhaps_lose(self, connection: Connection, *_: object) -> None:
         """As when the network to the database goes: SQLAlchemy finds a connection that is closed,
         and what was not committed is gone."""
-        if self.loses_at is None:
-            return
-        self.loses_at -= 1
-        if self.loses_at < 0:
+        if self.loses_at is not None:
+            self.loses_at -= 1
+        if self.database_gone or (self.loses_at is not None and self.loses_at < 0):
             self.loses_at = None
             self.lost += 1
             raw = connection.connection.dbapi_connection

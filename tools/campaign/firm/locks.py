@@ -29,6 +29,8 @@ class LockSeen:
 
     def after(self, said: ServerSaid, policy: FirmPolicy, now: float) -> str | None:
         """What is wrong with an answer that was given now (by the server's clock); None: nothing"""
+        if not said.asked:
+            return None
         if said.status == _TOO_MANY:
             return self._locked(said, now)
         if said.status != 200:

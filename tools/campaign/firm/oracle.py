@@ -20,6 +20,7 @@ from tallystick.tools.campaign.firm.portal import IN, NO_ANSWER
 
 ZONE = "Europe/Berlin"
 _SHORTEST_S = 1800
+_JUMP = 9  # docs/findings/powercuts.md: what a start skips at most
 _AHEAD = 1500  # how far a code on the glass is looked for
 _FIRST = 2  # the station compared two codes
 
@@ -37,13 +38,15 @@ def end_of_day(now: float) -> int:
 @dataclass
 class CardSeen:
     """A card's half of the story. shown: the newest factor that was on its glass. lowest, highest:
-    between which the server's factor is: an answer that was lost leaves a doubt."""
+    between which the server's factor is: an answer that was lost leaves a doubt. loose: how many
+    codes it may skip, for its power was away."""
 
     serial: str
     seed: bytes = field(repr=False)
     shown: int = _FIRST - 1
     lowest: int = _FIRST
     highest: int = _FIRST
+    loose: int = 0
     codes: dict[str, int] = field(default_factory=dict, repr=False)
     accepted: set[int] = field(default_factory=set)
 
@@ -88,13 +91,23 @@ class Judge:
         if factor is None:
             self.violation(f"card {serial} shows a code that is none of its next ones")
             return None
-        card.shown = factor
+        skipped = factor - card.shown - 1
+        if skipped > card.loose:
+            self.violation(f"card {serial} skips {skipped} codes")
+        card.shown, card.loose = factor, 0
         card.codes[code] = factor
         return factor
+
+    def restarted(self, serial: str) -> None:
+        """Its power was away: what it was about to show may be skipped, and some more."""
+        if serial in self.cards:
+            self.cards[serial].loose += _JUMP + 1
 
     def asked(self, serial: str, factor: int, said: ServerSaid) -> None:
         """The server was asked about a code that was on this card's glass."""
         card = self.cards[serial]
+        if not said.asked:
+            return
         if said.status == 0 or said.status >= 500:
             card.highest = max(card.highest, factor + 1)
             return
@@ -104,7 +117,7 @@ class Judge:
             self.violation(f"a code of card {serial} was accepted as one of {said.serial}")
         if factor in card.accepted or factor < card.lowest:
             self.violation(f"card {serial}: the code of factor {factor} was accepted twice")
-        if factor - card.highest > self._policy.look_ahead:
+        if factor - card.highest >= self._policy.look_ahead:
             self.violation(
                 f"card {serial}: a code {factor - card.highest} ahead was accepted at once"
             )
@@ -114,6 +127,8 @@ class Judge:
     def found_again(self, serial: str, factor: int, said: ServerSaid) -> None:
         """The server was asked with two successive codes; factor: of the second."""
         card = self.cards[serial]
+        if not said.asked:
+            return
         if said.status == 0 or said.status >= 500:
             card.highest = max(card.highest, factor + 1)
         elif said.accepted:

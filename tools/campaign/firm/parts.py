@@ -35,6 +35,12 @@ from tallystick.tools.campaign.station.rig import ToldConnection, ToldJournal, T
 from tallystick.tools.docked import DockedLink
 
 US = 1_000_000
+ADDRESSES = {
+    "the station": "10.0.1.", "the desk": "10.0.2.", "the service": "10.0.3.",
+    "the portal": "10.0.4.", "the directory": "10.0.5.",
+}  # fmt: skip
+"""Whose network can be lost, and how their addresses begin."""
+_DOCK_WRITES = 40  # about as many as a card does while it is made
 _HOST, _AGENT = URL.partition("//")[2], f"python-httpx/{httpx.__version__}"
 _DARK_MS = 33_000  # a code is up for half a minute
 _FIRM_MASTER = bytes(range(16))
@@ -73,6 +79,19 @@ class CardDrawer(Closing):
             card.mcu.spare_host()
         card.power_on()
         return card
+
+    def copied(self, card: Card, serial: str) -> str | None:
+        """What a copy of a card's flash, in another card, shows at its first press."""
+        identity = Identity.derive(serial, _MADE_ON).encode()
+        content = bytes(card.flash.memory)
+        card.flash.put_away()
+        with Card(
+            self._image, identity=identity, seed=self._seed, trace=Trace(_EVENTS_EACH)
+        ) as copy:
+            copy.flash.memory[:] = content
+            copy.power_on()
+            copy.press()
+            return read_code(copy.frame())
 
     def close(self) -> None:
         for card in self.made.values():
@@ -161,9 +180,9 @@ class Pocket:
         self.dead = True
 
 
-def power_cut(rng: random.Random) -> Callable[[FlashOperation], Cut | None]:
+def power_cut(rng: random.Random, among: int = 3) -> Callable[[FlashOperation], Cut | None]:
     """At one of the next writes, before, in the middle or after."""
-    left = rng.randrange(3)
+    left = rng.randrange(among)
     phase = rng.choice(tuple(Phase))
 
     def plan(operation: FlashOperation) -> Cut | None:
@@ -237,7 +256,8 @@ class BadLine:
 @dataclass
 class StationDesk:
     """A station and its journal. kills: how often it ended half-way. hears: is told of what is on
-    the line to a card. full: its disk is, at the next card."""
+    the line to a card. full: its disk is, at the next card; filled: how often it was. cut: armed,
+    for the power of the next card in the dock."""
 
     house: House
     clock: FirmClock
@@ -249,6 +269,8 @@ class StationDesk:
     kills: int = 0
     harm: int = 0
     full: bool = False
+    filled: int = 0
+    cut: int | None = None
     last_problem: str = ""
     hears: Callable[[str, bytes], None] = lambda place, content: None
 
@@ -257,25 +279,19 @@ class StationDesk:
         card = pocket.at(us)
         if not card.powered:
             card.power_on()
-        left = self.doom
-        self.doom = None
         rng = None if self.line is None else random.Random(self.line)
         self.line = None
-
-        def event(label: str) -> None:
-            nonlocal left
-            if left is not None:
-                left -= 1
-                if left < 0:
-                    left = None
-                    raise ProcessEndedError(label)
-
+        event = self._watched()
         line = BadLine(DockedLink(card), rng, self.hears)
         server, journal = self.registry(), self.journal()
         server.tell(event)
         journal.tell(event)
+        if self.cut is not None:
+            card.flash.fault_plan = power_cut(random.Random(self.cut), _DOCK_WRITES)
+            self.cut = None
         if self.full:
             self.full = False
+            self.filled += 1
             journal._database.execute("PRAGMA max_page_count=1")
         try:
             server.check()
@@ -294,8 +310,27 @@ class StationDesk:
             journal.close()
             server.close()
             line.close()
-            card.settle()
+            card.flash.fault_plan = None
+            if card.powered:
+                card.settle()
+            else:
+                pocket.cuts += 1
         return True
+
+    def _watched(self) -> Callable[[str], None]:
+        """Is told of each command, request and journal's write; raises ProcessEndedError at the one
+        that is the station's doom."""
+        left, self.doom = self.doom, None
+
+        def event(label: str) -> None:
+            nonlocal left
+            if left is not None:
+                left -= 1
+                if left < 0:
+                    left = None
+                    raise ProcessEndedError(label)
+
+        return event
 
     def registry(self) -> ToldServer:
         """The station's way to the server; whoever asks closes it."""
@@ -366,8 +401,8 @@ class Portal:
             answer = self._way.handle_request(
                 httpx.Request("POST", URL + path, headers=self._headers, json=body)
             )
-        except httpx.TransportError:
-            return ServerSaid(0)
+        except httpx.TransportError as error:
+            return ServerSaid(0, asked=not isinstance(error, httpx.ConnectError))
         told = answer.json()
         if answer.status_code == 429:
             return ServerSaid(429, reason="throttled", retry_after_s=int(told["retry_after_s"]))

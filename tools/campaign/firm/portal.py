@@ -17,6 +17,7 @@ import pyotp
 from tallystick.tools.campaign.firm.ground import URL, House
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 (of a firm that is simulated)
+STEP_S = 30  # of a telephone's codes
 IN, NO_ANSWER, PASSWORD_WRONG, REFUSED = "in", "no answer", "password", "refused"
 _OPTIONS = re.compile(r'data-options="(.*?)"')
 _CHOICE = re.compile(r'action="([^"]*/second/webauthn/\d+/ask)"')
@@ -47,9 +48,12 @@ class Telephone:
     off_s: int = 0
     forgotten: bool = False
 
+    def step(self, now: float) -> int:
+        """Which code it shows. now: the time as it is, in seconds since 1970"""
+        return (int(now) + self.off_s) // STEP_S
+
     def code(self, now: float) -> str:
-        """now: the time as it is, in seconds since 1970"""
-        return pyotp.TOTP(self.secret).at(int(now) + self.off_s)
+        return pyotp.TOTP(self.secret).at(self.step(now) * STEP_S)
 
 
 class PortalBrowser:
@@ -119,6 +123,18 @@ class PortalBrowser:
         if _OPEN.search(self.page):
             return IN
         return PASSWORD_WRONG if 'name="password"' in self.page else REFUSED
+
+    def session(self) -> dict[str, str]:
+        """Its cookies: what whoever is signed in is known by."""
+        return dict(self._http.cookies.items())
+
+    def is_open(self, session: dict[str, str]) -> bool:
+        """Whether somebody with these cookies is signed in. Raises PortalSilentError."""
+        self._http.cookies.clear()
+        for name, value in session.items():
+            self._http.cookies.set(name, value)
+        self._get("/p/default/")
+        return bool(_OPEN.search(self.page))
 
     def _password(self, login: str, password: str) -> None:
         self._http.cookies.clear()

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -171,7 +170,12 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
             PortalBrowser(house, _STRANGER),
             drawer,
         )  # fmt: skip
-        house.after_end = partial(acknowledged, world)
+
+        def ended(away_s: int) -> None:
+            acknowledged(world)
+            world.server_ended(away_s)
+
+        house.after_end = ended
         world.pockets = [
             Pocket(drawer, number, f"TS{number + 1:08}") for number in range(firm.cards)
         ]

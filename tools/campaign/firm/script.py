@@ -47,6 +47,7 @@ class Verb(StrEnum):
     THUMB = "thumb"  # a log-in at the portal
     STRANGE_THUMB = "strange-thumb"
     CLONE = "clone"  # a station that has no right
+    COPY = "copy"  # of a card's flash
     PHONE = "phone"  # an app is enrolled at the portal
     PORTAL = "portal"  # a log-in there, with it
     FORGET_PHONE = "forget-phone"  # it lies at home for the day
@@ -63,14 +64,19 @@ class Mishap(StrEnum):
 
     CUT = "cut"  # the card's power, at a write to its flash in the next press
     READER_CUT = "reader-cut"  # a reader's power, at a write to its flash in the next use
+    DOCK_CUT = "dock-cut"  # the same while a card is made
     CELL = "cell"  # the cell is taken out and put in again
-    SERVER_ENDS = "server-ends"  # at a commit
+    SERVER_ENDS = "server-ends"  # at a commit, and is there again at once
+    SERVER_AWAY = "server-away"  # the same, and it is there again after a while
+    ANSWER_LOST = "answer-lost"  # of the server, which has done what was asked
+    NETWORK_LOST = "network-lost"  # of the station, the desk, …: for a while
     STATION_ENDS = "station-ends"  # at a command, a request or a journal's write
     LINE = "line"  # drops, doubles and corrupts
     DISK_FULL = "disk-full"
     DISK_READ_ONLY = "disk-read-only"
     STATION_DISK = "station-disk"  # is full, while a card is made
     DATABASE_LOST = "database-lost"  # the connection, at a statement
+    DATABASE_GONE = "database-gone"  # for a while
     CLOCK = "clock"  # the server's is wrong for hours
     STATION_CLOCK = "station-clock"  # the same of the stations'
     PHONE_CLOCK = "phone-clock"  # of a telephone
@@ -78,8 +84,36 @@ class Mishap(StrEnum):
 
 
 _OF_THE_HOUSE = frozenset(
-    {Mishap.DISK_FULL, Mishap.DISK_READ_ONLY, Mishap.CLOCK, Mishap.STATION_CLOCK}
-)
+    {
+        Mishap.DISK_FULL, Mishap.DISK_READ_ONLY, Mishap.CLOCK, Mishap.STATION_CLOCK,
+        Mishap.SERVER_AWAY, Mishap.NETWORK_LOST, Mishap.DATABASE_GONE,
+    }
+)  # fmt: skip
+_WHILE_MADE = frozenset({Mishap.STATION_ENDS, Mishap.LINE, Mishap.STATION_DISK, Mishap.DOCK_CUT})
+_NOW_AND_THEN = frozenset(
+    {
+        Mishap.SERVER_ENDS, Mishap.DATABASE_LOST, Mishap.SERVER_AWAY, Mishap.ANSWER_LOST,
+        Mishap.NETWORK_LOST,
+    }
+)  # fmt: skip
+"""Every other one while cards are made."""
+_RARE = frozenset(
+    {
+        Verb.BORROW, Verb.GIVE_BACK, Verb.LOSE, Verb.RECOVER, Verb.CALL, Verb.PHONE, Verb.LEAVE,
+        Verb.JOIN,
+    }
+)  # fmt: skip
+_AT_A_REQUEST = frozenset({Mishap.SERVER_ENDS, Mishap.SERVER_AWAY, Mishap.ANSWER_LOST})
+_AT_RARE = 2 / 3
+"""How many of these come just before what is seldom done, and strike its first request."""
+_OFTEN = {
+    Mishap.CUT: 8, Mishap.READER_CUT: 2, Mishap.DOCK_CUT: 2, Mishap.CELL: 2, Mishap.SERVER_ENDS: 4,
+    Mishap.STATION_ENDS: 3, Mishap.LINE: 3, Mishap.DATABASE_LOST: 3, Mishap.ANSWER_LOST: 4,
+}  # fmt: skip
+_SPARE = 1 / 3
+_EACH = 2  # of each kind at least so many: one while cards are made, one later
+IN_A_WALLET = (1, 1, 2, 3, 9, 10, 14)
+"""How often a card is pressed there: the server's window is ten."""
 _APART_DAYS = 5  # about so many days pass from one of these to the next of its kind
 
 
@@ -134,12 +168,14 @@ def script(firm: SimulatedFirm) -> list[FirmAct]:
         _provisioning(firm),
         _reading(firm),
         _working(firm),
+        _in_wallets(firm),
         _calling(firm),
         _staff(firm),
         _strangers(firm),
-        _faults(firm),
     )
-    drawn = sorted(one for stream in streams for one in stream)
+    planned = sorted(one for stream in streams for one in stream)
+    rare = [at for at, what, *_ in planned if what in _RARE and at > 7 * 3600]
+    drawn = sorted((*planned, *_faults(firm, rare)))
     return [
         FirmAct(at, number, what, who, draw) for number, (at, what, who, draw) in enumerate(drawn)
     ]
@@ -158,7 +194,7 @@ def _provisioning(firm: SimulatedFirm) -> Iterator[Drawn]:
     joining = set(joiners(firm))
     for card in range(firm.cards):
         day = _first_day(firm, card) if card in joining else 0
-        yield day * DAY_S + 5 * 3600 + card % 3600, Verb.PROVISION, card, rng.getrandbits(32)
+        yield day * DAY_S + made_at(firm, card) + 1, Verb.PROVISION, card, rng.getrandbits(32)
 
 
 def _reading(firm: SimulatedFirm) -> Iterator[Drawn]:
@@ -207,6 +243,15 @@ def _working(firm: SimulatedFirm) -> Iterator[Drawn]:
         if last < firm.days:
             yield last * DAY_S + 8 * 3600, Verb.LEAVE, person, 0
             yield last * DAY_S + 9 * 3600, Verb.LOG_IN, person, rng.getrandbits(32)
+
+
+def _in_wallets(firm: SimulatedFirm) -> Iterator[Drawn]:
+    """Two on the first morning, of whom one card is just within the window, and one just beyond."""
+    there = range(firm.people - firm.people // 10)
+    rng = _rng(firm, "wallets")
+    for person, times in zip(rng.sample(there, min(2, len(there))), (9, 10), strict=False):
+        if firm.people > len(IN_A_WALLET):
+            yield 7 * 3600 + person, Verb.PRESS, person, IN_A_WALLET.index(times)
 
 
 def _day(
@@ -263,39 +308,58 @@ def _strangers(firm: SimulatedFirm) -> Iterator[Drawn]:
     wrong."""
     rng = _rng(firm, "strangers")
     kinds = (
-        Verb.GUESS, Verb.REPLAY, Verb.THIEF, Verb.CLONE, Verb.FALSE_CALL, Verb.PHISH
+        Verb.GUESS, Verb.REPLAY, Verb.THIEF, Verb.CLONE, Verb.COPY, Verb.FALSE_CALL, Verb.PHISH
     )  # fmt: skip
     for day in range(firm.days):
         for _ in range(_MISHAPS[firm.level] * (1 + firm.people // 100)):
             at = day * DAY_S + rng.randrange(7 * 3600, DAY_S)
-            what = rng.choices(kinds, (3, 4, 2, 1, 1, 1))[0]
+            what = rng.choices(kinds, (3, 4, 2, 1, 2, 1, 1))[0]
             who = rng.randrange(max(1, firm.people))
             if what in (Verb.FALSE_CALL, Verb.PHISH):
                 who = rng.choice(firm.with_phones or range(1))
             yield at, what, who, rng.getrandbits(32)
 
 
-def _faults(firm: SimulatedFirm) -> Iterator[Drawn]:
+def _faults(firm: SimulatedFirm, rare: list[int]) -> Iterator[Drawn]:
+    """rare: when something is done that is seldom done."""
     rng = _rng(firm, "faults")
     count = round(firm.cards * firm.days * _FAULTS_PER_100_CARD_DAYS[firm.level] / 100)
     if firm.level is not Level.NONE:
-        count = max(count, len(Mishap))
+        count = max(count, _EACH * len(Mishap))
     kinds = tuple(Mishap)
-    weights = (8, 2, 2, 4, 3, 3, 1, 1, 1, 3, 1, 1, 1, 1)
+    weights = tuple(_OFTEN.get(kind, 1) for kind in kinds)
     often: Counter[str] = Counter()
     for number in range(count):
-        trouble = kinds[number] if number < len(kinds) else rng.choices(kinds, weights)[0]
-        if trouble in _OF_THE_HOUSE and often[trouble] > firm.days // _APART_DAYS:
+        each = number < _EACH * len(kinds)
+        trouble = kinds[number % len(kinds)] if each else rng.choices(kinds, weights)[0]
+        if not each and trouble in _OF_THE_HOUSE and often[trouble] > firm.days // _APART_DAYS:
             trouble = Mishap.CUT  # there is one server, however many cards
         often[trouble] += 1
-        in_the_first_hour = trouble in (Mishap.STATION_ENDS, Mishap.LINE, Mishap.STATION_DISK) or (
-            # Every other one, while cards are made; where there is one, of every other seed.
-            trouble in (Mishap.SERVER_ENDS, Mishap.DATABASE_LOST)
-            and often[trouble] % 2 == firm.seed % 2
+        in_the_first_hour = trouble in _WHILE_MADE or (
+            trouble in _NOW_AND_THEN and often[trouble] % 2 == firm.seed % 2
         )
-        at = (
-            5 * 3600 + rng.randrange(min(3600, firm.cards))
-            if in_the_first_hour
-            else rng.randrange(7 * 3600, firm.days * DAY_S)
-        )
-        yield at, trouble, rng.randrange(firm.cards), rng.getrandbits(32)
+        who = _card_made(firm, trouble, rng) if in_the_first_hour else rng.randrange(firm.cards)
+        at = made_at(firm, who) if in_the_first_hour else rng.randrange(7 * 3600, firm.days * DAY_S)
+        draw = rng.getrandbits(32)
+        if trouble in _AT_A_REQUEST and rare and not in_the_first_hour and rng.random() < _AT_RARE:
+            at, draw = rng.choice(rare) - 1, draw & ~7 | draw & (trouble is Mishap.SERVER_ENDS)
+        yield at, trouble, who, draw
+
+
+def made_at(firm: SimulatedFirm, card: int) -> int:
+    """Just before that: in seconds since midnight. The last comes first, so that whatever befalls
+    it is over when the others are made."""
+    return 2 * 3600 if card == firm.cards - 1 else 5 * 3600 + 2 * (card % 1800)
+
+
+def _card_made(firm: SimulatedFirm, trouble: Mishap, rng: random.Random) -> int:
+    """While which card something goes wrong. The last is nobody's, so that registering it is the
+    last that the server hears of it: that is when the server goes away, and nothing else happens to
+    it. Of the others, one in three is nobody's. A network is lost for whatever comes after."""
+    last = firm.cards - 1
+    if trouble is Mishap.SERVER_AWAY or not last:
+        return last
+    if trouble is Mishap.NETWORK_LOST:
+        return last - 1
+    first = firm.people if rng.random() < _SPARE else 0
+    return rng.randrange(min(first, last - 1), last)

@@ -17,14 +17,15 @@ from tallystick.tools.campaign.firm.run import FirmResult, simulate
 from tallystick.tools.campaign.firm.script import SimulatedFirm
 from tallystick.tools.campaign.firm.story import FirmLine
 
-FORMAT = "tallystick firm soak 1"
+FORMAT = "tallystick firm soak 2"
 
 
 @dataclass
 class Soaked:
-    """done: seeds whose firms have come to their end. found: of each violation, its line and what
-    it says."""
+    """firm: which ones are soaked, without a seed. done: seeds whose firms have come to their end.
+    found: of each violation, its line and what it says."""
 
+    firm: str = ""
     done: list[int] = field(default_factory=list)
     simulated_hours: float = 0.0
     faults: int = 0
@@ -49,6 +50,17 @@ class Soaked:
                 todo="Name another file, or move it away to begin anew.",
             ) from None
 
+    def must_be_of(self, firm: SimulatedFirm, file: Path) -> None:
+        """A seed that is done says nothing of another firm. Raises BadInputError."""
+        named = str(FirmLine(replace(firm, seed=0))).removesuffix(",seed=0")
+        if self.firm not in ("", named):
+            raise BadInputError(
+                f"{file} holds a soak of other firms: {self.firm}.",
+                kept="It was not touched.",
+                todo="Name another file with --state, or soak the same firms.",
+            )
+        self.firm = named
+
     def add(self, result: FirmResult) -> None:
         self.done.append(result.firm.seed)
         self.simulated_hours = round(self.simulated_hours + result.simulated_hours, 2)
@@ -71,6 +83,7 @@ def soak(
 ) -> Iterator[Soaked]:
     """What was done so far, after each firm. firm: of the first seed. Raises BadInputError."""
     so_far = Soaked.read(file)
+    so_far.must_be_of(firm, file)
     until = time.monotonic() + seconds
     following = firm.seed
     with worker_pool(jobs) as pool:

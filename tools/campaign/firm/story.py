@@ -43,7 +43,8 @@ class FirmLine:
             firm = SimulatedFirm(**numbers, level=Level(said.pop("faults")))
             acts = said.pop("acts", None)
             chosen = None if acts is None else tuple(int(one) for one in acts.split("-"))
-            if said or not (1 <= firm.cards <= 10_000 and 1 <= firm.days <= 3660):
+            fits = 1 <= firm.cards <= 10_000 and 0 <= firm.readers <= 1_000
+            if said or not (fits and 1 <= firm.days <= 3660):
                 raise ValueError
         except (KeyError, ValueError):
             raise BadInputError(

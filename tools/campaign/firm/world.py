@@ -29,6 +29,8 @@ from tallystick.tools.campaign.firm.portal import PASSWORD, PortalBrowser, Telep
 from tallystick.tools.campaign.firm.script import FirmAct, SimulatedFirm
 from tallystick.tools.campaign.firm.thumbs import ThumbReader
 
+_CLOCKS_S = 9 * 3600  # the longest that a clock is wrong, and the longest lock
+
 START = datetime.datetime(2027, 3, 15, tzinfo=ZoneInfo(ZONE)).timestamp()
 """A Monday; on the Sunday thirteen days later the clocks go forward."""
 
@@ -39,7 +41,7 @@ class Employee:
     server was told to bar him; gone: and has said that it did. recovered: the card has set the
     password anew, so it is no second factor beside it. quarrelled: until when guesses of strangers
     may keep him out of the portal. used: the newest code that was accepted, and its factor; pair:
-    two in a row that were."""
+    two in a row that were. session: cookies of the browser that is signed in."""
 
     number: int
     login: str
@@ -57,6 +59,7 @@ class Employee:
     passwords: int = 0
     recovered: bool = False
     quarrelled: int = 0
+    session: dict[str, str] = field(default_factory=dict)
 
     @property
     def pocket(self) -> Pocket | None:
@@ -129,7 +132,7 @@ class FirmWorld:
     readers: dict[int, ThumbReader] = field(default_factory=dict)
     drawer: list[Pocket] = field(default_factory=list)
     cells: dict[str, CellSeen] = field(default_factory=dict)
-    clocks_were_wrong: bool = False
+    clocks_until: int = -1
     until: int | None = None
     stolen: list[tuple[Pocket, Employee]] = field(default_factory=list)
     later: list[tuple[int, int, int, Callable[[], None]]] = field(default_factory=list)
@@ -224,6 +227,7 @@ class FirmWorld:
             return None
         factor = None if code is None else self.judge.saw(pocket.serial, code)
         if pocket.cuts > before:
+            self.judge.restarted(pocket.serial)
             if cell is not None:
                 cell.cut_short += 1
             seen = "" if code is None else ", with a code on its glass"
@@ -291,7 +295,29 @@ class FirmWorld:
 
     @property
     def in_trouble(self) -> bool:
-        return self.house.full or self.house.read_only
+        return self.house.in_trouble
+
+    @property
+    def clocks_were_wrong(self) -> bool:
+        """Of late: what was locked, lent or used meanwhile has a time that is wrong."""
+        return self.at < self.clocks_until
+
+    def clocks_are_wrong(self) -> None:
+        self.clocks_until = self.at + _CLOCKS_S
+
+    def befallen(self, station: StationDesk, pocket: Pocket) -> int:
+        """How often anything befell the making of a card, or the server."""
+        return self.house.struck + station.kills + station.harm + station.filled + pocket.cuts
+
+    def server_ended(self, away_s: int) -> None:
+        """Nobody starts it again before so many seconds have passed."""
+        if away_s:
+            self.say(f"the server has ended, and is away for {away_s // 60} minutes")
+            self.after(away_s, self._server_is_back)
+
+    def _server_is_back(self) -> None:
+        self.house.down = False
+        self.say("the server is started again")
 
     @property
     def desk(self) -> Desk:

@@ -18,15 +18,21 @@ from tallystick.emulator.devices.image import Image
 from tallystick.provisioning import container, steps
 from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
 from tallystick.provisioning.custody.software import SoftwareCustody, SoftwareSeed
+from tallystick.provisioning.desk.client import Desk
 from tallystick.provisioning.journal import CardState, StationJournal
+from tallystick.provisioning.registry import Registered, TallyServer
+from tallystick.provisioning.server_link import NoConnectionError, OutcomeUnknownError
+from tallystick.server.accounts import sessions
 from tallystick.server.checking import tokens
 from tallystick.server.checking.group import GroupCommit
+from tallystick.server.errors import ApiError
 from tallystick.server.joining import leaving
-from tallystick.server.loans import holding
+from tallystick.server.loans import desk, holding, proof
 from tallystick.server.methods import fido
 from tallystick.server.rules import judge
 from tallystick.server.rules.throttle import Throttle
-from tallystick.server.signing_in import login, second
+from tallystick.server.signing_in import login, recovery, second
+from tallystick.server.stock import cards
 from tallystick.server.store.audit import WorkerChain
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.tools import fresh
@@ -49,6 +55,22 @@ _WAKEFUL = Animal(
     "wakeful", "A code is on the glass for five minutes.",
     (Patch("card/undocked.py", "_CODE_MS = const(30000)", "_CODE_MS = const(300000)"),),
 )  # fmt: skip
+_SKIPS = Animal(
+    "skips-one", "Every press takes two codes, and shows the second.",
+    (Patch(
+        "card/store.py",
+        "factor = self.moving_factor\n        self.commit(moving_factor=factor + 1",
+        "factor = self.moving_factor + 1\n        self.commit(moving_factor=factor + 1",
+    ),),
+)  # fmt: skip
+_KEYLESS = Animal(
+    "keyless", "A seed is taken from somebody without keys.",
+    (Patch(
+        "card/oath.py",
+        '    """Store the credential, whole or not at all."""\n    card.need_keys()\n',
+        "",
+    ),),
+)  # fmt: skip
 FIRMWARE = (
     *(
         one
@@ -56,6 +78,8 @@ FIRMWARE = (
         if one.name in ("show-before-commit", "save-when-dark", "every-second-code")
     ),
     _WAKEFUL,
+    _SKIPS,
+    _KEYLESS,
 )
 
 
@@ -226,6 +250,62 @@ def _any_assertion(_genuine: Any) -> Any:
     return check_assertion
 
 
+def _one_more(by: int) -> Callable[[Any], Any]:
+    """by: so many codes the window is wider."""
+
+    def make(genuine: Any) -> Any:
+        def windows(state: Any, policy: Any, now: int, generator: Any) -> Any:
+            wide = dataclasses.replace(policy, look_ahead=policy.look_ahead + by)
+            return genuine(state, policy if generator.step_s else wide, now, generator)
+
+        return windows
+
+    return make
+
+
+def _any_time(genuine: Any) -> Any:
+    def windows(state: Any, policy: Any, now: int, generator: Any) -> Any:
+        return genuine(state, dataclasses.replace(policy, steps_around=20), now, generator)
+
+    return windows
+
+
+def _left_open(_genuine: Any) -> Any:
+    def end_all(connection: Any, person_id: int, *, but: int | None = None) -> None:
+        return None
+
+    return end_all
+
+
+def _voids_nothing(_genuine: Any) -> Any:
+    def void(context: Any, person: Any, voids: Any) -> None:
+        return None
+
+    return void
+
+
+def _still_the_borrowers(_genuine: Any) -> Any:
+    def give_back(connection: Any, ring: Any, caller: Any, serial: str, **said: Any) -> Any:
+        row = cards.find(connection, caller, serial, lock=True)
+        proved = proof.prove(
+            connection, ring, caller, row, said["codes"], said["policy"], said["now"],
+            act="return", reason=said["reason"],
+        )  # fmt: skip
+        if isinstance(proved, ApiError):
+            return proved
+        holding.note(connection, ring, caller, "card-returned", serial, said["now"])
+        return cards.describe(connection, caller, serial, said["now"]) | {"skipped": 0}
+
+    return give_back
+
+
+def _lends_nothing(_genuine: Any) -> Any:
+    def lend(*_words: Any, **_named: Any) -> Any:
+        raise ApiError(409, "held", "Somebody holds it.")
+
+    return lend
+
+
 SERVER = (
     Broken("used-again", "A code that was accepted stays the next one.",
            in_place_of(judge, "_moved_to", _stays)),
@@ -259,6 +339,19 @@ SERVER = (
            in_place_of(judge, "_moved_to", _phone_stays)),
     Broken("any-assertion", "What a reader says is not checked.",
            in_place_of(fido, "check_assertion", _any_assertion)),
+    Broken("one-more", "The look-ahead window is one code too wide.",
+           in_place_of(judge, "_windows", _one_more(1))),
+    Broken("one-less", "The look-ahead window is one code too narrow.",
+           in_place_of(judge, "_windows", _one_more(-1))),
+    Broken("any-time", "A telephone's code is good ten minutes early or late.",
+           in_place_of(judge, "_windows", _any_time)),
+    Broken("left-open", "Browsers stay signed in when the account is taken away.",
+           in_place_of(sessions, "end_all", _left_open)),
+    Broken("old-telephone", "What the help desk voids is still good.",
+           in_place_of(recovery, "_void", _voids_nothing)),
+    Broken("still-the-borrowers", "A card that was given back still lets the borrower in.",
+           in_place_of(desk, "give_back", _still_the_borrowers)),
+    Broken("lends-nothing", "No card can be lent.", in_place_of(desk, "lend", _lends_nothing)),
 )  # fmt: skip
 
 
@@ -329,6 +422,31 @@ def _not_compared(genuine: Any) -> Any:
     return build
 
 
+def _taken_for_done(genuine: Any) -> Any:
+    """A request without an answer is taken for done."""
+
+    def register(self: Any, serial: str, container: bytes) -> Registered:
+        try:
+            done: Registered = genuine(self, serial, container)
+        except OutcomeUnknownError:
+            return Registered(serial, "registered", 6, 2)
+        return done
+
+    return register
+
+
+def _taken_for_undone(genuine: Any) -> Any:
+    def changed(self: Any, method: str, path: str, body: Any, *, doing: str) -> Any:
+        try:
+            return genuine(self, method, path, body, doing=doing)
+        except NoConnectionError:
+            raise
+        except OutcomeUnknownError as error:
+            raise NoConnectionError(error.what) from None
+
+    return changed
+
+
 STATIONS = (
     Broken("seed-unkept", "A seed goes to the card before the journal has it.",
            in_place_of(StationJournal, "keep_seed", _seed_unkept)),
@@ -346,6 +464,10 @@ STATIONS = (
            in_place_of(steps.CardRun, "_assign", _anothers)),
     Broken("factor-ahead", "The server is told of forty codes too many.",
            in_place_of(container, "build", _not_compared)),
+    Broken("taken-for-done", "No answer of the server is taken for 'registered'.",
+           in_place_of(TallyServer, "register", _taken_for_done)),
+    Broken("taken-for-undone", "No answer of the server is taken for 'nothing was changed'.",
+           in_place_of(Desk, "_changed", _taken_for_undone)),
 )  # fmt: skip
 
 ALL: tuple[Animal | Broken, ...] = (*FIRMWARE, *SERVER, *STATIONS)

@@ -1,0 +1,253 @@
+"""Staff at the desk: cards lent, taken back, replaced and retired. Where no answer came, they do
+what the message says: they look the card up before anybody acts on it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from tallystick.common.errors import TallyError
+from tallystick.provisioning.desk.client import DeskCard, Where
+from tallystick.provisioning.server_link import (
+    NoConnectionError,
+    OutcomeUnknownError,
+    RegistryRefusedError,
+)
+from tallystick.tools.campaign.firm.oracle import end_of_day
+from tallystick.tools.campaign.firm.parts import Pocket
+from tallystick.tools.campaign.firm.script import FirmAct
+from tallystick.tools.campaign.firm.world import Employee, FirmWorld
+
+_TRIES = 3
+_LATER_S = 300
+_NEARLY_S = 60
+_TOO_MANY = "429"
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What somebody wants of the desk. do: is given the codes. serial: of the card that is looked
+    up where no answer came; came_about: whether it is as wanted then. then, otherwise: what comes
+    of it."""
+
+    what: str
+    serial: str
+    do: Callable[[tuple[str, ...]], DeskCard]
+    came_about: Callable[[DeskCard], bool]
+    then: Callable[[DeskCard], None]
+    otherwise: Callable[[], None] = _nothing
+
+
+def serve(world: FirmWorld, wish: Wish, by: Pocket | None = None) -> None:
+    """by: the card in the hand, which proves that with a code, or with two where it has drifted;
+    None where no code is wanted."""
+    seen: list[tuple[str, int]] = []
+    if by is not None:
+        world.judge.touched(by.serial)
+    for _ in range(1 if by is None else _TRIES):
+        if by is not None:
+            pressed = world.press(by)
+            by.put_away()
+            if pressed is None:
+                continue
+            seen.append(pressed)
+        if _asked(world, wish, by, seen):
+            return
+    wish.otherwise()
+
+
+def _asked(world: FirmWorld, wish: Wish, by: Pocket | None, seen: list[tuple[str, int]]) -> bool:
+    """Whether that is the end of it: False where it was refused."""
+    must = by is None or _must_prove(world, by, seen)
+    try:
+        made = wish.do(tuple(code for code, _ in seen[-2:]))
+    except NoConnectionError as error:
+        world.say(f"the desk cannot {wish.what}: {error.what}")
+        wish.otherwise()
+    except OutcomeUnknownError as error:
+        world.say(f"the desk does not know: {error.what}")
+        if by is not None:
+            world.judge.perhaps_used(by.serial, seen[-1][1])
+        world.after(_LATER_S, partial(_look_up, world, wish))
+    except RegistryRefusedError as error:
+        world.say(f"the desk is refused: {error.what}")
+        if not must or error.code == _TOO_MANY:
+            return False
+        world.wrong(f"the desk may not {wish.what} ({error.reason or error.code})")
+    except TallyError as error:
+        world.wrong(f"the desk fails: {error.what}")
+    else:
+        if by is not None:
+            world.judge.used_at_the_desk(by.serial, seen[-1][1])
+        wish.then(made)
+    return True
+
+
+def _must_prove(world: FirmWorld, by: Pocket, seen: list[tuple[str, int]]) -> bool:
+    """Whether these codes have to be good enough."""
+    factor = seen[-1][1]
+    if len(seen) == 1:
+        return world.judge.must_be_let_in(by.serial, factor)
+    in_a_row = seen[-2][1] == factor - 1
+    window = world.policy.desk_resync_window
+    return in_a_row and world.judge.must_be_found(by.serial, factor, window)
+
+
+def _look_up(world: FirmWorld, wish: Wish) -> None:
+    try:
+        card = world.desk.card(wish.serial)
+    except OutcomeUnknownError:
+        world.after(_LATER_S, partial(_look_up, world, wish))
+        return
+    done = card is not None and wish.came_about(card)
+    world.say(f"the desk looks card {wish.serial} up: it {'was' if done else 'was not'} done")
+    if done and card is not None:
+        wish.then(card)
+    else:
+        wish.otherwise()
+
+
+# -- loans -------------------------------------------------------------------------------------
+
+
+def borrow(world: FirmWorld, act: FirmAct, try_it: Callable[[FirmWorld, Employee], None]) -> None:
+    """try_it: somebody with a loan wants to get in."""
+    who = world.people[act.who]
+    if who.leaving or not who.known or who.loan is not None or not world.drawer:
+        return
+    spare = world.drawer.pop(0)
+
+    def then(lent: DeskCard) -> None:
+        who.loan, who.loan_until = spare, lent.loan_until or 0
+        world.judge.acts("card-lent", spare.serial)
+        world.say(f"the desk lends card {spare.serial} to {who.login}")
+        if act.draw % 3 == 0:  # to the second: once before the end, once when it is over
+            left = int(who.loan_until - world.clock.server())
+            for wait in (left - _NEARLY_S, left + 1):
+                world.after(max(1, wait), partial(_on_loan, world, who, spare, try_it))
+        if who.loan_until != meant:
+            off = who.loan_until - meant
+            world.wrong(f"card {spare.serial} was lent until {off:+d} s from the end of the day")
+
+    meant = end_of_day(world.clock.server())
+    wish = Wish(
+        f"lend card {spare.serial} to {who.login}", spare.serial,
+        lambda codes: world.desk.lend(spare.serial, who.login, codes),
+        lambda card: card.user == who.login and card.loan_until is not None,
+        then, partial(world.drawer.append, spare),
+    )  # fmt: skip
+    serve(world, wish, spare)
+
+
+def _on_loan(
+    world: FirmWorld, who: Employee, spare: Pocket, try_it: Callable[[FirmWorld, Employee], None]
+) -> None:
+    if who.loan is spare:
+        try_it(world, who)
+
+
+def give_back(world: FirmWorld, act: FirmAct) -> None:
+    who = world.people[act.who]
+    spare = who.loan
+    if spare is None:
+        return
+
+    def then(_card: DeskCard) -> None:
+        who.loan = None
+        world.judge.acts("card-returned", spare.serial)
+        world.say(f"{who.login} gives card {spare.serial} back")
+        if not spare.dead:
+            _over_the_counter(world, who, spare)
+            world.drawer.append(spare)
+
+    reason = "flat" if spare.dead else ""
+    wish = Wish(
+        f"take back card {spare.serial}", spare.serial,
+        lambda codes: world.desk.give_back(spare.serial, codes, reason=reason),
+        lambda card: card.where is Where.POOL, then,
+    )  # fmt: skip
+    serve(world, wish, None if spare.dead else spare)
+
+
+def _over_the_counter(world: FirmWorld, who: Employee, spare: Pocket) -> None:
+    """Whoever has given a card back has seen the next code on its glass."""
+    seen = world.press(spare)
+    spare.put_away()
+    if seen is None:
+        return
+    said = world.ask(who, spare, *seen)
+    if said.accepted:
+        world.wrong(f"{who.login} was let in with card {spare.serial} after giving it back")
+
+
+# -- cards that are lost, and flat ones ----------------------------------------------------------
+
+
+def lose(world: FirmWorld, act: FirmAct) -> None:
+    """A card is gone: the desk blocks it and gives another."""
+    who = world.people[act.who]
+    lost = who.own
+    if lost is None or lost.lost or who.leaving or not world.in_service(lost):
+        return
+    spare = world.drawer.pop(0) if who.loan is None and world.drawer else None
+
+    def then(_card: DeskCard) -> None:
+        lost.lost = True
+        who.own = spare
+        world.judge.lost.add(lost.serial)
+        world.judge.acts("card-lost", lost.serial)
+        if spare is not None:
+            world.judge.acts("card-replaced", lost.serial)
+            world.judge.acts("card-assigned", spare.serial)
+        world.stolen.append((lost, who))
+        world.say(f"{who.login} has lost card {lost.serial}; the desk knows")
+
+    if spare is None:
+        wish = Wish(
+            f"report card {lost.serial} lost", lost.serial,
+            lambda _codes: world.desk.set_lost(lost.serial, lost=True),
+            lambda card: card.where is Where.LOST, then,
+        )  # fmt: skip
+        serve(world, wish)
+        return
+    wish = Wish(
+        f"replace card {lost.serial} by {spare.serial}", spare.serial,
+        lambda codes: world.desk.replace(lost.serial, spare.serial, codes),
+        lambda card: card.user == who.login, then, partial(world.drawer.append, spare),
+    )  # fmt: skip
+    serve(world, wish, spare)
+
+
+def flat(world: FirmWorld, who: Employee, dead: Pocket) -> None:
+    """The card shows nothing any more: retired, and another one in its place."""
+    if dead is who.loan or not world.drawer:
+        return
+    spare = world.drawer.pop(0)
+
+    def given(_card: DeskCard) -> None:
+        who.own = spare
+        world.judge.acts("card-assigned", spare.serial)
+        world.say(f"card {dead.serial} is flat; {who.login} gets {spare.serial}")
+
+    assign = Wish(
+        f"assign card {spare.serial} to {who.login}", spare.serial,
+        lambda codes: world.desk.assign(spare.serial, who.login, codes),
+        lambda card: card.user == who.login, given, partial(world.drawer.append, spare),
+    )  # fmt: skip
+
+    def then(_card: DeskCard) -> None:
+        who.own = None
+        world.judge.acts("card-retired", dead.serial)
+        serve(world, assign, spare)
+
+    retire = Wish(
+        f"retire card {dead.serial}", dead.serial,
+        lambda _codes: world.desk.retire(dead.serial, None, reason="flat"),
+        lambda card: card.where is Where.RETIRED, then, partial(world.drawer.append, spare),
+    )  # fmt: skip
+    serve(world, retire)

@@ -1,0 +1,181 @@
+"""Strangers: they guess, type again what they have seen, try what they have found, copy a card, and
+register one of their own."""
+
+from __future__ import annotations
+
+import random
+from contextlib import closing
+from functools import partial
+
+import httpx
+
+from tallystick.provisioning.card import tlv
+from tallystick.provisioning.card.connection import (
+    CardConnection,
+    CommandApdu,
+    StatusWord,
+)
+from tallystick.provisioning.card.oath import INS_PUT, INS_RESET, TAG_KEY, TAG_NAME, select_oath
+from tallystick.tools.campaign.firm.asked import ServerSaid
+from tallystick.tools.campaign.firm.parts import Pocket
+from tallystick.tools.campaign.firm.portal import PortalSilentError, TypedKind
+from tallystick.tools.campaign.firm.script import FirmAct
+from tallystick.tools.campaign.firm.world import Employee, FirmWorld
+from tallystick.tools.docked import DockedLink
+
+_GUESSES = (4, 4, 13)
+_WAITS = 2
+_QUARREL_S = 5 * 3600  # the longest lock, and some time
+_SEED = tlv.encode(TAG_NAME, b"x") + tlv.encode(TAG_KEY, b"\x11\x06" + bytes(20))
+_KEYLESS = (CommandApdu(0, INS_PUT, data=_SEED), CommandApdu(0, INS_RESET, 0xDE, 0xAD))
+"""Of somebody who has no keys: a seed of his own, and none at all."""
+
+
+def guess(world: FirmWorld, act: FirmAct) -> None:
+    rng = random.Random(act.draw)
+    _guesses(world, world.people[act.who], rng, rng.choice(_GUESSES), _WAITS)
+
+
+def _guesses(world: FirmWorld, who: Employee, rng: random.Random, count: int, waits: int) -> None:
+    """waits: how often he comes back when he was told to wait"""
+    who.quarrelled = max(who.quarrelled, world.at + _QUARREL_S)
+    locked = 0
+    for _ in range(count):
+        code = f"{rng.randrange(10**6):06}"
+        said = world.check(who.login, code)
+        if said.accepted and not _was_luck(world, said, code):
+            world.wrong(f"a guess was accepted as {who.login}")
+        locked = said.retry_after_s if said.status == 429 else 0
+    told = f", until it is locked for {locked} s" if locked else ""
+    world.say(f"a stranger guesses codes of {who.login}{told}")
+    if locked and waits:
+        again = partial(_guesses, world, who, rng, 2, waits - 1)
+        world.after(locked + 1, again)
+
+
+def _was_luck(world: FirmWorld, said: ServerSaid, code: str) -> bool:
+    """One of the card's own next codes, guessed: a millionth times the window."""
+    card = world.judge.cards.get(said.serial or "")
+    return card is not None and world.judge.guessed(card, code)
+
+
+def replay(world: FirmWorld, act: FirmAct) -> None:
+    type_again(world, world.people[act.who])
+
+
+def type_again(world: FirmWorld, who: Employee) -> None:
+    """What was seen of somebody's codes."""
+    if not who.last_code:
+        return
+    said = world.check(who.login, who.last_code)
+    world.say(f"a stranger types the code that {who.login} has used: {said.reason or said.status}")
+    if said.accepted:
+        world.wrong(f"a code that {who.login} had used was accepted again")
+    if who.pair is not None:
+        _replay_two(world, who, who.pair)
+
+
+def _replay_two(world: FirmWorld, who: Employee, pair: tuple[str, str]) -> None:
+    """To have the card found again where it was."""
+    said = world.portal.find_again(who.login, *pair)
+    world.judged(who.login, said)
+    what = f"two codes that {who.login} has used"
+    world.say(f"a stranger types {what}: {said.reason or said.status}")
+    if said.accepted:
+        world.wrong(f"{what} found the card again")
+
+
+def thief(world: FirmWorld, act: FirmAct) -> None:
+    if not world.stolen:
+        return
+    pocket, owner = world.stolen[act.draw % len(world.stolen)]
+    if pocket.dead:
+        return
+    seen = world.press(pocket)
+    pocket.put_away()
+    if seen is None:
+        return
+    said = world.ask(owner, pocket, *seen)
+    world.say(f"whoever found card {pocket.serial} tries it: {said.reason or said.status}")
+    if said.accepted:
+        world.wrong(f"lost card {pocket.serial} let somebody in as {owner.login}")
+    _without_keys(world, pocket)
+    _recovers(world, pocket, owner)
+
+
+def _without_keys(world: FirmWorld, pocket: Pocket) -> None:
+    """In a dock of his own."""
+    card = pocket.at(world.us)
+    link = DockedLink(card)
+    with closing(link):
+        line = CardConnection(link)
+        select_oath(line)
+        refused = all(_wants_keys(line, command) for command in _KEYLESS)
+    card.settle()
+    world.say(f"whoever found card {pocket.serial} gives it a seed of his own, without keys")
+    if not refused:
+        world.wrong(f"card {pocket.serial} does not ask for keys before it takes a seed")
+
+
+def _wants_keys(line: CardConnection, command: CommandApdu) -> bool:
+    """Whether it is refused for that, and for nothing that comes later."""
+    return line.send(command.encode()).sw == StatusWord.SECURITY_NOT_SATISFIED
+
+
+def _recovers(world: FirmWorld, pocket: Pocket, owner: Employee) -> None:
+    """A password for the account, with the card that was lost."""
+    if owner.phone is None or owner.leaving:
+        return
+
+    def code() -> str | None:
+        pressed = world.press(pocket)
+        pocket.put_away()
+        return None if pressed is None else pressed[0]
+
+    browser = world.strange_browser
+    try:
+        done = browser.recover(owner.login, TypedKind.CARD, code, "a stranger's password")
+    except PortalSilentError:
+        return
+    world.say(f"whoever found card {pocket.serial} wants a new password for {owner.login}")
+    if done:
+        world.wrong(f"lost card {pocket.serial} set a password for {owner.login}")
+
+
+def copy(world: FirmWorld, act: FirmAct) -> None:
+    """Somebody has had a card for a minute, and has a copy of its flash. What the copy shows, the
+    card shows as well: whoever comes first is let in, and nobody after that."""
+    who = world.people[act.who]
+    pocket = who.own
+    if pocket is None or pocket.dead or pocket.lost or not world.in_service(pocket):
+        return
+    if who.leaving or who.loan is not None or pocket.cut is not None:
+        return
+    code = world.factory.copied(pocket.card, pocket.serial)
+    factor = None if code is None else world.judge.cards[pocket.serial].factor_of(code)
+    if code is None or factor is None:
+        return
+    said = world.check(who.login, code)
+    world.judge.asked(pocket.serial, factor, said)
+    world.say(f"a copy of card {pocket.serial} is tried: {said.reason or said.status}")
+    if not said.accepted:
+        return
+    world.judge.acts("verified", pocket.serial)
+    seen = world.press(pocket)
+    pocket.put_away()
+    if seen is not None:
+        again = world.ask(who, pocket, *seen)
+        world.say(f"{who.login} types a code of card {pocket.serial}: {again.reason}")
+
+
+def clone(world: FirmWorld, act: FirmAct) -> None:
+    """Whoever has a desk's credential registers a card of his own."""
+    try:
+        answer = world.stranger.post(
+            "/v1/cards", content=b"<x/>", headers={"content-type": "application/pskc+xml"}
+        )
+    except httpx.TransportError:
+        return
+    world.say(f"a desk's credential is used to register a card: {answer.status_code}")
+    if answer.status_code not in (401, 403, 503):
+        world.wrong(f"a desk's credential may register cards ({answer.status_code})")

@@ -24,6 +24,7 @@ from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 5
 _LATER_S = 300
+_FOUND_S = 2 * 3600
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
 _SEEN_BY_OTHERS = 4  # one code in so many
 _PHONES_OFF_S = (-3600, -75, -40, 40, 75, 3600)
@@ -317,6 +318,21 @@ def call(world: FirmWorld, act: FirmAct) -> None:
         lost, who.phone, who.recovered = who.phone, None, False
         _after_the_call(world, who, code, lost)
         world.after(_LATER_S, partial(_enrol, world, who, _TRIES))
+        # Until another one is enrolled, nothing opens the account but enrolling.
+        world.after(_FOUND_S, partial(_old_telephone, world, who, lost))
+
+
+def _old_telephone(world: FirmWorld, who: Employee, lost: Telephone) -> None:
+    """Somebody has found it, and knows the password."""
+    if who.phone is None or who.leaving:
+        return
+    found = partial(lost.code, world.clock.now)
+    try:
+        said = world.strange_browser.log_in(who.login, who.password, TypedKind.TOTP, found)
+    except PortalSilentError:
+        return
+    world.judge.came_in(who.login, said, factors=(True, False))
+    world.say(f"a stranger signs in as {who.login} with the old telephone: {said}")
 
 
 def _after_the_call(world: FirmWorld, who: Employee, code: str, lost: Telephone) -> None:

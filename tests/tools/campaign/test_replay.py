@@ -105,7 +105,10 @@ def test_what_is_no_line_is_refused(pico: CardWorkshop, line: str) -> None:
         Replay(pico, line).go()
 
 
-@pytest.mark.parametrize("line", ["pico/nothing/1", "pico/press/1/b", "pico/press/1/0b"])
+@pytest.mark.parametrize(
+    "line",
+    ["pico/nothing/1", "pico/press/1/b", "pico/press/1/0b", "pico/press/1/99b", "pico/press/1"],
+)
 def test_what_does_not_fail_is_not_shrunk(pico: CardWorkshop, line: str) -> None:
     """Nor what is no line: it was a traceback once."""
     with pytest.raises(BadInputError, match=r"no line of a campaign|does not fail any more"):

@@ -58,19 +58,17 @@ def shrink(subject: Subject, line: str) -> Reproduction:
             outcome = explore(subject, rig, node, scenario, seed, deeper=0)
             if outcome.violation is not None:
                 return _told(board, seed, node, outcome.violation)
-        parent = next(node for node in recorded.nodes if node.path == first[:1])
-        while True:
+        found = [node for node in recorded.nodes if node.path == first[:1]]
+        while found:
+            parent = found[0]
             outcome = explore(subject, rig, parent, scenario, seed, deeper=_ALL)
             if outcome.violation is not None:
                 return _told(board, seed, parent, outcome.violation)
             step = first[: len(parent.path) + 1]
             found = [node for node in outcome.children if node.path == step]
-            if not found:
-                raise BadInputError(
-                    f"{line} does not fail any more.",
-                    todo="Use the firmware that the line came from.",
-                )
-            parent = found[0]
+        raise BadInputError(
+            f"{line} does not fail any more.", todo="Use the firmware that the line came from."
+        )
     finally:
         rig.close()
 

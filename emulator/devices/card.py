@@ -188,16 +188,11 @@ class Card(Device):
     # -- power and time ------------------------------------------------------------------------
 
     def power_on(self) -> None:
-        """Inserts the cell: runs until the firmware sleeps or waits for the outside, and has done
-        with its flash."""
+        """Inserts the cell: runs until the firmware sleeps or waits for the outside."""
         self._power_display(True)
         self._power_parts(True)
-        changed = self.flash.operations
         self.mcu.power_on()
         self.settle()
-        while self.flash.operations != changed:
-            changed = self.flash.operations
-            self.settle(100)
 
     def power_off(self) -> None:
         """Pulls the cell."""

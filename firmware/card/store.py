@@ -69,10 +69,6 @@ class Store:
         self.format = _FORMAT
         self.older = False
         self._journal = Journal(flash, _SIZE, _SIZES[:-1])
-        if cold:
-            from lib import handover
-
-            handover.find(self._journal)
         state = self._journal.load()
         if state is None:
             self._set(OP_READY, TRANSPORT, 0, 0, 0, 0, 0, 0, identity.transport, b"", b"")
@@ -81,7 +77,8 @@ class Store:
             self.moving_factor += min(self._journal.skipped, _JUMP)
         if cold:
             self.cold_starts += 1
-            handover.settle(self._journal, self._encode())
+            self._write()
+            self._write()
 
     def _set(
         self,

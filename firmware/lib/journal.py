@@ -6,8 +6,9 @@ erased, always immediately before its first use. findings/powercuts.md has the a
 
 - A record is valid when its CRC-32 and 4 bytes of its SHA-256 agree; one flipped bit is mended.
 - The slot after the last written one may have been touched by a program that was cut and still read
-  as blank, and a record that was cut may read as valid now and not later. After a cold start the
-  state therefore moves to a sector of its own: lib/handover.py.
+  as blank. After a cold start every state is therefore written twice: once into that slot, which is
+  not trusted, and once into the next. A record that was cut and happens to read as valid becomes
+  solid in the same way.
 - Slots behind the newest valid record that are neither blank nor valid may be records that were
   committed and have rotted. `skipped` counts those that may; the moving factor jumps over as many.
 
@@ -29,7 +30,6 @@ _HEAD = const(12)
 _CHECK = const(8)
 _EIO = const(5)
 _ROTTEN = const(8)  # bits
-_THOUSAND = const(1024)
 
 
 class DamagedError(Exception):
@@ -50,22 +50,20 @@ class Journal:
 
     def __init__(self, flash: "Flash", payload: int, older: "tuple[int, ...]" = ()) -> None:
         unit = flash.UNIT
-        self.flash = flash
+        self._flash = flash
         self.sectors = flash.SECTORS
         self.payload = payload
         self._sizes = (payload,) + older
         size = (_HEAD + payload + _CHECK + unit - 1) // unit * unit
         self._record = bytearray(size)
-        self.seen = bytearray(size)
-        self.blank = b"\xff" * size
-        self.slots = flash.SECTOR // SLOT
-        self.sequence = 0
-        self.above = 0  # the highest sequence number of what was not read as the state
-        self.sector = -1  # where the newest record is, -1: nowhere
-        self.next = 0  # the next slot of that sector
-        self.held = -1  # the sector with the newest whole record: not the same behind torn ones
-        self.moved = -1  # a sector that a handover was finished to, lib/handover.py
-        self.overlooked = 0  # sectors that are not read, a bit each
+        self._seen = bytearray(size)
+        self._blank = b"\xff" * size
+        self._slots = flash.SECTOR // SLOT
+        self._sequence = 0
+        self._above = 0  # the highest sequence number of a torn record
+        self._sector = -1  # where the newest record is, -1: nowhere
+        self._next = 0  # the next slot of that sector
+        self._held = -1  # the sector with the newest whole record: not the same behind torn ones
         self.erases = 0
         self.skipped = 0
         self.dead = 0  # slots and sectors that failed since start
@@ -73,39 +71,38 @@ class Journal:
     # -- reading -------------------------------------------------------------------------------
 
     def load(self) -> "bytes | None":
-        """The newest state, or None for flash as it comes from the factory. After a cold start it
-        may waver: `handover.find` comes before this, `handover.settle` after it. Raises
-        DamagedError, StrangeError.
+        """The newest state, or None for flash as it comes from the factory. Raises DamagedError,
+        StrangeError.
         """
-        order = self.by_age()
+        order = self._sectors_by_age()
         for sector in order:
             state = self._newest_in(sector)
             if state is not None:
-                self.held = sector
-                if self.sector == sector and self.next == self.slots:
-                    self._count_first((sector + 1) % self.flash.SECTORS, order)
+                self._held = sector
+                if self._sector == sector and self._next == self._slots:
+                    self._count_first((sector + 1) % self._flash.SECTORS, order)
                 return state
         # The first record of all may have been cut; it is in sector 0. Anything else was a state.
-        for sector in range(1, self.flash.SECTORS):
-            if self.last_written(sector) >= 0:
+        for sector in range(1, self._flash.SECTORS):
+            if self._last_written(sector) >= 0:
                 raise DamagedError
         self.skipped = 0
         return None
 
     def _count_first(self, sector: int, order: "list[int]") -> None:
         """The only record of the next sector may have rotted so that nothing tells its age."""
-        if sector not in order and not self.overlooked >> sector & 1:
-            self.flash.read(sector * self.flash.SECTOR, self.seen)
-            if self.seen != self.blank:
+        if sector not in order:
+            self._flash.read(sector * self._flash.SECTOR, self._seen)
+            if self._seen != self._blank:
                 self.skipped += self._was_whole()
 
-    def by_age(self) -> "list[int]":
+    def _sectors_by_age(self) -> "list[int]":
         """Sectors with readable sequence numbers, the newest first."""
         found = []
         # Most sectors of a young card are blank, and some flash can be told so at a glance.
-        is_blank = getattr(self.flash, "is_blank", None)
-        for sector in range(self.flash.SECTORS):
-            if self.overlooked >> sector & 1 or is_blank and is_blank(sector):
+        is_blank = getattr(self._flash, "is_blank", None)
+        for sector in range(self._flash.SECTORS):
+            if is_blank and is_blank(sector):
                 continue
             sequence = self._first_sequence(sector)
             if sequence >= 0:
@@ -115,63 +112,63 @@ class Journal:
 
     def _first_sequence(self, sector: int) -> int:
         """The lowest sequence number in a sector, or -1. A spoiled first slot hides no sector."""
-        for slot in range(self.slots):
-            self.flash.read(sector * self.flash.SECTOR + slot * SLOT, self.seen)
-            if self.seen == self.blank:
+        for slot in range(self._slots):
+            self._flash.read(sector * self._flash.SECTOR + slot * SLOT, self._seen)
+            if self._seen == self._blank:
                 continue
             # A flipped bit may be in the number itself: only the whole record tells.
-            if _wrong_in_head(self.seen) == 0 or self.valid():
-                return int.from_bytes(self.seen[:4], "little")
+            if _wrong_in_head(self._seen) == 0 or self._valid():
+                return int.from_bytes(self._seen[:4], "little")
         return -1
 
-    def last_written(self, sector: int) -> int:
+    def _last_written(self, sector: int) -> int:
         """The last slot of a sector that is not blank, or -1."""
-        for slot in range(self.slots - 1, -1, -1):
-            self.flash.read(sector * self.flash.SECTOR + slot * SLOT, self.seen)
-            if self.seen != self.blank:
+        for slot in range(self._slots - 1, -1, -1):
+            self._flash.read(sector * self._flash.SECTOR + slot * SLOT, self._seen)
+            if self._seen != self._blank:
                 return slot
         return -1
 
     def _newest_in(self, sector: int) -> "bytes | None":
-        last = self.last_written(sector)
+        last = self._last_written(sector)
         for slot in range(last, -1, -1):
-            self.flash.read(sector * self.flash.SECTOR + slot * SLOT, self.seen)
-            if self.seen == self.blank:
+            self._flash.read(sector * self._flash.SECTOR + slot * SLOT, self._seen)
+            if self._seen == self._blank:
                 continue
-            if not self.valid():
+            if not self._valid():
                 self.skipped += self._was_whole()
-                if _wrong_in_head(self.seen) == 0:
-                    self._known(sector * self.flash.SECTOR + slot * SLOT)
+                if _wrong_in_head(self._seen) == 0:
+                    self._known(sector * self._flash.SECTOR + slot * SLOT)
                     # It may read as whole some day: what is written now is newer.
-                    torn = int.from_bytes(self.seen[:4], "little")
-                    self.above = max(self.above, torn)
+                    torn = int.from_bytes(self._seen[:4], "little")
+                    self._above = max(self._above, torn)
                 continue
-            if self.sector < 0:
-                self.sector = sector
-                self.next = last + 1
-            self.sequence = max(self.above, int.from_bytes(self.seen[:4], "little"))
-            self.erases = int.from_bytes(self.seen[8:12], "little")
-            return bytes(self.seen[_HEAD : _HEAD + self.payload])
-        if self.sector < 0 and last >= 0:
+            if self._sector < 0:
+                self._sector = sector
+                self._next = last + 1
+            self._sequence = max(self._above, int.from_bytes(self._seen[:4], "little"))
+            self.erases = int.from_bytes(self._seen[8:12], "little")
+            return bytes(self._seen[_HEAD : _HEAD + self.payload])
+        if self._sector < 0 and last >= 0:
             # Only spoiled records here: the state is in an older sector, writing goes on after
             # them.
-            self.sector = sector
-            self.next = last + 1
+            self._sector = sector
+            self._next = last + 1
         return None
 
     def _known(self, address: int) -> None:
         """Raises StrangeError for a record that is whole at another size than ours."""
         from lib.strange import size
 
-        if size(self.flash, address) >= 0:
+        if size(self._flash, address) >= 0:
             raise StrangeError
 
-    def valid(self) -> bool:
+    def _valid(self) -> bool:
         """True when the record in `_seen` is whole, or was but for one bit, which is mended. Its
         size is `payload` from there on.
         """
         # Most records that a cut left are told at once; the search for a flipped bit is long.
-        wrong = _wrong_in_head(self.seen)
+        wrong = _wrong_in_head(self._seen)
         if wrong & (wrong - 1):
             return False
         for size in self._sizes:
@@ -184,26 +181,26 @@ class Journal:
         end = _HEAD + size
         if self._check(size) == b"\xff" * _CHECK:
             return False
-        body = memoryview(self.seen)[:end]
-        off = crc32(body) ^ int.from_bytes(self.seen[end : end + 4], "little")
+        body = memoryview(self._seen)[:end]
+        off = crc32(body) ^ int.from_bytes(self._seen[end : end + 4], "little")
         if off and off & (off - 1):
             from lib.mend import flipped_bit
 
             bit = flipped_bit(off, end)
             if bit < 0:
                 return False
-            self.seen[bit >> 3] ^= 1 << (bit & 7)
+            self._seen[bit >> 3] ^= 1 << (bit & 7)
         digest = sha256(body).digest()
         wrong = 0
         for i in range(4):
-            wrong |= (self.seen[end + 4 + i] ^ digest[i]) << 8 * i
+            wrong |= (self._seen[end + 4 + i] ^ digest[i]) << 8 * i
         return not wrong or not (off or wrong & (wrong - 1))
 
     def _was_whole(self) -> bool:
         """Whether the spoiled record in `_seen` may have been whole once. Most that a cut or a worn
         sector leaves cannot: nothing of their check is there, or number and complement disagree in
         more bits than rot would turn over."""
-        wrong = _wrong_in_head(self.seen)
+        wrong = _wrong_in_head(self._seen)
         bits = 0
         while wrong:
             wrong &= wrong - 1
@@ -212,7 +209,7 @@ class Journal:
 
     def _check(self, size: int) -> bytearray:
         end = _HEAD + size
-        return self.seen[end : end + _CHECK]
+        return self._seen[end : end + _CHECK]
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -220,35 +217,28 @@ class Journal:
         """Writes a state and reads it back. Raises OSError when no slot takes it: the old state
         holds.
         """
+        record = self._record
+        end = _HEAD + self.payload
         # Slot by slot, two sectors long: a sector that is left has no room, see `replace`.
-        for _ in range(2 * self.slots + 2):
+        for _ in range(2 * self._slots + 2):
             address = self._next_slot()
-            sequence = self.sequence + 1
-            if not sequence & _THOUSAND - 1:
-                sequence += 1  # only copies begin one: lib/handover.py
-            if self.written_as(sequence, state, address):
-                self.held = self.sector
+            sequence = self._sequence + 1
+            record[:4] = sequence.to_bytes(4, "little")
+            record[4:8] = (sequence ^ 0xFFFFFFFF).to_bytes(4, "little")
+            record[8:12] = self.erases.to_bytes(4, "little")
+            record[_HEAD:end] = state
+            body = memoryview(record)[:end]
+            record[end : end + 4] = crc32(body).to_bytes(4, "little")
+            record[end + 4 : end + 8] = sha256(body).digest()[:4]
+            for i in range(end + 8, len(record)):
+                record[i] = 0xFF
+            if self._written(address):
+                self._sequence = sequence
+                self._held = self._sector
                 self.skipped = 0
                 return
             self.dead += 1
         raise OSError(_EIO)
-
-    def written_as(self, sequence: int, state: "bytes | bytearray", address: int) -> bool:
-        record = self._record
-        end = _HEAD + self.payload
-        record[:4] = sequence.to_bytes(4, "little")
-        record[4:8] = (sequence ^ 0xFFFFFFFF).to_bytes(4, "little")
-        record[8:12] = self.erases.to_bytes(4, "little")
-        record[_HEAD:end] = state
-        body = memoryview(record)[:end]
-        record[end : end + 4] = crc32(body).to_bytes(4, "little")
-        record[end + 4 : end + 8] = sha256(body).digest()[:4]
-        for i in range(end + 8, len(record)):
-            record[i] = 0xFF
-        if not self.written(address, record):
-            return False
-        self.sequence = sequence
-        return True
 
     def replace(self, state: "bytes | bytearray") -> None:
         """Like `append`, and nothing of any older state stays in flash.
@@ -257,55 +247,55 @@ class Journal:
         cut on the way leaves older records behind, never an older state. Raises OSError like
         `append`.
         """
-        home = self.sector
+        home = self._sector
         self.append(state)
         # A sector that is left while it has room would be gone on with after a cut, and what was
         # torn in the next one could read as newer some day. Not sector 0: a card whose only
         # records are there may be taken for a new one.
-        while self.sector == home or self.sector == 0:
+        while self._sector == home or self._sector == 0:
             self.append(state)
         self.append(state)
         for sector in range(self.sectors):
-            if sector != self.sector and self.last_written(sector) >= 0:
-                if not self.erased(sector):
+            if sector != self._sector and self._last_written(sector) >= 0:
+                if not self._erased(sector):
                     self.dead += 1
 
-    def written(self, address: int, record: "bytes | bytearray") -> bool:
+    def _written(self, address: int) -> bool:
         try:
-            self.flash.program(address, record)
+            self._flash.program(address, self._record)
         except OSError:
             return False
-        self.flash.read(address, self.seen)
-        return self.seen == record
+        self._flash.read(address, self._seen)
+        return self._seen == self._record
 
     def _next_slot(self) -> int:
         """Address of the slot to write; erases the next sector of the ring when this one is
         full.
         """
-        if 0 <= self.sector and self.next < self.slots:
-            slot = self.next
-            self.next += 1
-            return self.sector * self.flash.SECTOR + slot * SLOT
-        home = self.sector
+        if 0 <= self._sector and self._next < self._slots:
+            slot = self._next
+            self._next += 1
+            return self._sector * self._flash.SECTOR + slot * SLOT
+        home = self._sector
         sector = home
-        for _ in range(self.flash.SECTORS):
-            sector = (sector + 1) % self.flash.SECTORS
-            if sector == self.held and sector != home:
+        for _ in range(self._flash.SECTORS):
+            sector = (sector + 1) % self._flash.SECTORS
+            if sector == self._held and sector != home:
                 continue
-            if sector != home and self.erased(sector):
-                self.sector = sector
-                self.next = 1
-                return sector * self.flash.SECTOR
+            if sector != home and self._erased(sector):
+                self._sector = sector
+                self._next = 1
+                return sector * self._flash.SECTOR
             self.dead += 1
         raise OSError(_EIO)
 
-    def erased(self, sector: int) -> bool:
+    def _erased(self, sector: int) -> bool:
         self.erases += 1
         try:
-            self.flash.erase(sector)
+            self._flash.erase(sector)
         except OSError:
             return False
-        return self.last_written(sector) < 0
+        return self._last_written(sector) < 0
 
 
 def _wrong_in_head(record: bytearray) -> int:

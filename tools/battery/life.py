@@ -42,7 +42,6 @@ class Life:
     last_code: float | None = None
     exhausted: bool = False  # the card refused a code, or the cell no longer started it
     used_uah: dict[str, float] = field(default_factory=dict)  # by part, and "self-discharge"
-    ready_uah: float = 0.0  # of it: the first start and the station, once in a life
     press_uah: dict[str, float] = field(default_factory=dict)  # by part, beyond what sleep takes
     capacity_uah: float = 0.0
     usable_uah: float = 0.0  # until the card refuses a code
@@ -78,7 +77,7 @@ def _live(
     seed: int,
     on_day: Callable[[float], None] | None,
 ) -> Life:
-    life = Life(capacity_uah=card.cell.capacity_uah, ready_uah=card.cell.used_uah)
+    life = Life(capacity_uah=card.cell.capacity_uah)
     rng = random.Random(seed)
     began = time.perf_counter()
     days = round(years * 365.25)

@@ -39,8 +39,7 @@ class Report:
         life = self.life
         if life.exhausted:
             return life.last_code or 0.0
-        going_on = sum(life.used_uah.values()) - life.ready_uah
-        return (life.usable_uah - life.ready_uah) * life.simulated_years / going_on
+        return life.usable_uah * life.simulated_years / sum(life.used_uah.values())
 
     @property
     def years(self) -> float:

@@ -17,8 +17,7 @@ _UNDOCKED, _ISSUER, _OATH, _APP = (
 _TAKE = "        factor = self._take(**changes)\n        return hotp.code"
 _SORTED = "        found.sort()\n        return [sector for _, sector in reversed(found)]"
 _VALID_END = "        return not wrong or not (off or wrong & (wrong - 1))"
-_SETTLE = "            handover.settle(self._journal, self._encode())\n"
-_COLD = "            self.cold_starts += 1\n" + _SETTLE
+_COLD = "            self.cold_starts += 1\n            self._write()\n            self._write()\n"
 _CODE = "            code = store.take_code(cell_state=state)\n"
 _KEEP = "            _keep_code(display, button, code, state)\n"
 _SHOW = "            screens.code(display, code, state, 100)\n"
@@ -27,8 +26,8 @@ _PUT = (
     '        digits=key[1],\n        moving_factor=int.from_bytes(moving_factor, "big"),\n    )\n'
 )
 _KEYS = "    store.commit(keys=bytes(keys), kvn=data[0], life_cycle=life_cycle)\n"
-_DAMAGED = "            if self.last_written(sector) >= 0:\n                raise DamagedError\n"
-_ERASED = "            if sector != home and self.erased(sector):\n"
+_DAMAGED = "            if self._last_written(sector) >= 0:\n                raise DamagedError\n"
+_ERASED = "            if sector != home and self._erased(sector):\n"
 _UNCOMMITTED = (
     "            from lib import hotp\n\n"
     "            code = hotp.code(store.seed, store.moving_factor, store.digits)\n"
@@ -67,54 +66,54 @@ ANIMALS = (
     ),
     Animal(
         "delete-then-write", "The old record is struck out, then the new one is written.",
-        (Patch(_JOURNAL, "            if self.written_as(sequence, state, address):\n",
-               "            self.flash.program(max(0, address - SLOT), bytes(len(self._record)))\n"
-               "            if self.written_as(sequence, state, address):\n"),
+        (Patch(_JOURNAL, "            if self._written(address):\n",
+               "            self._flash.program(max(0, address - SLOT), bytes(len(record)))\n"
+               "            if self._written(address):\n"),
          Patch(_JOURNAL, _DAMAGED, "            pass\n")),
     ),
     Animal(
         "truncate-in-place", "The sector is erased and the state written where it was.",
         (Patch(_JOURNAL, _ERASED, "            sector = home if home >= 0 else 0\n"
-               "            if self.erased(sector):\n"),
-         Patch(_JOURNAL, "        if 0 <= self.sector and self.next < self.slots:\n",
+               "            if self._erased(sector):\n"),
+         Patch(_JOURNAL, "        if 0 <= self._sector and self._next < self._slots:\n",
                "        if False:\n")),
     ),
     Animal(
         "ring-of-one", "A full sector is erased, and becomes its own successor.",
         (Patch(_JOURNAL, _ERASED,
                "            sector = home if home >= 0 else sector\n"
-               "            if self.erased(sector):\n"),),
+               "            if self._erased(sector):\n"),),
         ("press-at-wrap",),
     ),
     Animal(
         "erase-both", "At the wrap both the old and the new sector are erased first.",
         (Patch(_JOURNAL, _ERASED,
-               "            if home >= 0:\n                self.erased(home)\n"
-               "            if sector != home and self.erased(sector):\n"),),
+               "            if home >= 0:\n                self._erased(home)\n"
+               "            if sector != home and self._erased(sector):\n"),),
         ("press-at-wrap",),
     ),
     Animal(
         "no-crc", "A record counts when its head is right.",
         (Patch(_JOURNAL, _VALID_END,
-               "        sequence = int.from_bytes(self.seen[:4], \"little\")\n"
-               "        return sequence ^ int.from_bytes(self.seen[4:8], \"little\") "
+               "        sequence = int.from_bytes(self._seen[:4], \"little\")\n"
+               "        return sequence ^ int.from_bytes(self._seen[4:8], \"little\") "
                "== 0xFFFFFFFF"),
          Patch(_JOURNAL, "            if bit < 0:\n                return False\n",
                "            if bit < 0:\n                bit = end * 8\n")),
     ),
     Animal(
         "magic-before-contents", "The head is programmed first, and says that the record is there.",
-        (Patch(_JOURNAL, "            self.flash.program(address, record)\n",
-               "            unit = self.flash.UNIT\n"
-               "            head = record[:16] + b\"\\xff\" * (len(record) - 16)\n"
-               "            self.flash.program(address, head)\n"
+        (Patch(_JOURNAL, "            self._flash.program(address, self._record)\n",
+               "            unit = self._flash.UNIT\n"
+               "            head = self._record[:16] + b\"\\xff\" * (len(self._record) - 16)\n"
+               "            self._flash.program(address, head)\n"
                "            if unit > 16:\n"
-               "                self.flash.program(address, record)\n"
+               "                self._flash.program(address, self._record)\n"
                "            else:\n"
-               "                self.flash.program(address + 16, record[16:])\n"),
+               "                self._flash.program(address + 16, self._record[16:])\n"),
          Patch(_JOURNAL, _VALID_END,
-               "        sequence = int.from_bytes(self.seen[:4], \"little\")\n"
-               "        return sequence ^ int.from_bytes(self.seen[4:8], \"little\") "
+               "        sequence = int.from_bytes(self._seen[:4], \"little\")\n"
+               "        return sequence ^ int.from_bytes(self._seen[4:8], \"little\") "
                "== 0xFFFFFFFF"),
          Patch(_JOURNAL, "            if bit < 0:\n                return False\n",
                "            if bit < 0:\n                bit = end * 8\n")),
@@ -132,9 +131,9 @@ ANIMALS = (
     ),
     Animal(
         "sequence-starts-again", "Each sector counts its records from 1.",
-        (Patch(_JOURNAL, "                self.sector = sector\n                self.next = 1\n",
-               "                self.sector = sector\n                self.next = 1\n"
-               "                self.sequence = 0\n"),),
+        (Patch(_JOURNAL, "                self._sector = sector\n                self._next = 1\n",
+               "                self._sector = sector\n                self._next = 1\n"
+               "                self._sequence = 0\n"),),
         ("press-at-lap",),
     ),
     Animal(
@@ -151,11 +150,11 @@ ANIMALS = (
     ),
     Animal(
         "format-on-failed-load", "A journal whose end cannot be read is erased, to start afresh.",
-        (Patch(_JOURNAL, "            if not self.valid():\n"
+        (Patch(_JOURNAL, "            if not self._valid():\n"
                "                self.skipped += self._was_whole()\n",
-               "            if not self.valid():\n"
-               "                for one in range(self.flash.SECTORS):\n"
-               "                    self.flash.erase(one)\n"
+               "            if not self._valid():\n"
+               "                for one in range(self._flash.SECTORS):\n"
+               "                    self._flash.erase(one)\n"
                "                return None\n"),),
     ),
     Animal(
@@ -172,8 +171,8 @@ ANIMALS = (
     ),
     Animal(
         "no-read-back", "What was programmed is taken to be there.",
-        (Patch(_JOURNAL, "        self.flash.read(address, self.seen)\n"
-               "        return self.seen == record\n", "        return True\n"),),
+        (Patch(_JOURNAL, "        self._flash.read(address, self._seen)\n"
+               "        return self._seen == self._record\n", "        return True\n"),),
         ("first-boot",),
     ),
     Animal(
@@ -224,7 +223,7 @@ ANIMALS = (
     ),
     Animal(
         "one-attempt", "A slot that takes no record is the end of the card.",
-        (Patch(_JOURNAL, "        for _ in range(2 * self.slots + 2):\n",
+        (Patch(_JOURNAL, "        for _ in range(2 * self._slots + 2):\n",
                "        for _ in range(1):\n"),),
         ("press-at-wrap", "press"),
     ),

@@ -46,7 +46,6 @@ SEEDS = {name: f"campaign seed {name:>6}".encode() for name in "ABC"}
 _EMPTY_MV = 2200
 _PRESS_MS = 120
 _SETTLE_MS = 300
-_COLD_MS = 3000  # a start that erases all of the journal, more than once where it was cut before
 _TO_SLEEP_MS = 500  # from the last picture to sleep
 _TAG_MOVING_FACTOR = 0x7A
 NO_KEYS = "none"  # what a terminated card has
@@ -227,7 +226,7 @@ class CardRig:
             self._snapshots[name].resume()
             self.card.mcu.uart.on_send = self._line.answer.extend if docked else None
             # On its dock it is ready as soon as it waits; else it may have something to show.
-            self._run(lambda: self.card.settle(0 if docked else _COLD_MS))
+            self._run(lambda: self.card.settle(0 if docked else _SETTLE_MS))
         self.look()
 
     def power_for_prompt(self) -> None:
@@ -366,7 +365,7 @@ class CardRig:
             return self.press_quickly()
         self._snapshots["bad sleep"].resume()
         self.card.clock.after(100_000, self.card.button.release)
-        self._run(lambda: self.card.run_until(lambda: self.look() is not None, _COLD_MS))
+        self._run(self.card.settle)
         return self.look()
 
     def _dark(self) -> bool:

@@ -1,5 +1,4 @@
-"""`tally campaign proof`: the card's journal or the reader's records, every state of it on a small
-flash."""
+"""`tally campaign proof`: the card's journal every state of it on a small flash."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from rich.progress import Progress, TextColumn
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError, ExitCode
-from tallystick.tools.campaign.proof.journal import LEAST, JournalWorld
+from tallystick.tools.campaign.proof.journal import JournalWorld
 from tallystick.tools.campaign.proof.library import Library
 from tallystick.tools.campaign.proof.records import RecordsWorld
 from tallystick.tools.campaign.proof.search import S, World, visit
@@ -31,8 +30,10 @@ from tallystick.tools.campaign.proof.search import S, World, visit
 @click.option("--factory", is_flag=True, help="Of records: begin with a reader's first start.")
 @click.option(
     "--sectors",
-    type=click.IntRange(2, 8),
-    help="Erase sectors: 5 of the journal, which needs as many, 3 of records.",
+    default=3,
+    show_default=True,
+    type=click.IntRange(2, 4),
+    help="Erase sectors.",
 )
 @click.option(
     "--slots", default=2, show_default=True, type=click.IntRange(2, 6), help="Of a sector."
@@ -57,7 +58,7 @@ def proof(
     *,
     store: str,
     factory: bool,
-    sectors: int | None,
+    sectors: int,
     slots: int,
     wears: bool,
     rots: bool,
@@ -77,18 +78,11 @@ def proof(
                 "Records are visited without wear, rot and what gives way; --leaps is always so.",
                 todo="Leave those options out.",
             )
-        sectors = sectors or 3
         records = RecordsWorld(
             Library(root), sectors=sectors, slots=slots, reserve=max(1, sectors - 2), new=factory
         )
         _visit(records, limit, as_json, lambda: {"full": len(records.full)})
         return
-    sectors = sectors or LEAST
-    if sectors < LEAST:
-        raise BadInputError(
-            f"The journal has no room to settle in {sectors} sectors: it needs {LEAST}.",
-            todo=f"Give --sectors {LEAST}, or more.",
-        )
     world = JournalWorld(
         Library(root),
         sectors=sectors, slots=slots, wears=wears, rots=rots, replaces=replaces, leaps=leaps,

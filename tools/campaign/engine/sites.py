@@ -47,9 +47,8 @@ ELSEWHERE = {
     },
 }
 # Of a module, single functions: an older firmware's state is brought over in one commit, which
-# tests/state/test_devices.py cuts; where a journal has no room to move to (no board's has so few
-# sectors) tests/firmware/journal cuts.
-_BY_THEMSELVES = {"migrate", "_migrate", "_stay"}
+# tests/state/test_devices.py cuts.
+_MIGRATING = {"migrate", "_migrate"}
 # What an object is, by the name it goes by: modules whose functions others have the names of.
 _ROLES: dict[str, dict[str, str]] = {
     "card": {},
@@ -115,10 +114,8 @@ def static_sites(board: Board) -> set[Site]:
 
 
 def _migrating(tree: ast.Module) -> set[ast.Call]:
-    within = [
-        call for name, one in _functions(tree) if name in _BY_THEMSELVES for call in _calls(one)
-    ]
-    return {*within, *(call for call in _calls(tree) if _called(call) in _BY_THEMSELVES)}
+    within = [call for name, one in _functions(tree) if name in _MIGRATING for call in _calls(one)]
+    return {*within, *(call for call in _calls(tree) if _called(call) in _MIGRATING)}
 
 
 def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:

@@ -13,7 +13,6 @@ MAP = KEPT / "map"
 FIRMWARE = (
     "firmware/card",
     "firmware/lib/journal.py",
-    "firmware/lib/handover.py",
     "firmware/lib/records.py",
     "firmware/reader/store.py",
     "firmware/boards",
@@ -43,7 +42,6 @@ _NO_MODULES = ("__init__.py", "manifest.py", "_boot.py")  # nothing in it; of a 
 # The tests of a firmware module, in the order in which they are tried; the first that fits counts.
 FIRMWARE_TESTS = (
     ("firmware/lib/journal.py", ("tests/firmware/journal", "tests/firmware/store")),
-    ("firmware/lib/handover.py", ("tests/firmware/journal", "tests/firmware/store")),
     ("firmware/card/store.py", ("tests/firmware/store", "tests/firmware/wire/test_oath.py")),
     ("firmware/lib/records.py", ("tests/firmware/reader/test_records.py",)),
     ("firmware/reader", ("tests/firmware/reader", "tests/system/reader")),

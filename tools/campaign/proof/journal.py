@@ -1,25 +1,23 @@
-"""lib/journal.py on five sectors of a few slots, visited to the end.
+"""lib/journal.py on three sectors of a few slots, visited to the end.
 
 A slot is a symbol, and its bytes are made of it when the journal reads it:
 
     Blank       as erased
     JournalRecord      whole, or with one bit flipped: in its head or behind it
-    Zeros       as programmed behind a copy that is finished
     Spoiled     what is no record any more, in every kind that the journal tells apart
     Wavering    one of several of these, another at every power-up
 
 That is more than any fault leaves: a program that is cut leaves a slot that may read as blank, as
 whole, or as spoiled in every way, anew at each start; so does an erase that is cut for every slot
-of its sector. Sequence numbers are told by their order and by which begin a thousand, states by
-whether they are the one that holds, the one in hand, or older. docs/findings/powercuts.md has the
-assumptions.
+of its sector. Sequence numbers are told by their differences, states by whether they are the one
+that holds, the one in hand, or older. docs/findings/powercuts.md has the assumptions.
 """
 
 from __future__ import annotations
 
 import hashlib
 from binascii import crc32
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -29,8 +27,6 @@ from tallystick.tools.campaign.proof.search import BrokenError, Choices
 
 SLOT = 256
 PAYLOAD = 4
-THOUSAND = 1024  # numbers of copies begin one
-LEAST = 5  # sectors: two that hold, two to move to, and one that is worn out
 _HEAD, _SIZE = 12, 24  # 12 + payload + 8
 _ENDLESS = 200  # changes of flash in one run: no store has so many
 HOLDS, IN_HAND, OLD = 1, 2, 3  # what a state is
@@ -59,13 +55,8 @@ class Blank:
     pass
 
 
-@dataclass(frozen=True, order=True)
-class Zeros:
-    """What says that a handover is finished."""
-
-
-Read = JournalRecord | Spoiled | Blank | Zeros
-BLANK, ZEROS = Blank(), Zeros()
+Read = JournalRecord | Spoiled | Blank
+BLANK = Blank()
 
 
 @dataclass(frozen=True)
@@ -86,8 +77,6 @@ def content(read: Read) -> bytes:
     """The first bytes of a slot that reads so."""
     if isinstance(read, Blank):
         return b"\xff" * _SIZE
-    if isinstance(read, Zeros):
-        return bytes(_SIZE)
     if isinstance(read, JournalRecord):
         record = bytearray(_record(read.sequence, bytes([read.state]) * PAYLOAD))
         if read.flipped:
@@ -112,7 +101,6 @@ def _record(sequence: int, payload: bytes) -> bytes:
     return body + crc32(body).to_bytes(4, "little") + hashlib.sha256(body).digest()[:4]
 
 
-@cache
 def spoiled(sequence: int, counts: bool) -> frozenset[Read]:
     """Every way in which a record can be spoiled. Unless spoiled slots are counted, what is there
     of a check makes no difference."""
@@ -126,7 +114,6 @@ def reads(slot: Slot) -> frozenset[Read]:
     return slot.reads if isinstance(slot, Wavering) else frozenset({slot})
 
 
-@cache
 def torn_program(slot: Slot, record: JournalRecord, way: str, counts: bool) -> Slot:
     """`way`: cut "early", it may read as before for ever; "late", as whole."""
     if way == "early":
@@ -134,27 +121,18 @@ def torn_program(slot: Slot, record: JournalRecord, way: str, counts: bool) -> S
     return Wavering(frozenset({record}) | spoiled(record.sequence, counts))
 
 
-@cache
-def torn_zeros(slot: Slot) -> Slot:
-    """What is zero stays so."""
-    return slot if slot == ZEROS else Wavering(reads(slot) | {ZEROS, Spoiled("many")})
-
-
-@cache
 def torn_erase(slot: Slot, counts: bool) -> Slot:
     if slot == BLANK:
         return slot
     every: frozenset[Read] = reads(slot) | {BLANK}
     for read in reads(slot):
-        if isinstance(read, Zeros):
-            every |= {Spoiled("many")}
-        if _sequence(read):
+        if not isinstance(read, Blank) and _sequence(read):
             every |= spoiled(_sequence(read), counts)
     return Wavering(every)
 
 
 def _sequence(slot: Read) -> int:
-    return 0 if isinstance(slot, Blank | Zeros) else slot.sequence
+    return 0 if isinstance(slot, Blank) else slot.sequence
 
 
 @dataclass(frozen=True)
@@ -206,9 +184,6 @@ class _FewSectors:
 
     def program(self, address: int, data: bytearray) -> None:
         number = address // SLOT
-        if not any(data):
-            self._program_zeros(number)
-            return
         record = JournalRecord(int.from_bytes(data[:4], "little"), data[_HEAD])
         before = self._read(number)
         torn = {
@@ -235,14 +210,6 @@ class _FewSectors:
             self._now[number] = record
         else:
             self.slots[number] = record
-
-    def _program_zeros(self, number: int) -> None:
-        torn = {"": [torn_zeros(self.slots[number])]}
-        if self._goes_wrong(f"zeros {number}", number // (self.SECTOR // SLOT), [number], torn):
-            return
-        self.slots[number] = ZEROS
-        self._now.pop(number, None)
-        self._exact.pop(number, None)
 
     def erase(self, sector: int) -> None:
         count = self.SECTOR // SLOT
@@ -297,15 +264,15 @@ class JournalWorld:
         self,
         library: Library,
         *,
-        sectors: int = LEAST,
-        slots: int = 2,
+        sectors: int = 3,
+        slots: int = 3,
         wears: bool = False,
         rots: bool = True,
         replaces: bool = True,
         leaps: bool = False,
         counts: bool = False,
     ) -> None:
-        self._module, self._handover = library["journal"], library["handover"]
+        self._module = library["journal"]
         self.sectors, self.slots = sectors, slots
         self.wears, self.leaps = wears, leaps
         self.counts = counts
@@ -337,9 +304,9 @@ class JournalWorld:
         now = replace(now, clean=False)
         if not state.clean:
             skipped = journal.skipped
-            self._settle(journal, loaded)
-            cuts = max(0, now.cuts - skipped)
-            now = replace(_settled(now, flash, loaded), cuts=cuts, new=state.new)
+            self._append(journal, loaded)
+            self._append(journal, loaded)
+            now = replace(_settled(now, flash, loaded), cuts=max(0, now.cuts - skipped))
             now = replace(now, clean=True)
             left.append(rest("sleeps"))
             now = replace(now, clean=False)
@@ -371,8 +338,6 @@ class JournalWorld:
 
     def _load(self, journal: Any, state: JournalState) -> int:
         try:
-            if not state.clean:
-                self._handover.find(journal)
             loaded = journal.load()
         except self._module.DamagedError:
             raise BrokenError("nothing can be read any more") from None
@@ -389,12 +354,6 @@ class JournalWorld:
     def _append(self, journal: Any, state: int) -> None:
         try:
             journal.append(bytes([state]) * PAYLOAD)
-        except OSError:
-            raise BrokenError("no slot takes a record") from None
-
-    def _settle(self, journal: Any, state: int) -> None:
-        try:
-            self._handover.settle(journal, bytes([state]) * PAYLOAD)
         except OSError:
             raise BrokenError("no slot takes a record") from None
 
@@ -423,32 +382,22 @@ class JournalWorld:
                 raise BrokenError("what was replaced is still in flash")
 
     def _rotten(self, state: JournalState) -> Iterator[JournalState]:
-        """One bit of the newest record, where it is solid, may have flipped. One that is not the
-        newest any more counts as it was: it is read as whole either way."""
+        """One bit of the newest record, where it is solid, may have flipped."""
+        yield state
         whole = [
             (slot.sequence, number)
             for number, slot in enumerate(state.slots)
             if isinstance(slot, JournalRecord)
         ]
         if not whole or not self._rots:
-            yield state
             return
-        newest = max(whole)[1]
-        slots = [
-            slot if number == newest else _each(slot, _unflipped)
-            for number, slot in enumerate(state.slots)
-        ]
-        state = replace(state, slots=tuple(slots))
-        yield state
-        slot = slots[newest]
+        number = max(whole)[1]
+        slot = state.slots[number]
         assert isinstance(slot, JournalRecord)
         for flipped in ("head", "body") if not slot.flipped else ():
-            slots[newest] = replace(slot, flipped=flipped)
+            slots = list(state.slots)
+            slots[number] = replace(slot, flipped=flipped)
             yield replace(state, slots=tuple(slots))
-
-
-def _unflipped(read: Read) -> Read:
-    return replace(read, flipped="") if isinstance(read, JournalRecord) else read
 
 
 def _wider(slot: Slot, following: int) -> Iterator[Slot]:
@@ -463,82 +412,52 @@ def _wider(slot: Slot, following: int) -> Iterator[Slot]:
 
 def _settled(state: JournalState, flash: _FewSectors, now: int) -> JournalState:
     """From now on this state holds; every other is old."""
-    flash.slots = [_known(slot, now) for slot in flash.slots]
-    flash._now = {number: _known_read(read, now) for number, read in flash._now.items()}
+
+    def known(read: Read) -> Read:
+        if not isinstance(read, JournalRecord):
+            return read
+        return replace(read, state=HOLDS if read.state == now else OLD)
+
+    flash.slots = list(_each(flash.slots, known))
+    flash._now = {number: known(read) for number, read in flash._now.items()}
     return replace(state, may=frozenset({HOLDS}), new=False)
-
-
-def _known_read(read: Read, now: int) -> Read:
-    if not isinstance(read, JournalRecord):
-        return read
-    return replace(read, state=HOLDS if read.state == now else OLD)
-
-
-@cache
-def _known(slot: Slot, now: int) -> Slot:
-    return _each(slot, lambda read: _known_read(read, now))
 
 
 def _outdated(state: JournalState) -> JournalState:
     """What is before the newest solid record of the state that holds must never come back, whatever
     it is: it counts as old."""
-    newest = 0
-    for slot in state.slots:
-        # A copy may be given up again.
-        if isinstance(slot, JournalRecord) and slot.state == HOLDS and slot.sequence % THOUSAND:
-            newest = max(newest, slot.sequence)
-    return replace(state, slots=tuple(_before(slot, newest) for slot in state.slots))
+    solid = [
+        slot.sequence
+        for slot in state.slots
+        if isinstance(slot, JournalRecord) and slot.state == HOLDS
+    ]
+    newest = max(solid, default=0)
 
-
-@cache
-def _before(slot: Slot, newest: int) -> Slot:
     def older(read: Read) -> Read:
         if isinstance(read, JournalRecord) and read.sequence < newest:
             return JournalRecord(read.sequence, OLD, read.flipped)
         return read
 
-    return _each(slot, older)
+    return replace(state, slots=_each(state.slots, older))
 
 
-def _each(slot: Slot, change: Callable[[Read], Read]) -> Slot:
-    if isinstance(slot, Wavering):
-        return Wavering(frozenset(map(change, slot.reads)))
-    return change(slot)
+def _each(slots: Iterable[Slot], change: Callable[[Read], Read]) -> tuple[Slot, ...]:
+    return tuple(
+        Wavering(frozenset(map(change, slot.reads))) if isinstance(slot, Wavering) else change(slot)
+        for slot in slots
+    )
 
 
 def _renumbered(state: JournalState) -> JournalState:
-    """Sequence numbers as small as they can be: what matters are their order, how far they are from
-    one another within a thousand, and which begin one."""
-    numbers = sorted(frozenset().union(*map(_numbers, state.slots)))
-    new: dict[int, int] = {}
-    base = 1
-    for thousand in sorted({number // THOUSAND for number in numbers}):
-        of_it = [number % THOUSAND for number in numbers if number // THOUSAND == thousand]
-        off = min(of_it) - 1 if min(of_it) else 0
-        for number in of_it:
-            new[thousand * THOUSAND + number] = base * THOUSAND + number - off
-        base += 1
-
-    slots = tuple(
-        _with_numbers(slot, tuple((one, new[one]) for one in sorted(_numbers(slot))))
-        for slot in state.slots
-    )
-    return replace(state, slots=slots)
-
-
-@cache
-def _numbers(slot: Slot) -> frozenset[int]:
-    return frozenset(map(_sequence, reads(slot))) - {0}
-
-
-@cache
-def _with_numbers(slot: Slot, new: tuple[tuple[int, int], ...]) -> Slot:
-    """new: old and new numbers."""
-    by_old = dict(new)
+    """Sequence numbers from 1: only their differences matter."""
+    numbers = [_sequence(one) for slot in state.slots for one in reads(slot) if _sequence(one)]
+    if not numbers or min(numbers) == 1:
+        return state
+    off = min(numbers) - 1
 
     def nearer(read: Read) -> Read:
-        if isinstance(read, Blank | Zeros) or not read.sequence:
+        if isinstance(read, Blank) or not read.sequence:
             return read
-        return replace(read, sequence=by_old[read.sequence])
+        return replace(read, sequence=read.sequence - off)
 
-    return _each(slot, nearer)
+    return replace(state, slots=_each(state.slots, nearer))

@@ -113,15 +113,11 @@ def _visit(
 ) -> str:
     """Every run from here; what is broken, or nothing."""
     given: list[int] = []
-    seen: set[S] = set()  # most runs leave what one before them left
     while True:
         choices = Choices(given)
         found.runs += 1
         try:
             for what, left in world.run(state, choices):
-                if left in seen:
-                    continue
-                seen.add(left)
                 for after in world.told_by(left):
                     if after not in came:
                         came[after] = (state, (what,))

@@ -7,7 +7,6 @@ from binascii import hexlify, unhexlify
 
 from cut_flash import Flash, PowerCut
 
-from lib import handover
 from lib.journal import DamagedError, Journal
 
 flash = journal = None
@@ -18,13 +17,12 @@ def new(sectors, sector, unit):
     flash = Flash(sectors, sector, unit)
 
 
-def start(payload, older=()):
-    """What is loaded, as after a cold start."""
+def start(payload):
+    """What is loaded."""
     global journal  # noqa: PLW0603
     flash.cut_at = -1
-    journal = Journal(flash, payload, tuple(older))
+    journal = Journal(flash, payload)
     try:
-        handover.find(journal)
         state = journal.load()
     except DamagedError:
         return "damaged"
@@ -32,18 +30,10 @@ def start(payload, older=()):
 
 
 def append(state, cut_in, mask):
-    return _cut(journal.append, state, cut_in, mask)
-
-
-def settle(state, cut_in, mask):
-    return _cut(lambda state: handover.settle(journal, state), state, cut_in, mask)
-
-
-def _cut(write, state, cut_in, mask):
     flash.cut_at = flash.operations + cut_in if cut_in >= 0 else -1
     flash.mask = unhexlify(mask)
     try:
-        write(unhexlify(state))
+        journal.append(unhexlify(state))
     except PowerCut:
         return "cut"
     except OSError:
@@ -51,29 +41,9 @@ def _cut(write, state, cut_in, mask):
     return "done"
 
 
-def write_as(payload):
-    """From now on states of this size are written."""
-    journal.payload = payload
-
-
-def number_from(sequence):
-    """The next record gets the number after this."""
-    journal.sequence = sequence
-
-
-def append_as_before(state):
-    """As an older firmware did, which left no number out."""
-    return journal.written_as(journal.sequence + 1, unhexlify(state), journal._next_slot())
-
-
-def fill_sector():
-    """The next record begins another sector."""
-    journal.next = flash.SECTOR // 256
-
-
 def flip(bit):
     """In the newest record."""
-    at = journal.sector * flash.SECTOR + (journal.next - 1) * 256
+    at = journal._sector * flash.SECTOR + (journal._next - 1) * 256
     flash.memory[at + (bit >> 3)] ^= 1 << (bit & 7)
 
 

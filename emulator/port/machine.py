@@ -18,6 +18,7 @@ edges = None  # of a trigger: 4 falling, 8 rising
 irq_of = None  # what irq() answers
 closed_write = None  # what write() answers of a UART that is closed; None: nothing
 adc_channel = None
+never_set = None  # what a pin is set to that nothing was done to
 analog_pin = None  # tells that a channel's pin is one
 take_pins = None  # tells that a bus has its pins
 uart_clock = None
@@ -35,10 +36,25 @@ _driven = {}
 _OPEN = const(2)
 _LATCH = const(4)
 
-_pins = {}  # by number: there is one of each
-# What each has become: how it is called to be, pulls, alternate function. Of those that nothing was
-# done to, the port says it.
-set_to = {}
+# By number: there is one of each. A board has them in ROM, and what each is set to in registers:
+# none of it is in the firmware's heap.
+_MOST_PINS = const(128)
+_UNTOUCHED = const(255)
+_pins = [None] * _MOST_PINS
+_set_to = bytearray(b"\xff" * (3 * _MOST_PINS))
+
+
+def set_to(number, mode, pull, alt):
+    """A pin's mode, pulls and alternate function are these from now on."""
+    _set_to[3 * number] = mode
+    _set_to[3 * number + 1] = pull
+    _set_to[3 * number + 2] = alt
+
+
+def setting(number, which):
+    """What it is set to: 0 the mode, 1 pulls, 2 the alternate function."""
+    value = _set_to[3 * number + which]
+    return never_set[which] if _set_to[3 * number] == _UNTOUCHED else value
 
 
 class Pin:
@@ -52,7 +68,7 @@ class Pin:
 
     def __new__(cls, name, *_, **__):
         number = name._n if isinstance(name, Pin) else pin_number(name)
-        pin = _pins.get(number)
+        pin = _pins[number]
         if pin is None:
             pin = _pins[number] = object.__new__(cls)
             pin._n = number
@@ -77,8 +93,7 @@ class Pin:
         elif mode >= 0:
             how = 3 if mode else 0
             _driven.pop(n, None)
-        before = set_to.get(n)
-        set_to[n] = (mode if mode >= 0 or not before else before[0], pull, alt)
+        set_to(n, mode if mode >= 0 else setting(n, 0), pull, max(alt, 0))
         link.set_pin(n, how | (pull & 3) << 4 | level << 8)
 
     def value(self, v=None):
@@ -179,9 +194,8 @@ class SPI:
             raise NotImplementedError("not emulated: SPI.LSB (docs/guides/emulator.md)")
         self._n = bus
         self._baud = spi_clock(baudrate or spi_default_hz)
-        self._how = (polarity, phase, bits)
-        self._pins = (sck, mosi, miso)
-        _bus(1, bus, self._pins, polarity)
+        self._set = (sck, mosi, miso, polarity, phase, bits)
+        _bus(1, bus, self._set[:3], polarity)
 
     def __repr__(self):
         return late.shown(self, "spi")
@@ -205,9 +219,8 @@ class I2C:
         check_bus("I2C", bus, (scl, sda))
         self._n = bus
         self._freq = freq
-        self._timeout = timeout
-        self._pins = (scl, sda)
-        _bus(2, bus, self._pins)
+        self._set = (scl, sda, timeout)
+        _bus(2, bus, self._set[:2])
 
     def __repr__(self):
         return late.shown(self, "i2c")
@@ -248,9 +261,8 @@ class UART:
     ):
         check_bus("UART", bus, (tx, rx))
         self._n = bus
-        self._pins = (tx, rx)
-        self._frame = (bits, parity, stop)
-        _bus(0, bus, self._pins)
+        self._set = (tx, rx, bits, parity, stop)
+        _bus(0, bus, self._set[:2])
         self.init(baudrate, rxbuf=rxbuf, timeout=timeout, timeout_char=timeout_char, **kw)
 
     def __repr__(self):
@@ -260,7 +272,7 @@ class UART:
         uart_clock(baudrate)
         rxbuf = rxbuf or uart_default_room
         self._baud = baudrate
-        self._buffer = (rxbuf, timeout, kw.get("timeout_char", 0))
+        self._set = self._set[:5] + (rxbuf, timeout, kw.get("timeout_char", 0))
         link.post(link.OP_UART_CONFIG, self._n, baudrate, rxbuf.to_bytes(2, "little"))
         if timeout:
             self._be_patient(timeout, kw.get("timeout_char", 0))

@@ -86,18 +86,18 @@ def take_pins(kind, number, pins, idle):
     own = own_pins.get(_KINDS[kind] + str(number), pins)
     for at, pin in enumerate(pins):
         n = own[at] if pin is None else machine.pin_of(pin)._n
-        pull = machine.set_to.get(n, machine.never_set)[1]
+        pull = machine.setting(n, 1)
         if number < 8:
-            machine.set_to[n] = (bits.ALT, 1 if kind == 2 else pull, _FUNCTIONS[kind])
+            machine.set_to(n, bits.ALT, 1 if kind == 2 else pull, _FUNCTIONS[kind])
         elif kind == 2:
-            machine.set_to[n] = (bits.OPEN_DRAIN, pull, _SIO)
+            machine.set_to(n, bits.OPEN_DRAIN, pull, _SIO)
         else:
-            machine.set_to[n] = (bits.OUT if at < 2 else bits.IN, pull, _SIO)
+            machine.set_to(n, bits.OUT if at < 2 else bits.IN, pull, _SIO)
 
 
 def analog_pin(channel, number):
     if number >= _ADC_FIRST:
-        machine.set_to[number] = (machine.Pin.ALT, 0, _NO_FUNCTION)
+        machine.set_to(number, machine.Pin.ALT, 0, _NO_FUNCTION)
 
 
 def spi_clock(hz):

@@ -73,7 +73,7 @@ def check_mode(pin, mode, pull, alt):
     if not 0 <= pull <= 2:
         raise ValueError("invalid pin pull: %d" % pull)
     if mode not in _ALT:
-        return mode, pull, machine.set_to.get(pin._n, machine.never_set)[2]
+        return mode, pull, machine.setting(pin._n, 2)
     if not -1 <= alt <= 15:
         raise ValueError("invalid pin af: %d" % alt)
     return mode, pull, alt & 15
@@ -82,17 +82,17 @@ def check_mode(pin, mode, pull, alt):
 def take_pins(kind, number, pins, idle):
     if number >= 8:
         for at, pin in enumerate(pins):
-            pull = machine.set_to.get(machine.pin_of(pin)._n, machine.never_set)[1]
+            n = machine.pin_of(pin)._n
             mode = 17 if kind == 2 else 1 if at < 2 else 0
-            machine.set_to[machine.pin_of(pin)._n] = (mode, pull, 0)
+            machine.set_to(n, mode, machine.setting(n, 1), 0)
         return
     for n in bus_pins.get(("UART%d", "SPI%d")[kind] % number, ()):
-        machine.set_to[n] = (2, (1 if idle else 2) if kind else 0, 5 if kind else 7)
+        machine.set_to(n, 2, (1 if idle else 2) if kind else 0, 5 if kind else 7)
 
 
 def analog_pin(channel, number):
     if not isinstance(channel, int):
-        machine.set_to[machine.pin_of(channel)._n] = (3, 0, 0)
+        machine.set_to(machine.pin_of(channel)._n, 3, 0, 0)
 
 
 def name_of(number):

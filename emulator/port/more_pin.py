@@ -14,7 +14,7 @@ def toggle(self):
 
 
 def _is(self, which):
-    return machine.set_to.get(self._n, machine.never_set)[which]
+    return machine.setting(self._n, which)
 
 
 Pin.init = init

@@ -12,8 +12,7 @@ class PWM:
     def __init__(self, pin, freq=None, duty_u16=None, duty_ns=None, invert=False):
         self._n = machine.pin_of(pin)._n
         machine._driven.pop(self._n, None)
-        pull = machine.set_to.get(self._n, machine.never_set)[1]
-        machine.set_to[self._n] = (machine.Pin.ALT, pull, 4)
+        machine.set_to(self._n, machine.Pin.ALT, machine.setting(self._n, 1), 4)
         self._slice = machine.pwm_slice(self._n)
         self._duty = None  # of 65535
         self._invert = invert

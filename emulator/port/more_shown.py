@@ -16,7 +16,7 @@ _is_rp2 = machine.closed_write is not None
 
 
 def pin(it):
-    mode, pull, alt = machine.set_to.get(it._n, machine.never_set)
+    mode, pull, alt = (machine.setting(it._n, which) for which in range(3))
     if not _is_rp2:
         return _stm32_pin(it._n, mode, pull, alt)
     said = "Pin(GPIO%d, mode=%s" % (it._n, _MODES[mode])
@@ -43,21 +43,22 @@ def adc(it):
     return "<ADC1 channel=%d>" % of
 
 
-def _named(it, kind):
+def _named(it, kind, count):
     """The pins of a bus, as they are printed."""
-    own = machine.own_pins.get(kind + str(it._n), it._pins) if _is_rp2 else it._pins
-    numbers = (own[at] if p is None else machine.pin_of(p)._n for at, p in enumerate(it._pins))
+    pins = it._set[:count]
+    own = machine.own_pins.get(kind + str(it._n), pins) if _is_rp2 else pins
+    numbers = (own[at] if p is None else machine.pin_of(p)._n for at, p in enumerate(pins))
     return tuple(str(n) if _is_rp2 else machine.name_of(n) for n in numbers)
 
 
 def spi(it):
-    how = "polarity=%d, phase=%d" % it._how[:2]
+    how = "polarity=%d, phase=%d" % it._set[3:5]
     if it._n >= 8:
         words = "SoftSPI(baudrate=%d, %s, firstbit=%d, sck=%s, mosi=%s, miso=%s)"
-        return words % ((_soft_spi_clock(it._baud), how, _is_rp2) + _named(it, "SPI"))
-    said = "SPI(%d, baudrate=%d, %s, bits=%d" % (it._n, it._baud, how, it._how[2])
+        return words % ((_soft_spi_clock(it._baud), how, _is_rp2) + _named(it, "SPI", 3))
+    said = "SPI(%d, baudrate=%d, %s, bits=%d" % (it._n, it._baud, how, it._set[5])
     if _is_rp2:
-        said += ", sck=%s, mosi=%s, miso=%s" % _named(it, "SPI")
+        said += ", sck=%s, mosi=%s, miso=%s" % _named(it, "SPI", 3)
     return said + ")"
 
 
@@ -70,22 +71,22 @@ def _soft_spi_clock(hz):
 def i2c(it):
     if it._n >= 8:
         return "SoftI2C(scl=%s, sda=%s, freq=%d)" % (
-            _named(it, "I2C") + (500000 // max(500000 // it._freq, 1),)
+            _named(it, "I2C", 2) + (500000 // max(500000 // it._freq, 1),)
         )
     clock = machine.freq()
     freq = clock // ((clock + it._freq // 2) // it._freq)
     words = "I2C(%d, freq=%d, scl=%s, sda=%s, timeout=%d)"
-    return words % ((it._n, freq) + _named(it, "I2C") + (it._timeout,))
+    return words % ((it._n, freq) + _named(it, "I2C", 2) + it._set[2:])
 
 
 def uart(it):
-    rxbuf, timeout, between = it._buffer
+    rxbuf, timeout, between = it._set[5:]
     least = 13000 // it._baud + (1 if _is_rp2 else 2) if it._baud else 0
     between = max(between, least)
     said = "UART(%d, baudrate=%d" % (it._n, machine.uart_clock(it._baud))
-    said += ", bits=%d, parity=%s, stop=%d" % it._frame
+    said += ", bits=%d, parity=%s, stop=%d" % it._set[2:5]
     if _is_rp2:
-        said += ", tx=%s, rx=%s" % _named(it, "UART")
+        said += ", tx=%s, rx=%s" % _named(it, "UART", 2)
         return said + ", txbuf=256, rxbuf=%d, timeout=%d, timeout_char=%d, invert=None, irq=0)" % (
             rxbuf,
             timeout,

@@ -18,8 +18,8 @@ class SoftI2C(machine.I2C):
     def __init__(self, scl, sda, *, freq=400000, timeout=50000):
         self._n = _number(0)
         self._freq = freq
-        self._pins = (scl, sda)
-        machine._bus(2, self._n, self._pins)
+        self._set = (scl, sda, timeout)
+        machine._bus(2, self._n, (scl, sda))
 
 
 class SoftSPI(machine.SPI):
@@ -35,6 +35,5 @@ class SoftSPI(machine.SPI):
             raise NotImplementedError("not emulated: SPI.LSB (docs/guides/emulator.md)")
         self._n = _number(1)
         self._baud = baudrate
-        self._how = (polarity, phase, bits)
-        self._pins = (sck, mosi, miso)
-        machine._bus(1, self._n, self._pins)
+        self._set = (sck, mosi, miso, polarity, phase, bits)
+        machine._bus(1, self._n, (sck, mosi, miso))

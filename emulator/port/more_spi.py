@@ -31,7 +31,8 @@ def init(self, baudrate=None, **kw):
     if baudrate is not None:
         self._baud = machine.spi_clock(baudrate)
     names = ("polarity", "phase", "bits")
-    self._how = tuple(kw.get(name, was) for name, was in zip(names, self._how))
+    how = tuple(kw.get(name, was) for name, was in zip(names, self._set[3:]))
+    self._set = self._set[:3] + how
 
 
 for _kind in (machine.SPI,):

@@ -18,6 +18,7 @@ from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import running
 from tallystick.server.store import database as store
 from tallystick.server.store.database import Database, patient
+from tallystick.server.store.probe import FRESH_S
 from tests.server.test_process import enrol, headers
 
 pytestmark = pytest.mark.slow
@@ -77,6 +78,12 @@ class TwoHosts:
             assert answer.status_code == 503, (answer.request.url, answer.text)
             assert int(answer.headers["retry-after"]) > 0
 
+    def health_has_seen_it(self) -> None:
+        """It tells of up to a second ago."""
+        began = time.monotonic()
+        while self.ask("GET", "/v1/health")[1].status_code == 200:
+            assert time.monotonic() - began < FRESH_S + 1
+
     def recovers(self) -> float:
         """Without a restart. → seconds until a code is accepted"""
         began = time.monotonic()
@@ -109,6 +116,7 @@ def test_frozen_and_thawed(replicated, live):
     live.accepted()
     primary.freeze()
     try:
+        live.health_has_seen_it()
         live.each_is_refused_in_time()
         live.each_is_refused_in_time()  # nothing piles up
     finally:
@@ -123,6 +131,7 @@ def test_frozen_and_its_standby_takes_over(replicated, live):
         live.accepted()
     primary.freeze()
     try:
+        live.health_has_seen_it()
         live.each_is_refused_in_time()
         standby.sql("ALTER SYSTEM RESET synchronous_standby_names")
         standby.promote()

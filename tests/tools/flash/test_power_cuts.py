@@ -24,10 +24,14 @@ FLASHES = {BOARDS[name].flash_timing: name for name in reversed(BOARDS)}
 @pytest.mark.campaign
 @pytest.mark.parametrize("board", [*FLASHES.values(), *READERS])
 def test_no_cut_hurts(board):
-    result = run(board, sample=16, seed=7)
-    assert result.cuts >= 16 and result.second_cuts and result.updated_again
-    assert set(result.faults) == EVERY_KIND
-    assert result.violations == []
+    for seed in range(7, 12):  # most cuts of a reader's sample are where no second one follows
+        result = run(board, sample=16, seed=seed)
+        assert result.cuts >= 16 and result.updated_again
+        assert set(result.faults) == EVERY_KIND
+        assert result.violations == []
+        if result.second_cuts:
+            return
+    pytest.fail("no cut was followed by another")
 
 
 @pytest.mark.campaign

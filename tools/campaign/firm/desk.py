@@ -30,7 +30,7 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True)
-class Wish:
+class DeskWish:
     """What somebody wants of the desk. do: is given the codes. serial: of the card that is looked
     up where no answer came; came_about: whether it is as wanted then. then, otherwise: what comes
     of it."""
@@ -43,7 +43,7 @@ class Wish:
     otherwise: Callable[[], None] = _nothing
 
 
-def serve(world: FirmWorld, wish: Wish, by: Pocket | None = None) -> None:
+def serve(world: FirmWorld, wish: DeskWish, by: Pocket | None = None) -> None:
     """by: the card in the hand, which proves that with a code, or with two where it has drifted;
     None where no code is wanted."""
     seen: list[tuple[str, int]] = []
@@ -61,7 +61,9 @@ def serve(world: FirmWorld, wish: Wish, by: Pocket | None = None) -> None:
     wish.otherwise()
 
 
-def _asked(world: FirmWorld, wish: Wish, by: Pocket | None, seen: list[tuple[str, int]]) -> bool:
+def _asked(
+    world: FirmWorld, wish: DeskWish, by: Pocket | None, seen: list[tuple[str, int]]
+) -> bool:
     """Whether that is the end of it: False where it was refused."""
     must = by is None or _must_prove(world, by, seen)
     try:
@@ -98,7 +100,7 @@ def _must_prove(world: FirmWorld, by: Pocket, seen: list[tuple[str, int]]) -> bo
     return in_a_row and world.judge.must_be_found(by.serial, factor, window)
 
 
-def _look_up(world: FirmWorld, wish: Wish) -> None:
+def _look_up(world: FirmWorld, wish: DeskWish) -> None:
     try:
         card = world.desk.card(wish.serial)
     except OutcomeUnknownError:
@@ -135,7 +137,7 @@ def borrow(world: FirmWorld, act: FirmAct, try_it: Callable[[FirmWorld, Employee
             world.wrong(f"card {spare.serial} was lent until {off:+d} s from the end of the day")
 
     meant = end_of_day(world.clock.server())
-    wish = Wish(
+    wish = DeskWish(
         f"lend card {spare.serial} to {who.login}", spare.serial,
         lambda codes: world.desk.lend(spare.serial, who.login, codes),
         lambda card: card.user == who.login and card.loan_until is not None,
@@ -166,7 +168,7 @@ def give_back(world: FirmWorld, act: FirmAct) -> None:
             world.drawer.append(spare)
 
     reason = "flat" if spare.dead else ""
-    wish = Wish(
+    wish = DeskWish(
         f"take back card {spare.serial}", spare.serial,
         lambda codes: world.desk.give_back(spare.serial, codes, reason=reason),
         lambda card: card.where is Where.POOL, then,
@@ -208,14 +210,14 @@ def lose(world: FirmWorld, act: FirmAct) -> None:
         world.say(f"{who.login} has lost card {lost.serial}; the desk knows")
 
     if spare is None:
-        wish = Wish(
+        wish = DeskWish(
             f"report card {lost.serial} lost", lost.serial,
             lambda _codes: world.desk.set_lost(lost.serial, lost=True),
             lambda card: card.where is Where.LOST, then,
         )  # fmt: skip
         serve(world, wish)
         return
-    wish = Wish(
+    wish = DeskWish(
         f"replace card {lost.serial} by {spare.serial}", spare.serial,
         lambda codes: world.desk.replace(lost.serial, spare.serial, codes),
         lambda card: card.user == who.login, then, partial(world.drawer.append, spare),
@@ -234,7 +236,7 @@ def flat(world: FirmWorld, who: Employee, dead: Pocket) -> None:
         world.judge.acts("card-assigned", spare.serial)
         world.say(f"card {dead.serial} is flat; {who.login} gets {spare.serial}")
 
-    assign = Wish(
+    assign = DeskWish(
         f"assign card {spare.serial} to {who.login}", spare.serial,
         lambda codes: world.desk.assign(spare.serial, who.login, codes),
         lambda card: card.user == who.login, given, partial(world.drawer.append, spare),
@@ -245,7 +247,7 @@ def flat(world: FirmWorld, who: Employee, dead: Pocket) -> None:
         world.judge.acts("card-retired", dead.serial)
         serve(world, assign, spare)
 
-    retire = Wish(
+    retire = DeskWish(
         f"retire card {dead.serial}", dead.serial,
         lambda _codes: world.desk.retire(dead.serial, None, reason="flat"),
         lambda card: card.where is Where.RETIRED, then, partial(world.drawer.append, spare),

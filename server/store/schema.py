@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from tallystick.server.store.database import Database, patient
 from tallystick.server.store.keys import ServerKeyRing
 
 HEAD = "0019"
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
+# What they make of nothing, as statements: tools/upkeep/new_database.py.
+NEW_SQLITE = MIGRATIONS / "new_sqlite.json"
 log = logging.getLogger(__name__)
 MIGRATION_LOCK = 0x7461_6C6C_79  # any constant: the name of a PostgreSQL advisory lock
 
@@ -38,9 +42,11 @@ def ensure(database: Database, ring: ServerKeyRing | None = None) -> None:
         raise trouble.no_start(found) from None
 
 
-def migrate(database: Database, target: str, ring: ServerKeyRing | None = None) -> None:
-    """Migrate up or down to a revision (`base` is the empty database), all or nothing.
-    Raises NewerStateError."""
+def migrate(
+    database: Database, target: str, ring: ServerKeyRing | None = None, *, anew: bool = False
+) -> None:
+    """Migrate up or down to a revision (`base` is the empty database), all or nothing. anew: step
+    by step, whatever is known of where it ends. Raises NewerStateError."""
     with patient(), database.write() as connection:  # it takes as long as it takes
         if not database.is_sqlite:
             connection.execute(text("SET LOCAL lock_timeout = 0"))
@@ -50,7 +56,16 @@ def migrate(database: Database, target: str, ring: ServerKeyRing | None = None) 
             raise NewerStateError("The database", current, HEAD)
         if current is not None and current != target:
             log.warning("the database is brought from form %s to %s: wait", current, target)
-        _run(connection, current, target, ring)
+        empty = database.is_sqlite and not inspect(connection).get_table_names()
+        if empty and target == HEAD and not anew:
+            _make(connection)
+        else:
+            _run(connection, current, target, ring)
+
+
+def _make(connection: Connection) -> None:
+    for statement in json.loads(NEW_SQLITE.read_text(encoding="utf-8")):
+        connection.exec_driver_sql(statement)
 
 
 def revision(connection: Connection) -> str | None:
@@ -65,7 +80,7 @@ def alembic_config(connection: Connection, ring: ServerKeyRing | None = None) ->
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     config.attributes["ring"] = ring
     return config

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,12 +12,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from tallystick.common.errors import TallyError
 from tallystick.common.formats import NewerStateError
 from tallystick.server.store import schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.models_login import Factor
+from tallystick.tools.upkeep import new_database
 
 
 @pytest.fixture
@@ -31,6 +36,44 @@ def test_migrations_make_what_the_models_say(database):
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Factor.metadata) == []
+
+
+def test_a_new_database_is_what_the_migrations_make(database, tmp_path):
+    """Statement for statement, rows too."""
+    assert new_database.text() == schema.NEW_SQLITE.read_text(), (
+        "python -m tallystick.tools.upkeep.new_database"
+    )
+    schema.ensure(database)
+    database.close()
+    assert new_database.statements_of(tmp_path / "x.db") == new_database.statements()
+
+
+def test_a_new_database_needs_nothing_that_migrates(tmp_path):
+    """A start is to be quick, and small."""
+    script = (
+        "import sys\nfrom tallystick.server.store import schema\n"
+        "from tallystick.server.store.database import Database\n"
+        f"schema.ensure(Database({f'sqlite:///{tmp_path}/y.db'!r}))\n"
+        "print([name for name in sys.modules if name.startswith('alembic')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_a_half_made_database_is_none(database, monkeypatch, tmp_path):
+    """All or nothing: the next start makes it."""
+    whole = json.loads(schema.NEW_SQLITE.read_text())
+    broken = tmp_path / "broken.json"
+    broken.write_text(json.dumps([*whole[:20], "CREATE TABLE"]))
+    monkeypatch.setattr(schema, "NEW_SQLITE", broken)
+    with pytest.raises(DBAPIError):
+        schema.ensure(database)
+    monkeypatch.undo()
+    with database.read() as connection:
+        assert inspect(connection).get_table_names() == []
+    schema.ensure(database)
 
 
 def test_down_to_nothing_and_up_again(database):

@@ -10,10 +10,10 @@ from micropython import const
 PWRON_RESET = const(1)
 WDT_RESET = const(3)
 
-name_functions = None  # of pins: gives the class its constants
 # The port's own (machine_rp2.py, machine_stm32.py), which refuses what the port refuses, in its
 # words: a pin's number by its name, the buses that the board has, how an SPI's clock comes out.
 pin_number = None
+name_functions = None  # gives `Pin` its constants
 edges = None  # of a trigger: 4 falling, 8 rising
 irq_of = None  # what irq() answers
 closed_write = None  # what write() answers of a UART that is closed; None: nothing

@@ -107,11 +107,7 @@ class Board:
             name: dict(values) for name, values in self.port.items()
         }
         settings["time"] = {"epoch_s": chip.epoch_s, "epoch_year": chip.epoch_year}
-        settings["machine"] = {
-            "line": self.uart,
-            "clock_hz": chip.clock_hz,
-            "bus_pins": {**chip.default_pins, **self.default_pins},
-        }
+        settings["machine"] = {"line": self.uart}
         for module, values in chip.port_settings(self.pin_names).items():
             settings[module] = values | settings.get(module, {})
         return settings

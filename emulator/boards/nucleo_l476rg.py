@@ -89,6 +89,7 @@ BOARD = CardBoard(
         "machine_stm32": {
             "pins": ("A0", "A5", "A7", "A9", "A10", "B5", "B6", "C5"),
             "buses": {"SPI": (1,), "UART": (1,), "I2C": ()},
+            "bus_pins": {"SPI1": (0x05, 0x07), "UART1": (0x09, 0x0A)},
             "pclk_hz": 26_000_000,
         },
         "link": {"clock_mhz": 26, "_CALL_US": _us(20), "_LOOK_US": _us(13)},

@@ -68,7 +68,8 @@ _ALTERNATES = ("", "SPI", "UART", "I2C", "PWM", "SIO", "PIO0", "PIO1", "GPCK", "
 
 
 def _pin_settings(pins: PinTable, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    return {"machine_rp2": {"functions": _ALTERNATES} | buses(pins, names)}
+    own = {"functions": _ALTERNATES, "clock_hz": 125_000_000}
+    return {"machine_rp2": own | buses(pins, names)}
 
 
 def buses(pins: PinTable, names: Mapping[str, int]) -> dict[str, Any]:

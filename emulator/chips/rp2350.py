@@ -116,7 +116,8 @@ _ALTERNATES = (
 
 
 def _pin_settings(pins: PinTable, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    return {"machine_rp2": {"functions": _ALTERNATES} | rp2040.buses(pins, names)}
+    own = {"functions": _ALTERNATES, "clock_hz": 150_000_000}
+    return {"machine_rp2": own | rp2040.buses(pins, names)}
 
 
 CHIP = replace(

@@ -241,11 +241,7 @@ class I2C:
         return late.more(self, "i2c", name)
 
 
-# Set by boot.py: the UART that the board's serial line hangs on, the chip's clock, and what buses
-# are on that are given no pins.
-line = 0
-clock_hz = 0
-bus_pins = {}
+line = 0  # set by boot.py: the UART that the board's serial line hangs on
 
 
 class UART:

@@ -14,7 +14,17 @@ _SIGNALS = {"I2C": ("SCL", "SDA"), "UART": ("TX", "RX"), "SPI": ("SCK", "MOSI", 
 # a bit each; and names of the board's own.
 buses = {}
 names = {}
+clock_hz = 125000000
 functions = ()  # of a pin, by number: "" where there is none
+# What buses are on that are given no pins, as MicroPython defines it for Pico and Pico 2.
+own_pins = {
+    "UART0": (0, 1),
+    "UART1": (4, 5),
+    "I2C0": (5, 4),
+    "I2C1": (7, 6),
+    "SPI0": (18, 19, 16),
+    "SPI1": (10, 11, 8),
+}
 
 
 def pin_number(name):
@@ -73,7 +83,7 @@ def name_functions():
 def take_pins(kind, number, pins, idle):
     """The pins of a bus: those that it was given, or the board's own."""
     bits = machine.Pin
-    own = machine.bus_pins.get(_KINDS[kind] + str(number), pins)
+    own = own_pins.get(_KINDS[kind] + str(number), pins)
     for at, pin in enumerate(pins):
         n = own[at] if pin is None else machine.pin_of(pin)._n
         pull = machine.setting(n, 1)
@@ -94,7 +104,7 @@ def spi_clock(hz):
     """Of the divisors (RP2040 data sheet, 4.4.3.4) those that the SDK takes. The clock is the
     48 MHz of USB; a light sleep leaves the system's there.
     """
-    clock = machine.clock_hz if machine.slept else 48000000
+    clock = clock_hz if machine.slept else 48000000
     prescale = 2
     while prescale < 254 and clock >= prescale * 256 * hz:
         prescale += 2
@@ -134,6 +144,7 @@ machine.take_pins = take_pins
 machine.analog_pin = analog_pin
 machine.uart_clock = lambda baud: baud
 machine.never_set = (3, 2, _NO_FUNCTION)
+machine.own_pins = own_pins
 machine.alt_name = alt_name
 machine.name_functions = name_functions
 machine.adc_channel = adc_channel

@@ -9,6 +9,7 @@ pins = ()
 adc_pins = ()
 adc_channels = ()  # of these
 buses = {}  # kind → the numbers that the header defines
+bus_pins = {}  # bus → its pins
 alternates = ""  # "A0:1_TIM2 …": pin, function, what has it
 pclk_hz = 0  # what SPI1 and USART1 are clocked from
 
@@ -85,7 +86,7 @@ def take_pins(kind, number, pins, idle):
             mode = 17 if kind == 2 else 1 if at < 2 else 0
             machine.set_to(n, mode, machine.setting(n, 1), 0)
         return
-    for n in machine.bus_pins.get(("UART%d", "SPI%d")[kind] % number, ()):
+    for n in bus_pins.get(("UART%d", "SPI%d")[kind] % number, ()):
         machine.set_to(n, 2, (1 if idle else 2) if kind else 0, 5 if kind else 7)
 
 

@@ -46,7 +46,7 @@ def adc(it):
 def _named(it, kind, count):
     """The pins of a bus, as they are printed."""
     pins = it._set[:count]
-    own = machine.bus_pins.get(kind + str(it._n), pins) if _is_rp2 else pins
+    own = machine.own_pins.get(kind + str(it._n), pins) if _is_rp2 else pins
     numbers = (own[at] if p is None else machine.pin_of(p)._n for at, p in enumerate(pins))
     return tuple(str(n) if _is_rp2 else machine.name_of(n) for n in numbers)
 

@@ -20,7 +20,7 @@ from tallystick.tools.campaign.server.accounts import accounts, run
 from tallystick.tools.campaign.server.accounts_zoo import ZOO, BrokenServer
 from tallystick.tools.campaign.server.model import AccountsModel, AccountViolation
 from tallystick.tools.campaign.server.playing import chunk
-from tallystick.tools.campaign.server.town import Live, live_server
+from tallystick.tools.campaign.server.town import MAX_FAILURES, Live, live_server
 
 # One of each kind; `tally campaign accounts` has them all.
 SOME = ("recovered-serves", "radius-any-name", "reset-first", "makes-people")
@@ -127,6 +127,16 @@ def test_whoever_has_one_thing_more_is_no_violation():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("role", [Role.DESK, Role.STATION])
+def test_a_card_that_thieves_guessed_at_is_no_violation(role):
+    """Each tries to recover by a card that was handed out, which is a guess at the owner's."""
+    with live_server() as live, in_a_town_of(live) as model:
+        model.vpn_appended(name="ann", times=1)  # her own card is confirmed: it may recover
+        for _ in range(MAX_FAILURES):
+            model.hand_out_by_credential(name="ann", role=role)
+        model.vpn_appended(name="ann", times=1)
+
+
 @pytest.mark.parametrize("act", ["people", "policy", "card"])
 def test_what_a_stale_session_must_not_do_is_done_by_a_fresh_one(act, monkeypatch):
     """Else its refusal would say nothing."""

@@ -27,6 +27,7 @@ from tallystick.server.rules.otp import hotp
 from tallystick.server.services.radius_clients import Mode
 from tallystick.tools.campaign.server.shared_line import as_form
 from tallystick.tools.campaign.server.town import (
+    MAX_FAILURES,
     REDIRECT,
     CardInHand,
     Live,
@@ -218,7 +219,7 @@ class AccountsModel(RuleBasedStateMachine):
     @rule(agent=AGENTS, name=ANYBODY, for_good=st.booleans(), with_code=st.booleans())
     def hand_out(self, agent: str, name: str, for_good: bool, with_code: bool) -> None:
         """And then "Forgot password" with that card."""
-        who, staff = self._who(name), self._signed_in(agent)
+        who, staff = self._hardly_guessed_at(name), self._signed_in(agent)
         if staff is None or agent == name:
             return
         card, act = self.town.new_card(), "assign" if for_good else "lend"
@@ -248,7 +249,7 @@ class AccountsModel(RuleBasedStateMachine):
 
     @rule(role=st.sampled_from([Role.DESK, Role.STATION]), name=st.sampled_from(["ann", "boss"]))
     def hand_out_by_credential(self, role: Role, name: str) -> None:
-        who, card = self._who(name), self.town.new_card()
+        who, card = self._hardly_guessed_at(name), self.town.new_card()
         if role is Role.DESK:
             path, body = f"/cards/{card.serial}/loan", {"user": who.login, "codes": [card.code()]}
             answer = self.town.api(role, "POST", path, **body)
@@ -652,7 +653,14 @@ class AccountsModel(RuleBasedStateMachine):
         found = self.town.api(Role.DESK, "GET", f"/cards/{card.serial}").json()["user"]
         return str(found) if found else None
 
+    def _hardly_guessed_at(self, name: str) -> Somebody:
+        """One more guess does not throttle his card."""
+        who = self._who(name)
+        return who if who.guessed_at < MAX_FAILURES - 1 else self.town.settle(name, who.role)
+
     def _recover_by(self, card: CardInHand, who: Somebody) -> None:
+        """With a card that is not his own, this is a guess at his own card."""
+        who.guessed_at += 1
         thief = self._new()
         thief.get("/recover").post("/recover", login=who.login, kind="card")
         thief.post("/recover/prove?kind=card", code=card.code())

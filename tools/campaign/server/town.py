@@ -45,6 +45,7 @@ from tallystick.tools.campaign.server.shared_line import PageAnswer, SharedLine,
 
 MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 START = 1_800_000_000.0
+MAX_FAILURES = 3
 LETTER_S = 30  # that a letter may take on a machine which has much to do
 ANSWER_S = 60.0
 RADIUS_SECRET = b"between the VPN and the server"
@@ -175,7 +176,8 @@ class CardInHand:
 @dataclass
 class Somebody:
     """rests_on: what the password rests on: itself, or the thing that recovered it.
-    card_confirmed: he has signed in with the card that was assigned to him."""
+    card_confirmed: he has signed in with the card that was assigned to him. guessed_at: how often
+    somebody has tried to recover his password by a code of another card."""
 
     id: int
     login: str
@@ -188,6 +190,7 @@ class Somebody:
     card: CardInHand
     rests_on: str = "password"
     card_confirmed: bool = False
+    guessed_at: int = 0
 
 
 @dataclass
@@ -354,7 +357,8 @@ def new_town(live: Live, number: int) -> Town:
     firm = f"firm-{number}-{secrets.token_hex(3)}"
     policy = FirmPolicy(
         methods=frozenset(MethodKind),
-        max_failures=3,  # and a pause that no run outlasts: right codes must not lead to one
+        max_failures=MAX_FAILURES,
+        # A pause that no run outlasts: right codes must not lead to one.
         lockout_s=86400,
         lockout_max_s=86400,
         password_max_failures=100,

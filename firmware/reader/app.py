@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _KEEPALIVE_MS = 100
 _LAST_WORD_MS = 100  # for the host to fetch an answer
-_LOW = 12288  # free bytes: the next command may need more
+_LOW = 20480  # free bytes: the next command may need more
 
 
 class Reader:

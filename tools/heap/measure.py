@@ -1,5 +1,6 @@
-"""How much heap each path of the firmware needs: the smallest with which it works, in steps of 1
-KiB, beside the figures that were committed (`tools/image/heap.json`).
+"""How much heap each path of the firmware needs: the smallest with which it works, and with each of
+the eight sizes above it, in steps of 1 KiB, beside the figures that were committed
+(`tools/image/heap.json`). Where things come to lie differs: a size may be lucky.
 
 Measured on a 64-bit MicroPython, where most objects are twice as large as on the 32-bit boards.
 `python -m tallystick.tools.heap.measure` measures everything and writes the figures anew.
@@ -20,6 +21,7 @@ from tallystick.tools.heap import card_paths
 from tallystick.tools.image.heap import COMMITTED, KIB, figures
 
 _LEAST = 16  # KiB; nothing starts with less
+_SURE = 8  # KiB above that are tried, too
 
 Works = Callable[[int], bool]
 """Whether a path works with a heap of so many bytes."""
@@ -62,11 +64,16 @@ def _card_works(board: str, home: card_paths.Home, path: card_paths.CardPath) ->
 
 
 def smallest(works: Works, limit: int) -> int:
-    """KiB of heap with which it works, by binary search up to twice the limit (KiB)."""
+    """KiB of heap from which on it works, by binary search up to twice the limit (KiB)."""
     low, high = _LEAST, 2 * limit
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if works(middle * KIB) else (middle + 1, high)
+    above = low + 1
+    while above <= low + _SURE:
+        if not works(above * KIB):
+            low = above + 1
+        above += 1
     return low
 
 

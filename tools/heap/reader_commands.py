@@ -35,10 +35,10 @@ from tallystick.tools.campaign.reader.scenarios import (
     reset,
 )
 from tallystick.tools.campaign.reader.workshop import ReaderWorkshop
+from tallystick.tools.heap.measure import smallest
+from tallystick.tools.image.heap import KIB
 
-KIB = 1024
 CREDENTIALS, FINGERS = 128, 20  # as many as fit
-_LEAST = 64  # KiB; nothing starts with less
 _SEED = 1
 _EXCLUDED = 14  # identifiers of 100 bytes that fit into a message
 
@@ -138,13 +138,7 @@ class Heaps:
     def needs(self) -> Iterator[tuple[str, int]]:
         """(path, KiB)."""
         for name, works in self.paths().items():
-            low, high = _LEAST, self.limit
-            if not works(high * KIB):
-                low = high = 2 * self.limit
-            while low < high:
-                middle = (low + high) // 2
-                low, high = (low, middle) if works(middle * KIB) else (middle + 1, high)
-            yield name, low
+            yield name, smallest(works, self.limit)
 
 
 if __name__ == "__main__":

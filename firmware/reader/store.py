@@ -131,10 +131,10 @@ class Store:
         """
         if not self._ready:
             self.settle()
+            self._agree()  # until that was written, nothing is answered: it may be an old copy
             self._ready = True
             if self.format < _FORMAT and settled():
                 self.migrate()
-            self._agree()
             if self.flags & SCRUB:
                 self._scrub(None)
 
@@ -242,8 +242,7 @@ class Store:
             self.signatures, self.made, self.sensor_password, self._master, self.pin_check,
             self.pins, self.verified, self.burnt, self.epoch, self.pages, self.newest_page,
         ) = struct.unpack(_LAYOUT, state + bytes(_SIZE - len(state)))  # fmt: skip
-        if shorter:
-            self.burnt, self.epoch = self._tries.value, self._epochs.value
+        if shorter:  # from before anything was burnt: a copy of one counts no try, and no change
             self.newest_page = _NO_PAGE
             self.pages = self._packed(self._recorded())
 

@@ -266,7 +266,7 @@ class User:
                 if self._matches():
                     return
                 self._light(2, r503.RED, 30, 3)
-                if not store.uv_retries:
+                if not store.uv_retries or store.tries_ended():
                     raise Refused(blocked)
             raise Refused(denied)
         except r503.SensorError:

@@ -533,6 +533,36 @@ def test_a_shorter_state_of_earlier_firmware_is_read_in_all_its_fields(board, si
     after.close()
 
 
+@pytest.mark.parametrize("size", [82, 88])
+@every_reader
+def test_a_copy_from_before_anything_was_burnt_gives_no_try_back(board, size, today, cut_to):
+    """It counts no wrong try, and no change of PIN."""
+    rig = Rig(Image.load(cut_to(board, size)["bin"]))
+    ClientPin(rig.ctap()).set_pin(PIN)
+    rig.reader.power_off()
+    flash_reader(rig.reader, today[board])
+    copy = rig.image_of_flash()
+    after = Rig(Image.load(today[board]["bin"]), copy, rig.sensor)
+    left = []
+    for _ in range(10):
+        left.append(ClientPin(after.ctap()).get_pin_retries()[0])
+        with pytest.raises(CtapError):
+            ClientPin(after.ctap()).get_pin_token("0000")
+        after.reader.power_off()
+        after.reader.flash.load(0, copy)
+        after.replug()
+    assert left == [8, 7, 6, 5, 4, 3, 2, 1, 0, 0]
+    after.close()
+    changed = Rig(Image.load(today[board]["bin"]), copy, rig.sensor)
+    ClientPin(changed.ctap()).change_pin(PIN, "97531")
+    changed.reader.power_off()
+    changed.reader.flash.load(0, copy)
+    changed.replug()
+    assert not changed.ctap().info.pin_uv_protocols  # damaged: nothing of it is believed
+    changed.close()
+    rig.close()
+
+
 @pytest.mark.parametrize("size", [81, 83, 116])
 @every_reader
 def test_a_length_that_the_known_format_never_had_is_strange(board, size, today, cut_to):

@@ -44,3 +44,20 @@ def test_fingers_since_the_last_pin_are_counted_to_what_fits(
         {"verified": after},
         {"pin_retries": 8, "uv_retries": 5, "burnt": 0},
     ]
+
+
+@pytest.mark.parametrize("left", [1, 2])
+def test_no_finger_is_compared_that_cannot_be_burnt(user: Any, left: int) -> None:
+    """`left` bits are left; a command has three tries."""
+    compared: list[int] = []
+    store = SimpleNamespace(uv_retries=5, tries_ended=lambda: len(compared) >= left)
+    user.ticks_ms, user.ticks_add = (lambda: 0), (lambda at, ms: at + ms)
+    person = SimpleNamespace(
+        _reader=SimpleNamespace(store=store, enrolment=None),
+        _begin=lambda: None, _end=lambda: None, _light=lambda *_: None,
+        _await_finger=lambda _deadline: True, _sample=lambda _number: user.GOOD,
+        _matches=lambda: compared.append(1),
+    )  # fmt: skip
+    with pytest.raises(user.Refused) as refused:
+        user.User.verify(person)
+    assert len(compared) == left and refused.value.status == user.ctap.UV_BLOCKED

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from tallystick.cli import tally
 from tallystick.emulator.interpreter import resident
+from tallystick.emulator.parts.nor_flash import Failure, FlashOperation
 from tallystick.tools.campaign.commands.zoo import hunt
 from tallystick.tools.campaign.ctap.basics import PIN, WRONG_PIN
 from tallystick.tools.campaign.ctap.world import INDEX, STRANGER, THUMB
@@ -92,6 +93,29 @@ def test_pins_that_were_cut_hide_no_wrong_finger(thief: Thief) -> None:
     for _ in range(6):
         thief.try_finger(STRANGER)
     assert thief.gained.cuts > 1 and thief.gained.wrong_fingers <= 5
+
+
+@pytest.mark.parametrize("first", range(0, 14, 2))
+def test_a_chip_between_that_stops_programs_gives_no_try(thief: Thief, first: int) -> None:
+    """From that operation on, until the first command is answered, nothing reaches the flash."""
+    flash = thief.world.reader.flash
+    flash.can_fail, done = True, 0
+
+    def stopped(operation: FlashOperation) -> Failure | None:
+        nonlocal done
+        done += 1
+        return Failure(operation.old, reported=False) if done > first else None
+
+    try:
+        for _ in range(9):
+            thief.write_back(LAST, flash=True, sensor=False)
+            flash.fault_plan, done = stopped, 0
+            thief.try_pin(WRONG_PIN)
+            flash.fault_plan = None
+            thief.try_pin(WRONG_PIN)
+    finally:
+        flash.can_fail, flash.fault_plan = False, None
+    assert 0 < thief.gained.wrong_pins <= 8
 
 
 @pytest.mark.parametrize("number", range(LAST - 1))

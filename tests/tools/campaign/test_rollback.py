@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 from tallystick.cli import tally
 from tallystick.emulator.interpreter import resident
-from tallystick.emulator.parts.nor_flash import Cut, Failure, FlashOperation
 from tallystick.tools.campaign.commands.zoo import hunt
 from tallystick.tools.campaign.ctap.basics import PIN, WRONG_PIN
 from tallystick.tools.campaign.ctap.world import INDEX, STRANGER, THUMB
@@ -98,26 +97,11 @@ def test_pins_that_were_cut_hide_no_wrong_finger(thief: Thief) -> None:
 @pytest.mark.parametrize("first", range(0, 14, 2))
 def test_a_chip_between_that_stops_programs_gives_no_try(thief: Thief, first: int) -> None:
     """From that operation on, until the first command is answered, nothing reaches the flash."""
-    flash = thief.world.reader.flash
-    noted, done = flash.fault_plan, 0  # the world keeps what is written
-    assert noted is not None
-
-    def stopped(operation: FlashOperation) -> Cut | Failure | None:
-        nonlocal done
-        done += 1
-        return Failure(operation.old, reported=False) if done > first else noted(operation)
-
-    flash.can_fail = True
-
-    try:
-        for _ in range(9):
-            thief.write_back(LAST, flash=True, sensor=False)
-            flash.fault_plan, done = stopped, 0
-            thief.try_pin(WRONG_PIN)
-            flash.fault_plan = noted
-            thief.try_pin(WRONG_PIN)
-    finally:
-        flash.can_fail, flash.fault_plan = False, noted
+    for _ in range(9):
+        thief.write_back(LAST, flash=True, sensor=False)
+        thief.stop_programs_at(first)
+        thief.try_pin(WRONG_PIN)
+        thief.try_pin(WRONG_PIN)
     assert 0 < thief.gained.wrong_pins <= 8
 
 

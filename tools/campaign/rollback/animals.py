@@ -37,6 +37,11 @@ ANIMALS = (
         Patch(_STORE, "        if unknown > 0:\n", "        if False:\n"),
     ),
     _animal(
+        "agreed-once", "Where tries could not be taken off at the start, nobody does so later.",
+        Patch(_STORE, "            self._agree()  #",
+              "            self._ready = True\n            self._agree()  #"),
+    ),
+    _animal(
         "old-copies-believed", "A copy from before a change of PIN is believed.",
         Patch(_STORE, "        if self.epoch < self._epochs.value:\n", "        if False:\n"),
     ),

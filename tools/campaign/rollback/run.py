@@ -25,11 +25,16 @@ LENGTH = 60  # deeds of one thief
 _KEPT = 20
 _PART = 20  # thieves that one process takes at a time
 _PULSES = 6
+_OPERATIONS = 16
 
 Wish = tuple[int, ...]
-_DEEDS = ("back", "pin", "finger", "copy", "replug", "cut")
+_DEEDS = ("back", "pin", "finger", "copy", "replug", "cut", "stop")
 # How often a thief does each: one is after the PIN, one after fingers, one after anything.
-_WISHES: tuple[Wish, ...] = ((6, 14, 0, 2, 2, 1), (6, 0, 12, 3, 1, 1), (8, 6, 5, 3, 2, 2))
+_WISHES: tuple[Wish, ...] = (
+    (6, 14, 0, 2, 2, 1, 2),
+    (6, 0, 12, 3, 1, 1, 2),
+    (8, 6, 5, 3, 2, 2, 2),
+)
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ def _deed(thief: Thief, rng: random.Random, wish: Wish, tally: RollbackTally) ->
         thief.copy()
     elif what == "replug":
         thief.replug()
+    elif what == "stop":
+        thief.stop_programs_at(rng.randrange(_OPERATIONS))
     else:
         thief.cut_at(rng.randrange(_PULSES))
     return what

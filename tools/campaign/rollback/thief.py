@@ -17,6 +17,7 @@ from fido2 import cbor
 
 from tallystick.emulator.chips.chip import OneTimeRows
 from tallystick.emulator.devices.image import Image
+from tallystick.emulator.parts.nor_flash import Cut, Failure, FlashOperation
 from tallystick.faults.flash import PowerLostError
 from tallystick.tools.campaign.ctap.basics import CLIENT_PIN, PIN
 from tallystick.tools.campaign.ctap.channels import PLATFORM_KEY, Answer, Shared
@@ -72,6 +73,10 @@ class Thief:
         self._chip = registers
         self._pulses: int | None = None  # until power goes
         registers.on_burn = self._burn
+        self._reaching: int | None = None  # operations, until none reaches the flash
+        flash = self.world.reader.flash
+        self._noted = flash.fault_plan  # the world keeps what is written
+        flash.fault_plan = self._between
         region = self.world.reader.board.journal
         self._region = slice(region.address, region.end)
         self._live()
@@ -87,7 +92,7 @@ class Thief:
         self.world.sensor.templates = dict(self.copies[self._owners - 1].templates)
         del self.copies[self._owners :]
         self.gained = Gained()
-        self._pulses = None
+        self._pulses = self._reaching = None
 
     def _live(self) -> None:
         world = self.world
@@ -140,6 +145,11 @@ class Thief:
         """Power goes before that pulse, of those that are still to come."""
         self._pulses = pulse
 
+    def stop_programs_at(self, operation: int) -> None:
+        """A chip between lets so many more programs and erases through to the flash, and then none
+        until the next command is answered."""
+        self._reaching = operation
+
     def try_pin(self, pin: str) -> None:
         """Raises ViolationError when it is one try too many, or the old PIN is taken."""
         before, agreed = self._tell({2: 1}), self._tell({1: 2, 2: 2})
@@ -186,6 +196,13 @@ class Thief:
         self.gained.cuts += 1
         raise PowerLostError
 
+    def _between(self, operation: FlashOperation) -> Cut | Failure | None:
+        if self._reaching == 0:
+            return Failure(operation.old, reported=False)  # the flash's driver does not look
+        if self._reaching:
+            self._reaching -= 1
+        return self._noted(operation) if self._noted else None
+
     def _plug_in(self) -> None:
         reader = self.world.reader
         reader.run_for(100)
@@ -213,6 +230,8 @@ class Thief:
             if reader.powered:
                 raise
             return None
+        finally:
+            self._reaching = None
         world.sensor.lift()
         return answer
 

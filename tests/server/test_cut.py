@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 import uvicorn
@@ -49,7 +50,7 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-async def app(scope, receive, send):
+async def app(scope: Any, receive: Any, send: Any) -> None:
     """/refused is answered before its body is there, as what is too large is."""
     if scope["path"] != "/refused":
         while (await receive()).get("more_body", False):
@@ -102,6 +103,8 @@ def in_all_cuts(sent: bytes) -> set[tuple[str, ...]]:
         (b"\r\n" * LIMIT, ("431",)),
     ],
 )
-def test_however_it_was_cut(monkeypatch, sent, statuses):
+def test_however_it_was_cut(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes, statuses: tuple[str, ...]
+) -> None:
     monkeypatch.setattr(protocol, "HEAD_LIMIT", LIMIT)
     assert in_all_cuts(sent) == {statuses}

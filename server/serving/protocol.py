@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from tallystick.server.serving.streamed import is_streamed
 
 HEAD_LIMIT = 32 * 1024
+HEAD_END = b"\r\n\r\n"
 HEAD_S = 10.0
 BODY_S = 120.0
 METRICS = "/v1/metrics"
@@ -25,13 +26,16 @@ class BoundedProtocol(HttpToolsProtocol):
     within BODY_S, or, of a file of any size, the next piece; otherwise the connection is closed. A
     connection that says nothing is, too.
 
-    What arrives whole, as nearly every request does, costs no timer.
+    What arrives whole, as nearly every request does, costs no timer. What arrives is given to the
+    parser head by head and body by body: how it was cut into packets, and what was read together,
+    changes no answer.
     """
 
     _deadline: TimerHandle | None = None
     _head_bytes = 0
-    _in_head = True
+    _head_end = b""  # what the last piece ended with, of HEAD_END
     _in_body = False
+    _body_left: int | None = None  # None: in chunks
     _unbounded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -43,28 +47,45 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.transport.is_closing():
+        while data and not self.transport.is_closing():
+            size = self._next(data)
+            piece, data = (data, b"") if size >= len(data) else (data[:size], data[size:])
+            if self._in_body:
+                super().data_received(piece)
+            else:
+                self._head_received(piece)
+        if self._in_body or self.transport.is_closing():
             return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_LIMIT:
-                self._end(431)
-            elif self._deadline is None:
-                self._wait(HEAD_S)
-        elif not self._in_body:
+        if not self._head_bytes:
             self._wait(None)
+        elif self._deadline is None:
+            self._wait(HEAD_S)
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_head = True
+    def _next(self, data: bytes) -> int:
+        """How much of it is of this head, or of this body."""
+        if self._in_body and self._body_left is not None:
+            return max(self._body_left, 1)
+        # A body in chunks ends with the same bytes as a head. In its middle they do no harm.
+        found = (self._head_end + data).find(HEAD_END)
+        if found >= 0:
+            size = found + len(HEAD_END) - len(self._head_end)
+            self._head_end = b""
+            return size
+        self._head_end = (self._head_end + data)[1 - len(HEAD_END) :]
+        return len(data)
+
+    def _head_received(self, piece: bytes) -> None:
+        room = HEAD_LIMIT - self._head_bytes
+        self._head_bytes += len(piece)
+        if room:
+            super().data_received(piece[:room])
+        if len(piece) > room and not self.transport.is_closing():
+            self._end(431)
 
     def on_headers_complete(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        self._in_head, self._in_body, self._head_bytes = False, True, 0
-        if size > HEAD_LIMIT:
-            self._end(431)
-            return
+        self._in_body, self._head_bytes, self._head_end = True, 0, b""
+        lengths = [value for name, value in self.headers if name == b"content-length"]
+        self._body_left = int(lengths[0]) if lengths else None
         self._wait(BODY_S)
         path = self.url.split(b"?")[0].decode("latin-1")
         self._unbounded = is_streamed(path)
@@ -73,6 +94,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        if self._body_left is not None:
+            self._body_left -= len(body)
         if self._unbounded and self.cycle is not None and not self.cycle.response_complete:
             self._wait(BODY_S)  # for the next piece
         if not self.transport.is_closing():
@@ -83,11 +106,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._wait(None)
         if not self.transport.is_closing():
             super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        # The next request's head: its first byte starts the clock (`data_received`).
-        self._in_head = not self._in_body
 
     def _wait(self, seconds: float | None) -> None:
         if self._deadline is not None:

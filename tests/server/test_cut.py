@@ -1,0 +1,110 @@
+"""Answers do not depend on how a request was cut into packets, nor on what is read together."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from tallystick.server.serving import protocol
+from tallystick.server.serving.protocol import BoundedProtocol
+
+LIMIT = 160
+AGAIN = b"GET /again HTTP/1.1\r\nhost: x\r\n\r\n"
+REFUSED = b"POST /refused HTTP/1.1\r\nhost: x\r\ncontent-length: 400\r\n\r\n" + b"\r\n\r\nx" * 80
+READ = REFUSED.replace(b"/refused", b"/read")
+IN_CHUNKS = (
+    b"POST /refused HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"4\r\n\r\n\r\n\r\n" + b"1\r\nx\r\n" * 60 + b"0\r\n\r\n"
+)
+
+
+def head(size: int) -> bytes:
+    start, end = b"GET /read HTTP/1.1\r\nhost: x\r\nx:", b"\r\n\r\n"
+    return start + b" " * (size - len(start) - len(end)) + end
+
+
+class Wire(asyncio.Transport):
+    """What the other side would read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """/refused is answered before its body is there, as what is too large is."""
+    if scope["path"] != "/refused":
+        while (await receive()).get("more_body", False):
+            pass
+    status = 413 if scope["path"] == "/refused" else 200
+    length = (b"content-length", b"0")
+    await send({"type": "http.response.start", "status": status, "headers": [length]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def has_answered(many: int = 1) -> None:
+    for _ in range(4 * many):
+        await asyncio.sleep(0)
+
+
+async def answers(*parts: bytes) -> list[str]:
+    config = uvicorn.Config(app, lifespan="off", log_config=None)
+    spoken, wire = BoundedProtocol(config, ServerState(), {}), Wire()
+    spoken.connection_made(wire)
+    for part in parts:
+        if not wire.closed:
+            spoken.data_received(part)
+        await has_answered()
+    await has_answered(12)
+    spoken.connection_lost(None)
+    return re.findall(r"HTTP/1.1 (\d+)", wire.written.decode())
+
+
+def in_all_cuts(sent: bytes) -> set[tuple[str, ...]]:
+    async def cut() -> set[tuple[str, ...]]:
+        found = {tuple(await answers(sent))}
+        found.add(tuple(await answers(*(bytes([byte]) for byte in sent))))
+        for at in range(1, len(sent)):
+            found.add(tuple(await answers(sent[:at], sent[at:])))
+        return found
+
+    return asyncio.run(cut())
+
+
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [
+        (AGAIN * 12, ("200",) * 12),
+        (REFUSED + AGAIN, ("413", "200")),
+        (READ + AGAIN, ("200", "200")),
+        (IN_CHUNKS + AGAIN, ("413", "200")),
+        (head(LIMIT), ("200",)),
+        (AGAIN + head(LIMIT), ("200", "200")),
+        (head(LIMIT + 1), ("431",)),
+        (b"\r\n" * LIMIT, ("431",)),
+    ],
+)
+def test_however_it_was_cut(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes, statuses: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_LIMIT", LIMIT)
+    assert in_all_cuts(sent) == {statuses}

@@ -45,6 +45,7 @@ class UsbHid:
         self._first = self._count = 0
         self._armed = False
         self._sending = False
+        self._unread = False  # a report has waited for a second: nobody reads
         self._open = False
 
     def start(self) -> None:
@@ -60,7 +61,7 @@ class UsbHid:
 
     def _opened(self, _descriptor: memoryview) -> None:
         self._open = True
-        self._sending = self._armed = False
+        self._sending = self._unread = self._armed = False
         self._arm()
 
     def _closed(self) -> None:
@@ -79,7 +80,7 @@ class UsbHid:
 
     def _transferred(self, endpoint: int, _result: int, count: int) -> None:
         if endpoint == _IN:
-            self._sending = False
+            self._sending = self._unread = False
             return
         self._armed = False
         if count == _REPORT:
@@ -109,9 +110,11 @@ class UsbHid:
 
     def write(self, report: "Readable") -> None:
         """Sends 64 bytes; waits while the host takes the one before. Lost when it does not, for a
-        second.
+        second; what follows is lost at once, until the host reads again.
         """
-        self._drain()
+        if not self._unread:
+            self._drain()
+            self._unread = self._sending
         if self._open and not self._sending:
             self._sending = True
             self._outgoing = bytes(report)  # belongs to the transfer until it is over

@@ -31,3 +31,30 @@ def test_the_report_descriptor_is_given(micropython):
 
 def test_the_later_stages_go_on(micropython):
     assert micropython.run(SOURCE.format(stage=2, request=SET_IDLE)) == ["bool", True]
+
+
+UNREAD = """
+from lib import usbhid
+
+class Device:
+    sent = 0
+    def submit_xfer(self, endpoint, data):
+        self.sent += endpoint == 0x81
+
+waits = []
+usbhid.sleep_ms = waits.append
+device = Device()
+hid = usbhid.UsbHid(device)
+hid._opened(b"")
+for _ in range(129):  # the longest answer; whoever asked has gone
+    hid.write(bytes(64))
+lost = len(waits)
+hid._transferred(0x81, 0, 64)  # somebody reads again
+hid._transferred(1, 0, 64)
+hid.write(bytes(64))
+answer([lost, len(waits), device.sent])
+"""
+
+
+def test_an_answer_that_nobody_reads_costs_a_second_and_not_one_for_each_packet(micropython):
+    assert micropython.run(UNREAD) == [1000, 1000, 2]

@@ -89,8 +89,7 @@ def change_person(member: ChangesPeople, person_id: int, form: Form) -> Response
             groups=tuple(form["groups"].splitlines()) if "groups" in form else None,
             disabled=form.get("disabled") == "yes",
         )
-        with member.acting() as connection:
-            keeping.change(connection, ways_of(member), person_id, wanted)
+        member.act(lambda one: keeping.change(one, ways_of(member), person_id, wanted))
     except ApiError as error:
         if error.status == 404:
             raise
@@ -110,8 +109,7 @@ def ways_of(member: Member) -> Ways:
 def unlock(member: LiftsLockout, person_id: int, form: Form) -> Response:
     """Lift every lock-out of a person: password, cards and other methods."""
     state = member.visit.state
-    with member.acting() as connection:
-        helping.unlock(state, connection, ways_of(member), person_id)
+    member.act(lambda one: helping.unlock(state, one, ways_of(member), person_id))
     state.outbox.wake()
     return member.visit.go(f"/people/{person_id}")
 
@@ -127,8 +125,9 @@ def remove_method(
     """As when a telephone was stolen. A card is lost from then on. Raises ApiError."""
     state = member.visit.state
     try:
-        with member.acting() as connection:
-            helping.remove_method(state, connection, ways_of(member), person_id, kind, key)
+        member.act(
+            lambda one: helping.remove_method(state, one, ways_of(member), person_id, kind, key)
+        )
     except ApiError as error:
         return show_person(member, person_id, error=error)
     state.outbox.wake()
@@ -148,8 +147,7 @@ def waiting_page(member: SeesPeople) -> Response:
 def end_sessions(member: HelpsPeople, person_id: int, form: Form) -> Response:
     """Sign a person out everywhere, as when a computer was stolen."""
     state = member.visit.state
-    with member.acting() as connection:
-        helping.end_sessions(connection, ways_of(member), person_id)
+    member.act(lambda one: helping.end_sessions(one, ways_of(member), person_id))
     state.outbox.wake()
     return member.visit.go(f"/people/{person_id}")
 

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from sqlalchemy.exc import DBAPIError
 
@@ -46,8 +46,8 @@ Waiting = tuple[CodeCheck, "asyncio.Future[CodeOutcome]", asyncio.AbstractEventL
 
 
 class GroupCommit:
-    """A queue of checks and the thread that works it off. background: without, a check is judged
-    where it is asked for."""
+    """A queue of checks and the thread that works it off. background: without, whoever asked first
+    works off what was asked at the same time."""
 
     def __init__(
         self,
@@ -72,10 +72,13 @@ class GroupCommit:
 
     async def check(self, check: CodeCheck) -> CodeOutcome:
         """The outcome, committed. Raises ApiError."""
-        if not self._background:
-            return _told(self._each_or_all([check])[0])
         loop = asyncio.get_running_loop()
         future: asyncio.Future[CodeOutcome] = loop.create_future()
+        if not self._background:
+            self._queue.append((check, future, loop))
+            await _Turn()
+            self._work_off()
+            return await future
         with self._arrived:
             if self._closing or len(self._queue) >= MAX_QUEUE:
                 raise _busy()
@@ -95,6 +98,12 @@ class GroupCommit:
             if self._away or self._database.stalls():
                 return
             await asyncio.wait({future}, timeout=LOOK_S)
+
+    def _work_off(self) -> None:
+        batch = list(self._queue)
+        self._queue.clear()
+        if batch:
+            _deliver(batch, self._each_or_all([check for check, _, _ in batch]))
 
     def close(self) -> None:
         """Answer what has arrived, then stop."""
@@ -167,22 +176,24 @@ class GroupCommit:
         return [_busy() for _ in checks]
 
     def _answer(self, batch: list[Waiting], answers: list[CodeOutcome | ApiError]) -> None:
-        def deliver() -> None:
-            for (_, future, _), answer in zip(batch, answers, strict=True):
-                if future.done():
-                    continue
-                if isinstance(answer, ApiError):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
-
-        batch[0][2].call_soon_threadsafe(deliver)
+        batch[0][2].call_soon_threadsafe(_deliver, batch, answers)
 
 
-def _told(answer: CodeOutcome | ApiError) -> CodeOutcome:
-    if isinstance(answer, ApiError):
-        raise answer
-    return answer
+class _Turn:
+    """What comes at the same time goes first. No clock is asked."""
+
+    def __await__(self) -> Generator[None]:
+        yield
+
+
+def _deliver(batch: list[Waiting], answers: list[CodeOutcome | ApiError]) -> None:
+    for (_, future, _), answer in zip(batch, answers, strict=True):
+        if future.done():
+            continue
+        if isinstance(answer, ApiError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
 
 
 def _may_pass(error: DBAPIError) -> bool:

@@ -28,7 +28,14 @@ from tallystick.tools.campaign.firm import acts, film, parts, thumbs, zoo
 from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.oracle import Judge, end_of_day
 from tallystick.tools.campaign.firm.run import FirmResult, simulate
-from tallystick.tools.campaign.firm.script import Level, Mishap, SimulatedFirm, Verb, script
+from tallystick.tools.campaign.firm.script import (
+    CHANGE_DAY,
+    Level,
+    Mishap,
+    SimulatedFirm,
+    Verb,
+    script,
+)
 from tallystick.tools.campaign.firm.sites import FirmTally, sites
 from tallystick.tools.campaign.firm.soak import Soaked
 from tallystick.tools.campaign.firm.story import FirmLine
@@ -192,7 +199,7 @@ def test_a_day_ends_at_six_by_the_clocks_on_the_wall() -> None:
     hour, day = 3600, 86_400
     assert end_of_day(START + 9 * hour) == START + 18 * hour
     assert end_of_day(START + 17.6 * hour) == START + day + 18 * hour
-    sunday = START + 13 * day  # the clocks go forward at two: noon comes an hour early
+    sunday = START + CHANGE_DAY * day  # the clocks go forward at two: noon comes an hour early
     assert end_of_day(sunday + 8 * hour) == sunday + 17 * hour
 
 
@@ -369,3 +376,12 @@ def test_the_command_counts() -> None:
     said = json.loads(result.stdout)
     assert said["violations"] == 0 and said["acts"] and said["simulated_hours"] > 20
     assert {"faults", "wall_seconds"} <= said.keys()
+
+
+def test_every_kind_of_act_and_of_fault_comes_about_in_the_default_run() -> None:
+    result = CliRunner().invoke(tally, ["campaign", "firm", "--json"])
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert said["violations"] == 0
+    assert said["happened"].keys() == {*Verb, *Mishap}
+    assert [what for what, times in said["happened"].items() if not times] == []

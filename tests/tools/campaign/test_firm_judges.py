@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,14 @@ from tallystick.tools.campaign.firm.leaks import Eavesdropper
 from tallystick.tools.campaign.firm.locks import LockSeen
 from tallystick.tools.campaign.firm.oracle import Judge
 from tallystick.tools.campaign.firm.run import simulate
-from tallystick.tools.campaign.firm.script import FirmAct, Level, Mishap, SimulatedFirm, Verb
+from tallystick.tools.campaign.firm.script import (
+    AIMED_AT,
+    FirmAct,
+    Level,
+    Mishap,
+    SimulatedFirm,
+    Verb,
+)
 
 POLICY = FirmPolicy()
 WRONG = ServerSaid(200, reason="wrong")
@@ -222,6 +230,22 @@ def test_the_desk_looks_up_what_it_does_not_know() -> None:
     assert "p0001 gives card TS00000002 back" in told
 
 
+def test_a_telephones_lost_answer_leaves_open_whether_the_card_is_a_second_factor() -> None:
+    """The card has set the password; the telephone was good, and nobody was told."""
+    second = [path for path, _ in AIMED_AT].index("POST /p/default/second/.*")
+    told, wrong = _lived(
+        FirmAct(6 * HOUR, 2, Verb.PHONE, 0),
+        FirmAct(9 * HOUR, 3, Verb.RECOVER, 0),
+        FirmAct(10 * HOUR - 1, 4, Mishap.AIMED, second, 2),  # its answer
+        FirmAct(10 * HOUR, 5, Verb.PORTAL, 0),
+        FirmAct(10 * HOUR + 60, 6, Verb.FORGET_PHONE, 0),
+        FirmAct(11 * HOUR, 7, Verb.RECOVER, 0),  # signs in with the card before
+    )
+    assert wrong == []
+    assert "p0001 is at the portal with the telephone: no answer" in told
+    assert told.count("p0001 has a new password, by the card") == 2
+
+
 def test_a_refusal_of_the_desk_that_has_no_reason_is_a_violation() -> None:
     with zoo.planted(zoo.find("lends-nothing"), fresh.image(boards.DEFAULT)):
         _, wrong = _lived(FirmAct(8 * HOUR, 2, Verb.BORROW, 0, 1))
@@ -236,6 +260,19 @@ def test_whoever_comes_first_is_let_in_with_card_or_copy_and_nobody_after_that()
     assert "a copy of card TS00000001 is tried: ok" in told
     assert "p0001 types a code of card TS00000001: replayed" in told
     assert "p0001 logs in with card TS00000001" in told
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_of_two_who_type_the_same_code_at_the_same_instant_one_is_let_in(planted: bool) -> None:
+    with (
+        zoo.planted(zoo.find("used-again"), fresh.image(boards.DEFAULT))
+        if planted
+        else nullcontext()
+    ):
+        told, wrong = _lived(FirmAct(9 * HOUR, 2, Verb.RACE, 0))
+    assert any("type the same code at the same instant" in said for said in told)
+    assert any("accepted twice" in one for one in wrong) == planted
+    assert bool(wrong) == planted
 
 
 def test_a_card_in_its_dock_can_lose_its_power_at_any_write() -> None:

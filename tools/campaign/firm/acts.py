@@ -9,20 +9,32 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-from tallystick.tools.campaign.firm import calls, desk, readers, strangers
+from tallystick.tools.campaign.firm import calls, desk, ending, readers, strangers
 from tallystick.tools.campaign.firm.cells import CellSeen
-from tallystick.tools.campaign.firm.ground import Doom
+from tallystick.tools.campaign.firm.ground import ANSWER, Doom
 from tallystick.tools.campaign.firm.parts import ADDRESSES, Pocket
-from tallystick.tools.campaign.firm.script import IN_A_WALLET, FirmAct, Mishap, Verb, made_at
+from tallystick.tools.campaign.firm.script import (
+    AIMED_AT,
+    IN_A_WALLET,
+    FirmAct,
+    Mishap,
+    Verb,
+    made_at,
+)
 from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 6  # of somebody who wants to get in, before he goes to the desk
 _LATER_S = 300
+_TWICE = 8  # one press in so many is followed by another
 _REGISTERING = "POST /v1/cards"
+_STEPS = 52  # commands, requests and journal's writes that making a card takes, at least
+_AT_ONCE, _WAITS_S = 3, 3  # one in so many waits for the next, so long
 _REQUESTS = 8  # about as many as making a card takes
 _OVER_S = 4 * 3600  # a clock is wrong, a disk is full: so long
 _SHORT_S, _LONG_S = 600, 5400  # something is away: so long
 _WRONG_S = (3600, -3600, 90, -90)
+_BRIEFLY_S = 900  # more than a request is repeated for
+_AIMS = (("before commit", 0), ("after commit", 0), (ANSWER, 0), ("before commit", _BRIEFLY_S))
 
 
 def carry_out(world: FirmWorld, act: FirmAct) -> None:
@@ -33,6 +45,25 @@ def carry_out(world: FirmWorld, act: FirmAct) -> None:
 
 
 def _provision(world: FirmWorld, act: FirmAct) -> None:
+    """One card after the other; or one while the other station is in the middle of the next."""
+    if world.waiting is None and act.draw % _AT_ONCE == 1:
+        make = partial(_make, world, act)
+        world.waiting = act.who, make
+        world.after(_WAITS_S, partial(_waits_no_more, world, make))
+        return
+    if world.waiting is not None and (world.waiting[0] + act.who) % len(world.stations):
+        station = world.stations[act.who % len(world.stations)]
+        station.meanwhile = act.draw % _STEPS, partial(_waits_no_more, world, world.waiting[1])
+    _make(world, act)
+
+
+def _waits_no_more(world: FirmWorld, make: Callable[[], None]) -> None:
+    if world.waiting is not None and world.waiting[1] is make:
+        world.waiting = None
+        make()
+
+
+def _make(world: FirmWorld, act: FirmAct) -> None:
     pocket = world.pockets[act.who]
     owner = world.people[act.who] if act.who < len(world.people) else None
     if owner is not None:
@@ -51,6 +82,8 @@ def _at_the_station(world: FirmWorld, pocket: Pocket, owner: Employee | None, le
         if made
         else f"the station stops at card {pocket.serial}: {station.last_problem}"
     )
+    if not made and world.befallen(station, pocket) > before:
+        ending.no_seed_in(world, station.file)  # it has one, and does not need it open
     if not made and not _finished_before(world, pocket):
         if left or befallen:  # what something befell was no try
             again = partial(_at_the_station, world, pocket, owner, left - (not befallen))
@@ -59,6 +92,8 @@ def _at_the_station(world: FirmWorld, pocket: Pocket, owner: Employee | None, le
             world.wrong(f"card {pocket.serial} cannot be made: {station.last_problem}")
         return
     world.judge.registered(pocket.serial)
+    if pocket.cuts:  # it has compared codes before
+        world.judge.restarted(pocket.serial)
     world.judge.acts("card-registered", pocket.serial)
     pocket.put_away()
     card = pocket.card
@@ -76,12 +111,12 @@ def _finished_before(world: FirmWorld, pocket: Pocket) -> bool:
     return station.states().get(pocket.serial) == ["locked"]
 
 
-def _make_known(world: FirmWorld, who: Employee, by_list: bool = False) -> None:
+def _make_known(world: FirmWorld, who: Employee) -> None:
     """The directory tells of somebody new, by SCIM or by a list; a day long, until the server has
     said that it knows."""
     if who.known:
         return
-    office = world.office
+    office, by_list = world.office, who.number % 2 == 1
     said = office.joins_by_list(who.login) if by_list else office.joins(who.login)
     if said:
         who.known = True
@@ -91,14 +126,14 @@ def _make_known(world: FirmWorld, who: Employee, by_list: bool = False) -> None:
         world.wrong(f"the server does not take {who.login} from the directory")
     else:
         world.say(f"the directory cannot tell of {who.login} now")
-        world.after(_LATER_S, partial(_make_known, world, who, by_list))
+        world.after(_LATER_S, partial(_make_known, world, who))
 
 
 # -- people ------------------------------------------------------------------------------------
 
 
 def _join(world: FirmWorld, act: FirmAct) -> None:
-    _make_known(world, world.people[act.who], by_list=act.draw % 2 == 1)
+    _make_known(world, world.people[act.who])
 
 
 def _leave(world: FirmWorld, act: FirmAct) -> None:
@@ -111,9 +146,10 @@ def _bar(world: FirmWorld, who: Employee) -> None:
         return
     who.leaving = True
     office = world.office
-    said = office.bars(who.login) if who.number % 2 else None
+    said = None if who.number % 2 == 0 or who.by_directory else office.bars(who.login)
     by_directory = said is None  # of whoever the directory keeps, too
     if by_directory:
+        who.by_directory = True
         said = office.leaves(who.login)
     if said:
         who.gone = True
@@ -159,7 +195,7 @@ def _get_in(world: FirmWorld, who: Employee, left: int) -> None:
         desk.flat(world, who, pocket)
         return
     cuts = pocket.cuts
-    seen = world.press(pocket)
+    seen = world.press(pocket, twice=world.act.draw % _TWICE == 1)
     pocket.put_away()
     if seen is None:
         wrong = "" if pocket.cuts > cuts else f"card {pocket.serial} shows no code"
@@ -272,6 +308,7 @@ def _count(world: FirmWorld) -> None:
 
 def _sweep(world: FirmWorld, act: FirmAct) -> None:
     world.house.catch_up()
+    world.happened[Verb.SWEEP] += 1
 
 
 # -- what goes wrong ---------------------------------------------------------------------------
@@ -279,15 +316,19 @@ def _sweep(world: FirmWorld, act: FirmAct) -> None:
 
 def _cut(world: FirmWorld, act: FirmAct) -> None:
     """Of a card that somebody uses."""
-    used = [one.pocket for one in world.people if one.pocket is not None and not one.leaving]
-    pockets = [one for one in used if not one.dead and not one.lost]
+    pockets = _in_use(world)
     if pockets:
         pockets[act.who % len(pockets)].cut = act.draw
 
 
+def _in_use(world: FirmWorld) -> list[Pocket]:
+    used = [one.pocket for one in world.people if one.pocket is not None and not one.leaving]
+    return [one for one in used if not one.dead and not one.lost and world.in_service(one)]
+
+
 def _dock_cut(world: FirmWorld, act: FirmAct) -> None:
     """A card's power, at a write while it is made."""
-    world.stations[act.who % len(world.stations)].cut = act.draw
+    world.stations[act.who % len(world.stations)].cuts.append(act.draw)
 
 
 def _cell(world: FirmWorld, act: FirmAct) -> None:
@@ -300,8 +341,10 @@ def _cell(world: FirmWorld, act: FirmAct) -> None:
 
 
 def _dead(world: FirmWorld, act: FirmAct) -> None:
-    pocket = world.pockets[act.who]
-    if not pocket.dead and world.in_service(pocket) and pocket not in world.drawer:
+    """Of a card that somebody uses."""
+    pockets = _in_use(world)
+    if pockets:
+        pocket = pockets[act.who % len(pockets)]
         pocket.dies(world.us)
         world.say(f"the cell of card {pocket.serial} is empty")
 
@@ -316,6 +359,13 @@ def _server_ends(world: FirmWorld, act: FirmAct) -> None:
     within = _REGISTERING if away_s and _while_made(world, act) else ""
     world.house.doom = Doom(what, left, away_s, within)
     world.say(f"the server will end {what}")
+
+
+def _aimed(world: FirmWorld, act: FirmAct) -> None:
+    """At the next request of a kind."""
+    path, _ = AIMED_AT[act.who]
+    what, away_s = _AIMS[act.draw % len(_AIMS)]
+    world.house.aimed.append(Doom(what, 0, away_s, path))
 
 
 def _while_made(world: FirmWorld, act: FirmAct) -> bool:
@@ -358,11 +408,11 @@ def _database_is_back(world: FirmWorld) -> None:
 
 
 def _station_ends(world: FirmWorld, act: FirmAct) -> None:
-    world.stations[act.who % len(world.stations)].doom = act.draw % 120
+    world.stations[act.who % len(world.stations)].dooms.append(act.draw % _STEPS)
 
 
 def _station_disk(world: FirmWorld, act: FirmAct) -> None:
-    world.stations[act.who % len(world.stations)].full = True
+    world.stations[act.who % len(world.stations)].full += 1
 
 
 def _database_lost(world: FirmWorld, act: FirmAct) -> None:
@@ -371,7 +421,7 @@ def _database_lost(world: FirmWorld, act: FirmAct) -> None:
 
 
 def _line(world: FirmWorld, act: FirmAct) -> None:
-    world.stations[act.who % len(world.stations)].line = act.draw
+    world.stations[act.who % len(world.stations)].lines.append(random.Random(act.draw))
 
 
 def _disk(world: FirmWorld, act: FirmAct) -> None:
@@ -427,6 +477,7 @@ _ACTS: dict[str, Callable[[FirmWorld, FirmAct], None]] = {
     Verb.THIEF: strangers.thief,
     Verb.CLONE: strangers.clone,
     Verb.COPY: strangers.copy,
+    Verb.RACE: strangers.race,
     Verb.ENROL_READER: readers.enrol,
     Verb.THUMB: readers.thumb,
     Verb.STRANGE_THUMB: readers.strange_thumb,
@@ -456,4 +507,5 @@ _ACTS: dict[str, Callable[[FirmWorld, FirmAct], None]] = {
     Mishap.CLOCK: _clock,
     Mishap.STATION_CLOCK: _station_clock,
     Mishap.PHONE_CLOCK: calls.phone_clock,
+    Mishap.AIMED: _aimed,
 }

@@ -10,9 +10,11 @@ from functools import partial
 from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.parts import Pocket
 from tallystick.tools.campaign.firm.portal import (
+    HALF_WAY,
     IN,
     NO_ANSWER,
     PASSWORD,
+    PASSWORD_WRONG,
     STEP_S,
     PortalBrowser,
     PortalSilentError,
@@ -24,6 +26,8 @@ from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 5
 _LATER_S = 300
+_NO_CARD_S = 3600
+_AGAIN, _BY_AND_BY_S = 3, 3600  # whoever was not helped asks again, so often
 _FOUND_S = 2 * 3600
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
 _SEEN_BY_OTHERS = 4  # one code in so many
@@ -57,7 +61,8 @@ def _enrol(world: FirmWorld, who: Employee, left: int) -> None:
     elif left:
         world.say(f"{who.login} cannot enrol a telephone: {said or 'there is no card'}")
         if said in (NO_ANSWER, None):
-            world.after(_LATER_S, partial(_enrol, world, who, left - 1))
+            wait_s = _LATER_S if said else _NO_CARD_S
+            world.after(wait_s, partial(_enrol, world, who, left - 1))
 
 
 def forget_phone(world: FirmWorld, act: FirmAct) -> None:
@@ -111,7 +116,7 @@ def _sign_in(world: FirmWorld, who: Employee, left: int) -> None:
     if who.phone is None or not who.known:
         return
     with_phone = not who.phone.forgotten
-    if not with_phone and who.recovered:
+    if not with_phone and who.recovered is not False:
         return  # the card has set the password: it is no second factor beside it
     said = (
         _with_phone(world, who, world.browser)
@@ -151,6 +156,8 @@ def _with_phone(world: FirmWorld, who: Employee, browser: PortalBrowser) -> str:
     code = partial(who.phone.code, world.clock.now)
     said = browser.log_in(who.login, who.password, TypedKind.TOTP, code)
     world.judge.came_in(who.login, said, factors=(True, True))
+    if said == NO_ANSWER and who.recovered:
+        who.recovered = None
     if said == IN:
         who.recovered = False
         who.session = browser.session()
@@ -187,7 +194,7 @@ def _typed(world: FirmWorld, who: Employee, pocket: Pocket, browser: PortalBrows
     said = browser.log_in(who.login, who.password, TypedKind.CARD, _press(world, pocket, seen))
     world.judge.touched(pocket.serial)
     # What recovered the password is the same factor once more.
-    world.judge.came_in(who.login, said, factors=(True, not who.recovered))
+    world.judge.came_in(who.login, said, factors=(True, who.recovered is not True))
     if said == IN:
         who.session = browser.session()
     for _code, factor in seen:
@@ -218,8 +225,11 @@ def _press(
 
 
 def recover(world: FirmWorld, act: FirmAct) -> None:
+    _recover(world, world.people[act.who], _AGAIN)
+
+
+def _recover(world: FirmWorld, who: Employee, left: int) -> None:
     """By the card. It is no second factor beside that password then: the telephone is."""
-    who = world.people[act.who]
     pocket = who.own
     if who.phone is None or not _works(who) or pocket is None or pocket.dead or pocket.lost:
         return
@@ -237,8 +247,11 @@ def recover(world: FirmWorld, act: FirmAct) -> None:
     for _code, factor in seen:
         world.judge.perhaps_used(pocket.serial, factor)
     _recovered(world, who, new, done, "by the card")
+    if done is not False:
+        who.recovered = done
+    if done is None and left:
+        world.after(_BY_AND_BY_S, partial(_recover, world, who, left - 1))
     if done:
-        who.recovered = True
         _typed(world, who, pocket, world.browser)
 
 
@@ -267,10 +280,10 @@ def _find_out(world: FirmWorld, who: Employee, new: str) -> None:
     """Which password is the one; where the server does not answer, later."""
     who.quarrelled = world.at + _QUARREL_S
     said = world.browser.log_in_alone(who.login, new)
-    if said == NO_ANSWER:
-        world.after(_LATER_S, partial(_find_out, world, who, new))
-    elif said != "password":
+    if said in (IN, HALF_WAY):
         who.password = new
+    elif said != PASSWORD_WRONG:
+        world.after(_LATER_S, partial(_find_out, world, who, new))
 
 
 # -- the help desk -----------------------------------------------------------------------------
@@ -294,8 +307,11 @@ def _at_work(world: FirmWorld, one: Employee) -> bool:
 
 
 def call(world: FirmWorld, act: FirmAct) -> None:
+    _call(world, world.people[act.who], _AGAIN)
+
+
+def _call(world: FirmWorld, who: Employee, left: int) -> None:
     """Password and telephone are gone: one asks, another agrees, and a code is read out."""
-    who = world.people[act.who]
     if who.phone is None or not _works(who):
         return
     world.counts.calls += 1
@@ -306,6 +322,8 @@ def call(world: FirmWorld, act: FirmAct) -> None:
         code = None
     if code is None:
         world.say(f"{who.login} calls the help desk, which cannot help now")
+        if left:
+            world.after(_BY_AND_BY_S, partial(_call, world, who, left - 1))
         return
     world.say(f"{who.login} calls the help desk; {asker.login} asks, {other.login} agrees")
     new = _new_password(who)
@@ -314,7 +332,11 @@ def call(world: FirmWorld, act: FirmAct) -> None:
     except PortalSilentError:
         done = None
     _recovered(world, who, new, done, "by the help desk")
+    if done is None and left:
+        world.after(_BY_AND_BY_S, partial(_call, world, who, left - 1))
     if done:
+        world.judge.acts("help-code-used", who.login)
+        world.judge.acts("method-voided", who.login)
         lost, who.phone, who.recovered = who.phone, None, False
         _after_the_call(world, who, code, lost)
         world.after(_LATER_S, partial(_enrol, world, who, _TRIES))
@@ -362,7 +384,11 @@ def _help(world: FirmWorld, who: Employee, asker: Employee, other: Employee) -> 
     world.browser.help_with(who.login, "agree")
     if not _at_work(world, asker):
         return None
-    return world.browser.help_with(who.login, "collect")
+    code = world.browser.help_with(who.login, "collect")
+    if code is not None:
+        world.judge.acts("help-agreed", who.login)
+        world.judge.acts("help-code-made", who.login)
+    return code
 
 
 def false_call(world: FirmWorld, act: FirmAct) -> None:

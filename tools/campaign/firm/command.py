@@ -28,13 +28,13 @@ _STATE = Path("build/campaign/firm.json")
 @click.command()
 @click.option(
     "--cards", default=20, show_default=True, type=click.IntRange(1, 10_000),
-    help="One in ten is a spare; the others are people's.",
+    help="One in ten is a spare, and of a dozen four; the others are people's.",
 )  # fmt: skip
 @click.option("--readers", default=2, show_default=True, type=click.IntRange(0, 1_000),
               help="Fingerprint readers, for as many of the people.")  # fmt: skip
 @click.option(
     "--days", default=7, show_default=True, type=click.IntRange(1, 3660),
-    help="From a Monday on; on the second Sunday the clocks change.",
+    help="From a Monday on; on the first Sunday the clocks change.",
 )  # fmt: skip
 @click.option(
     "--faults", "level", type=click.Choice([one.value for one in Level]), default="normal",

@@ -21,7 +21,7 @@ from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 3
 _LATER_S = 300
-_NEARLY_S = 60
+_BY_AND_BY_S = 3600  # whoever is not served comes again
 _TOO_MANY = "429"
 
 
@@ -130,7 +130,7 @@ def borrow(world: FirmWorld, act: FirmAct, try_it: Callable[[FirmWorld, Employee
         world.say(f"the desk lends card {spare.serial} to {who.login}")
         if act.draw % 3 == 0:  # to the second: once before the end, once when it is over
             left = int(who.loan_until - world.clock.server())
-            for wait in (left - _NEARLY_S, left + 1):
+            for wait in (left - 1, left):
                 world.after(max(1, wait), partial(_on_loan, world, who, spare, try_it))
         if who.loan_until != meant:
             off = who.loan_until - meant
@@ -154,24 +154,46 @@ def _on_loan(
 
 
 def give_back(world: FirmWorld, act: FirmAct) -> None:
-    who = world.people[act.who]
+    _give_back(world, world.people[act.who], _TRIES)
+
+
+def _give_back(world: FirmWorld, who: Employee, left: int) -> None:
     spare = who.loan
     if spare is None:
         return
 
+    def otherwise() -> None:
+        if left:
+            world.after(_BY_AND_BY_S, partial(_give_back, world, who, left - 1))
+
+    if who.leaving and not who.gone:
+        otherwise()
+        return
+    found = who.gone and who.by_directory  # until then the server takes it for lost
+
     def then(_card: DeskCard) -> None:
+        if who.loan is not spare:
+            return  # it came back meanwhile
         who.loan = None
-        world.judge.acts("card-returned", spare.serial)
+        world.judge.acts("card-found" if found else "card-returned", spare.serial)
         world.say(f"{who.login} gives card {spare.serial} back")
         if not spare.dead:
             _over_the_counter(world, who, spare)
             world.drawer.append(spare)
 
+    if found:
+        wish = DeskWish(
+            f"say that card {spare.serial} is found", spare.serial,
+            lambda _codes: world.desk.set_lost(spare.serial, lost=False),
+            lambda card: card.where is Where.POOL, then, otherwise,
+        )  # fmt: skip
+        serve(world, wish)
+        return
     reason = "flat" if spare.dead else ""
     wish = DeskWish(
         f"take back card {spare.serial}", spare.serial,
         lambda codes: world.desk.give_back(spare.serial, codes, reason=reason),
-        lambda card: card.where is Where.POOL, then,
+        lambda card: card.where is Where.POOL, then, otherwise,
     )  # fmt: skip
     serve(world, wish, None if spare.dead else spare)
 
@@ -191,14 +213,19 @@ def _over_the_counter(world: FirmWorld, who: Employee, spare: Pocket) -> None:
 
 
 def lose(world: FirmWorld, act: FirmAct) -> None:
-    """A card is gone: the desk blocks it and gives another."""
-    who = world.people[act.who]
+    """A card is gone: the desk blocks it and gives another, at once or later."""
+    _lose(world, world.people[act.who], _TRIES, at_once=act.draw % 2 == 0)
+
+
+def _lose(world: FirmWorld, who: Employee, left: int, *, at_once: bool) -> None:
     lost = who.own
     if lost is None or lost.lost or who.leaving or not world.in_service(lost):
         return
-    spare = world.drawer.pop(0) if who.loan is None and world.drawer else None
+    spare = world.drawer.pop(0) if at_once and who.loan is None and world.drawer else None
 
     def then(_card: DeskCard) -> None:
+        if lost.lost:
+            return  # it was reported meanwhile
         lost.lost = True
         who.own = spare
         world.judge.lost.add(lost.serial)
@@ -208,48 +235,74 @@ def lose(world: FirmWorld, act: FirmAct) -> None:
             world.judge.acts("card-assigned", spare.serial)
         world.stolen.append((lost, who))
         world.say(f"{who.login} has lost card {lost.serial}; the desk knows")
+        if spare is None:
+            world.after(_BY_AND_BY_S, partial(_another, world, who, _TRIES))
+
+    def otherwise() -> None:
+        if left:
+            world.after(_BY_AND_BY_S, partial(_lose, world, who, left - 1, at_once=at_once))
+
+    def back() -> None:
+        if spare is not None:
+            world.drawer.append(spare)
+        otherwise()
 
     if spare is None:
         wish = DeskWish(
             f"report card {lost.serial} lost", lost.serial,
             lambda _codes: world.desk.set_lost(lost.serial, lost=True),
-            lambda card: card.where is Where.LOST, then,
+            lambda card: card.where is Where.LOST, then, otherwise,
         )  # fmt: skip
         serve(world, wish)
         return
     wish = DeskWish(
         f"replace card {lost.serial} by {spare.serial}", spare.serial,
         lambda codes: world.desk.replace(lost.serial, spare.serial, codes),
-        lambda card: card.user == who.login, then, partial(world.drawer.append, spare),
+        lambda card: card.user == who.login, then, back,
     )  # fmt: skip
     serve(world, wish, spare)
 
 
 def flat(world: FirmWorld, who: Employee, dead: Pocket) -> None:
     """The card shows nothing any more: retired, and another one in its place."""
-    if dead is who.loan or not world.drawer:
+    if dead is who.loan:
         return
-    spare = world.drawer.pop(0)
-
-    def given(_card: DeskCard) -> None:
-        who.own = spare
-        world.judge.acts("card-assigned", spare.serial)
-        world.say(f"card {dead.serial} is flat; {who.login} gets {spare.serial}")
-
-    assign = DeskWish(
-        f"assign card {spare.serial} to {who.login}", spare.serial,
-        lambda codes: world.desk.assign(spare.serial, who.login, codes),
-        lambda card: card.user == who.login, given, partial(world.drawer.append, spare),
-    )  # fmt: skip
 
     def then(_card: DeskCard) -> None:
+        if who.own is not dead:
+            return
         who.own = None
         world.judge.acts("card-retired", dead.serial)
-        serve(world, assign, spare)
+        world.say(f"card {dead.serial} is flat, and retired")
+        _another(world, who, _TRIES)
 
     retire = DeskWish(
         f"retire card {dead.serial}", dead.serial,
         lambda _codes: world.desk.retire(dead.serial, None, reason="flat"),
-        lambda card: card.where is Where.RETIRED, then, partial(world.drawer.append, spare),
+        lambda card: card.where is Where.RETIRED, then,
     )  # fmt: skip
     serve(world, retire)
+
+
+def _another(world: FirmWorld, who: Employee, left: int) -> None:
+    """Whoever has no card gets one of those in the drawer."""
+    if who.own is not None or who.leaving or not world.drawer:
+        return
+    spare = world.drawer.pop(0)
+
+    def then(_card: DeskCard) -> None:
+        who.own = spare
+        world.judge.acts("card-assigned", spare.serial)
+        world.say(f"the desk gives card {spare.serial} to {who.login}")
+
+    def otherwise() -> None:
+        world.drawer.append(spare)
+        if left:
+            world.after(_BY_AND_BY_S, partial(_another, world, who, left - 1))
+
+    wish = DeskWish(
+        f"assign card {spare.serial} to {who.login}", spare.serial,
+        lambda codes: world.desk.assign(spare.serial, who.login, codes),
+        lambda card: card.user == who.login, then, otherwise,
+    )  # fmt: skip
+    serve(world, wish, spare)

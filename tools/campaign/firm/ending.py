@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter
 from contextlib import closing
 from functools import cache
+from pathlib import Path
 
 from tallystick.emulator import boards
 from tallystick.provisioning.card.issuer import LifeCycle
@@ -49,9 +50,9 @@ def acknowledged(world: FirmWorld) -> None:
 def _acts(world: FirmWorld, database: sqlite3.Connection) -> None:
     """In the audit log, as often as they were acknowledged."""
     rows = database.execute(
-        "SELECT action, subject, COUNT(*) FROM audit "
-        "WHERE action NOT IN ('verified', 'resynchronised') OR detail LIKE '%\"ok\"%' "
-        "GROUP BY action, subject"
+        "SELECT CASE WHEN action IN ('verified', 'resynchronised') "
+        "AND detail NOT LIKE '%\"ok\"%' THEN 'refused' ELSE action END AS said, subject, COUNT(*) "
+        "FROM audit GROUP BY said, subject"
     )
     written = {(action, subject): count for action, subject, count in rows}
     for (action, subject), count in sorted(world.judge.acknowledged.items()):
@@ -147,11 +148,15 @@ def _who_came_in(world: FirmWorld) -> None:
 
 def no_seed_in_clear(world: FirmWorld) -> None:
     """Neither in what was heard, nor in any file of server and stations."""
-    seeds = world.judge.seeds
     world.ear.look()
     for said in world.ear.found:
         world.wrong(said)
     for file in sorted(world.house.folder.iterdir()):
         if file.is_file():
-            for serial in found_in(file.read_bytes(), seeds):
-                world.wrong(f"the seed of card {serial} is in {file.name} in clear")
+            no_seed_in(world, file)
+
+
+def no_seed_in(world: FirmWorld, file: Path) -> None:
+    """In clear."""
+    for serial in found_in(file.read_bytes(), world.judge.seeds):
+        world.wrong(f"the seed of card {serial} is in {file.name} in clear")

@@ -12,8 +12,9 @@ import contextvars
 import hashlib
 import os
 import random
+import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,12 +37,14 @@ from tallystick.server.serving.app import create_app
 from tallystick.server.settings import Settings, settings_from
 from tallystick.server.signing_in import recovery
 from tallystick.server.state import ServerState
+from tallystick.server.store.bulk import GatheredRows
 from tallystick.server.store.database import Database
 from tallystick.server.store.opened import opened
 
 URL = "http://localhost:1"
 _PAGES_NEVER = 1 << 30
 _DISK = "firm_disk"
+ANSWER = "answer"  # what a doom can be beside a commit: only the answer is lost
 _TRIES_S = 3.5  # of a check whose database is away, each a second by `_Ticks`
 
 
@@ -129,7 +132,7 @@ class ProcessEndedError(BaseException):
 @dataclass
 class Doom:
     """The end of a process, at the n-th event of a kind from now on. away_s: so long it takes until
-    somebody starts it again. within: of a request to this path alone; empty: of any."""
+    somebody starts it again. within: of a request that this pattern fits alone; empty: of any."""
 
     what: str
     left: int
@@ -137,7 +140,7 @@ class Doom:
     within: str = ""
 
     def meets(self, what: str, path: str) -> bool:
-        if what != self.what or self.within not in ("", path):
+        if what != self.what or (self.within and not re.fullmatch(self.within, path)):
             return False
         self.left -= 1
         return self.left < 0
@@ -159,6 +162,8 @@ def house_settings(folder: Path, clock: Callable[[], float]) -> Settings:
 class House:
     """The server, in this process. It answers `transport`s, and can be ended at any commit. ended:
     how often it was; lost: how often its database was; unanswered: how many answers were lost.
+    aimed: what meets the next request of a kind. hit, went_away, ended_at_once, answers_lost, cuts,
+    lost_once: how often each kind of fault has struck.
     down: nobody has started it again; cut_off: addresses that begin so have no way to it;
     database_gone: its database stays away."""
 
@@ -174,10 +179,13 @@ class House:
         self._app: FastAPI | None = None
         self._living: Any = None
         self.doom: Doom | None = None
+        self.aimed: list[Doom] = []
         self.full = self.read_only = False
         self.down = self.database_gone = False
         self.cut_off: str | None = None
         self.ended = self.lost = self.unanswered = 0
+        self.hit = self.went_away = self.ended_at_once = self.answers_lost = self.cuts = 0
+        self.lost_once = 0
         self.loses_at: int | None = None  # statements until its connection to the database is lost
         self.answer_lost_at: int | None = None  # requests until an answer does not arrive
         self.after_end: Callable[[int], None] = lambda away_s: None
@@ -217,6 +225,7 @@ class House:
     def is_well(self) -> None:
         """Whatever was the matter is mended."""
         self.doom = self.loses_at = self.answer_lost_at = None
+        self.aimed.clear()
         self.has_ways()
         self.full = self.read_only = self.down = self.database_gone = False
 
@@ -252,27 +261,35 @@ class House:
         self._loop.close()
 
     def answer(self, request: httpx.Request, name: str) -> httpx.Response:
-        """Raises httpx.ReadError when the server ended before it answered, httpx.ReadTimeout where
-        its answer was lost, httpx.ConnectError where it cannot be reached."""
+        """As `answers`."""
+        return self.answers([request], name)[0]
+
+    def answers(self, requests: Sequence[httpx.Request], name: str) -> list[httpx.Response]:
+        """Of requests of one kind that arrive at the same instant. Raises httpx.ReadError when the
+        server ended before it answered, httpx.ReadTimeout where its answer was lost,
+        httpx.ConnectError where it cannot be reached."""
         self._perhaps_cut_off(name)
         if self.down or (self.cut_off is not None and name.startswith(self.cut_off)):
-            raise httpx.ConnectError("no way to the server", request=request)
+            raise httpx.ConnectError("no way to the server", request=requests[0])
         if self._app is None:
             self._open()
         assert self._app is not None
+        first = requests[0]
         try:
             self._chance.step()
-            self._path = f"{request.method} {request.url.path}"
-            self._hears("a request", str(request.url).encode() + request.read())
-            answer = self._loop.run_until_complete(_whole(self._app, request, name))
-            self._hears("an answer", answer.content)
-            self._perhaps_lose_answer(request)
-            return answer
+            self._path = f"{first.method} {first.url.path}"
+            for request in requests:
+                self._hears("a request", str(request.url).encode() + request.read())
+            answers = self._loop.run_until_complete(_together(self._app, requests, name))
+            for answer in answers:
+                self._hears("an answer", answer.content)
+            self._perhaps_lose_answer(first)
+            return answers
         except BaseException as error:
             if self._app is None or not _holds(error, ProcessEndedError):
                 raise
             self._end()
-            raise httpx.ReadError("the server ended", request=request) from None
+            raise httpx.ReadError("the server ended", request=first) from None
         finally:
             self._path = ""
             self._chance.step()
@@ -283,20 +300,37 @@ class House:
             if self._requests_left < 0:
                 self.cut_off, self._cuts_off = self._cuts_off, None
                 self.unanswered += 1
+                self.cuts += 1
 
     def _perhaps_lose_answer(self, request: httpx.Request) -> None:
-        if self.answer_lost_at is None:
-            return
-        self.answer_lost_at -= 1
-        if self.answer_lost_at < 0:
-            self.answer_lost_at = None
+        lost = self._met(ANSWER) is not None
+        if self.answer_lost_at is not None:
+            self.answer_lost_at -= 1
+            if self.answer_lost_at < 0:
+                self.answer_lost_at, lost = None, True
+                self.answers_lost += 1
+        if lost:
             self.unanswered += 1
             raise httpx.ReadTimeout("the answer was lost", request=request)
 
+    def _met(self, what: str) -> Doom | None:
+        """Of those that are aimed at a request, the one whose turn this is."""
+        for one in self.aimed:
+            if one.meets(what, self._path):
+                self.aimed.remove(one)
+                self.hit += 1
+                return one
+        return None
+
     def strike(self, what: str) -> None:
         """Raises ProcessEndedError where it is the server's doom."""
-        if self.doom is not None and self.doom.meets(what, self._path):
-            self._away_s, self.doom = self.doom.away_s, None
+        met = self._met(what)
+        if met is None and self.doom is not None and self.doom.meets(what, self._path):
+            met, self.doom = self.doom, None
+            self.went_away += met.away_s > 0
+            self.ended_at_once += not met.away_s
+        if met is not None:
+            self._away_s = met.away_s
             raise ProcessEndedError(what)
 
     def _open(self) -> None:
@@ -323,6 +357,7 @@ class House:
         if self.loses_at is not None:
             self.loses_at -= 1
         if self.database_gone or (self.loses_at is not None and self.loses_at < 0):
+            self.lost_once += self.loses_at is not None and self.loses_at < 0
             self.loses_at = None
             self.lost += 1
             raw = connection.connection.dbapi_connection
@@ -346,6 +381,20 @@ class _Way(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         return self._house.answer(request, self._name)
+
+
+async def _together(
+    app: FastAPI, requests: Sequence[httpx.Request], name: str
+) -> list[httpx.Response]:
+    """All that are under way; where the process ends, none of them."""
+    if len(requests) == 1:
+        return [await _whole(app, requests[0], name)]
+    tasks = [asyncio.ensure_future(_whole(app, one, name)) for one in requests]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _whole(app: FastAPI, request: httpx.Request, name: str) -> httpx.Response:
@@ -402,8 +451,8 @@ def _watch_commits(database: Database, house: House) -> None:
     write = database.write
 
     @contextmanager
-    def struck() -> Iterator[Connection]:
-        with write() as connection:
+    def struck(*gathered: GatheredRows) -> Iterator[Connection]:
+        with write(*gathered) as connection:
             yield connection
             house.strike("before commit")
         house.strike("after commit")

@@ -4,8 +4,8 @@ trusted."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -40,7 +40,7 @@ ADDRESSES = {
     "the portal": "10.0.4.", "the directory": "10.0.5.",
 }  # fmt: skip
 """Whose network can be lost, and how their addresses begin."""
-_DOCK_WRITES = 40  # about as many as a card does while it is made
+_DOCK_WRITES = 80  # of its flash, that making a card takes
 _HOST, _AGENT = URL.partition("//")[2], f"python-httpx/{httpx.__version__}"
 _DARK_MS = 33_000  # a code is up for half a minute
 _FIRM_MASTER = bytes(range(16))
@@ -132,7 +132,7 @@ class Pocket:
         """The code that was on the glass after a press, be it for an instant before the power went;
         None when there was none."""
         card = self.at(us)
-        if self.cut is not None:
+        if self.cut is not None and card.flash.fault_plan is None:
             self._arm(card, random.Random(self.cut))
         self.glimpsed = None
         card.press()
@@ -140,6 +140,11 @@ class Pocket:
             return self._after_a_cut(card)
         self.lit = card.frame()
         return read_code(self.lit)
+
+    def press_again(self) -> str | None:
+        """While something is on the glass. → the code that is on it then"""
+        self.card.press()
+        return read_code(self.card.frame()) if self.card.powered else None
 
     def put_away(self) -> None:
         """Until the glass is dark."""
@@ -255,22 +260,28 @@ class BadLine:
 
 @dataclass
 class StationDesk:
-    """A station and its journal. kills: how often it ended half-way. hears: is told of what is on
-    the line to a card. full: its disk is, at the next card; filled: how often it was. cut: armed,
-    for the power of the next card in the dock."""
+    """A station and its journal. What is armed is for the next card in the dock each, and stays
+    until it has struck: dooms, after how many steps the station ends; lines, from which the harm
+    done to a line is drawn; cuts, from which the end of the card's power is; full, how often its
+    disk will be. kills, harmed, filled, cut: how often each has; harm: bytes' worth. meanwhile:
+    after how many steps of the next card something else happens, and what. hears: is told of what
+    is on the line to a card."""
 
     house: House
     clock: FirmClock
     custody: SoftwareCustody
     file: Path
     address: str
-    doom: int | None = None
-    line: int | None = None
+    dooms: list[int] = field(default_factory=list)
+    lines: list[random.Random] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
+    full: int = 0
     kills: int = 0
     harm: int = 0
-    full: bool = False
+    harmed: int = 0
     filled: int = 0
-    cut: int | None = None
+    cut: int = 0
+    meanwhile: tuple[int, Callable[[], None]] | None = None
     last_problem: str = ""
     hears: Callable[[str, bytes], None] = lambda place, content: None
 
@@ -279,18 +290,16 @@ class StationDesk:
         card = pocket.at(us)
         if not card.powered:
             card.power_on()
-        rng = None if self.line is None else random.Random(self.line)
-        self.line = None
-        event = self._watched()
+        rng = self.lines[0] if self.lines else None
+        event = self.watched()
         line = BadLine(DockedLink(card), rng, self.hears)
         server, journal = self.registry(), self.journal()
         server.tell(event)
         journal.tell(event)
-        if self.cut is not None:
-            card.flash.fault_plan = power_cut(random.Random(self.cut), _DOCK_WRITES)
-            self.cut = None
+        if self.cuts:
+            card.flash.fault_plan = power_cut(random.Random(self.cuts[0]), _DOCK_WRITES)
         if self.full:
-            self.full = False
+            self.full -= 1
             self.filled += 1
             journal._database.execute("PRAGMA max_page_count=1")
         try:
@@ -307,6 +316,9 @@ class StationDesk:
             return False
         finally:
             self.harm += line.harm
+            if line.harm:
+                self.harmed += 1
+                self.lines.pop(0)
             journal.close()
             server.close()
             line.close()
@@ -315,22 +327,31 @@ class StationDesk:
                 card.settle()
             else:
                 pocket.cuts += 1
+                self.cut += 1
+                self.cuts.pop(0)
         return True
 
-    def _watched(self) -> Callable[[str], None]:
+    def watched(self) -> Callable[[str], None]:
         """Is told of each command, request and journal's write; raises ProcessEndedError at the one
         that is the station's doom."""
-        left, self.doom = self.doom, None
 
         def event(label: str) -> None:
-            nonlocal left
-            if left is not None:
-                left -= 1
-                if left < 0:
-                    left = None
+            self._perhaps_meanwhile()
+            if self.dooms:
+                self.dooms[0] -= 1
+                if self.dooms[0] < 0:
+                    self.dooms.pop(0)
                     raise ProcessEndedError(label)
 
         return event
+
+    def _perhaps_meanwhile(self) -> None:
+        if self.meanwhile is None:
+            return
+        left, happens = self.meanwhile
+        self.meanwhile = (left - 1, happens) if left else None
+        if not left:
+            happens()
 
     def registry(self) -> ToldServer:
         """The station's way to the server; whoever asks closes it."""
@@ -385,7 +406,7 @@ class Portal:
     """A service that asks for a code: what it knows is its credential."""
 
     def __init__(self, house: House, token: bytes, address: str) -> None:
-        self._way = house.transport(address)
+        self._house, self._address = house, address
         self._headers = {
             "authorization": f"Bearer {token.decode()}", "host": _HOST, "user-agent": _AGENT
         }  # fmt: skip
@@ -393,22 +414,36 @@ class Portal:
     def check(self, login: str, code: str) -> ServerSaid:
         return self._ask("/v1/verify", {"user": login, "code": code})
 
+    def check_at_once(self, login: str, code: str) -> list[ServerSaid]:
+        """Two services ask the same at the same instant."""
+        body = {"user": login, "code": code}
+        requests = [self._request("/v1/verify", body) for _ in range(2)]
+        try:
+            answers = self._house.answers(requests, self._address)
+        except httpx.TransportError as error:
+            return [ServerSaid(0, asked=not isinstance(error, httpx.ConnectError))] * 2
+        return [_said(one) for one in answers]
+
     def find_again(self, login: str, first: str, second: str) -> ServerSaid:
         return self._ask("/v1/resynchronise", {"user": login, "codes": [first, second]})
 
-    def _ask(self, path: str, body: dict[str, object]) -> ServerSaid:
+    def _ask(self, path: str, body: Mapping[str, object]) -> ServerSaid:
         try:
-            answer = self._way.handle_request(
-                httpx.Request("POST", URL + path, headers=self._headers, json=body)
-            )
+            return _said(self._house.answer(self._request(path, body), self._address))
         except httpx.TransportError as error:
             return ServerSaid(0, asked=not isinstance(error, httpx.ConnectError))
-        told = answer.json()
-        if answer.status_code == 429:
-            return ServerSaid(429, reason="throttled", retry_after_s=int(told["retry_after_s"]))
-        if answer.status_code != 200:
-            return ServerSaid(answer.status_code, reason=str(told["error"]["code"]))
-        return ServerSaid(200, bool(told["accepted"]), str(told["reason"]), told["serial"])
+
+    def _request(self, path: str, body: Mapping[str, object]) -> httpx.Request:
+        return httpx.Request("POST", URL + path, headers=self._headers, json=body)
+
+
+def _said(answer: httpx.Response) -> ServerSaid:
+    told = answer.json()
+    if answer.status_code == 429:
+        return ServerSaid(429, reason="throttled", retry_after_s=int(told["retry_after_s"]))
+    if answer.status_code != 200:
+        return ServerSaid(answer.status_code, reason=str(told["error"]["code"]))
+    return ServerSaid(200, bool(told["accepted"]), str(told["reason"]), told["serial"])
 
 
 def desk_client(house: House, credential: NewCredential, address: str) -> Desk:

@@ -19,6 +19,7 @@ from tallystick.tools.campaign.firm.ground import URL, House
 PASSWORD = "correct horse battery staple"  # noqa: S105 (of a firm that is simulated)
 STEP_S = 30  # of a telephone's codes
 IN, NO_ANSWER, PASSWORD_WRONG, REFUSED = "in", "no answer", "password", "refused"
+HALF_WAY = "half-way"  # the password is right, and a second factor is asked for
 _OPTIONS = re.compile(r'data-options="(.*?)"')
 _CHOICE = re.compile(r'action="([^"]*/second/webauthn/\d+/ask)"')
 _ACTION = re.compile(r'<form method="post" action="([^"]*)"')
@@ -115,13 +116,16 @@ class PortalBrowser:
         return IN if _OPEN.search(self.page) else REFUSED
 
     def log_in_alone(self, login: str, password: str) -> str:
-        """With the password and nothing else. → "in", "password", "refused", "no answer" """
+        """With the password and nothing else. → "in", "half-way", "password", "refused",
+        "no answer" """
         try:
             self._password(login, password)
         except PortalSilentError:
             return NO_ANSWER
         if _OPEN.search(self.page):
             return IN
+        if "/p/default/second" in self.page:
+            return HALF_WAY
         return PASSWORD_WRONG if 'name="password"' in self.page else REFUSED
 
     def session(self) -> dict[str, str]:
@@ -162,16 +166,25 @@ class PortalBrowser:
         found = re.search(rf'/p/default/people/(\d+)">{login}<', self.page)
         if found is None:
             return None
-        self._get(f"/p/default/people/{found.group(1)}")
+        where = f"/p/default/people/{found.group(1)}"
+        self._get(where)
+        if step == "ask" and f'{where}/help/ask"' not in self.page:
+            self._withdraw(where)  # somebody has asked for something else before
         request = _REQUEST.search(self.page)
         fields = {"request": request.group(1)} if request else {}
         if reason:
             fields["reason"] = reason
         for void in re.findall(rf'name="(void\.{lost}\.[^"]+)"', self.page) if lost else ():
             fields[void] = "yes"
-        self._post(f"/p/default/people/{found.group(1)}/help/{step}", **fields)
+        self._post(f"{where}/help/{step}", **fields)
         told = _TOLD.search(self.page)
         return told.group(1) if told else None
+
+    def _withdraw(self, where: str) -> None:
+        request = _REQUEST.search(self.page)
+        if request is not None:
+            self._post(f"{where}/help/withdraw", request=request.group(1))
+        self._get(where)
 
     # -- whoever is not ----------------------------------------------------------------------------
 

@@ -8,13 +8,15 @@ from functools import partial
 from fido2.ctap import CtapError
 
 from tallystick.common.errors import TallyError
+from tallystick.tools.campaign.firm.ground import ProcessEndedError
 from tallystick.tools.campaign.firm.portal import IN
-from tallystick.tools.campaign.firm.script import FirmAct
+from tallystick.tools.campaign.firm.script import READERS_AT, FirmAct
 from tallystick.tools.campaign.firm.thumbs import ThumbReader
 from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 6
 _LATER_S = 300
+_FIRST_WRITES, _WRITES = 60, 3  # to its flash: while it is enrolled, and in a use
 
 
 def enrol(world: FirmWorld, act: FirmAct) -> None:
@@ -47,6 +49,10 @@ def _known(world: FirmWorld, who: Employee, reader: ThumbReader) -> bool:
     except ConnectionError:
         world.say(f"reader {reader.serial} loses its power while the station enrols it")
         return False
+    except ProcessEndedError:
+        world.stations[0].kills += 1
+        world.say(f"the station ends while it enrols reader {reader.serial}")
+        return False
     world.say(f"the station enrols reader {reader.serial} for {who.login}")
     return True
 
@@ -64,10 +70,13 @@ def _in_service(world: FirmWorld, who: Employee, reader: ThumbReader) -> bool:
 
 
 def cut(world: FirmWorld, act: FirmAct) -> None:
-    """Armed, for the next use of somebody's reader."""
+    """Armed, for the next uses of somebody's reader; the first one writes most."""
+    if act.at < READERS_AT + world.firm.with_readers:
+        world.reader_of(world.people[act.who]).loses_power(act.draw, _FIRST_WRITES)
+        return
     readers = [world.readers[number] for number in sorted(world.readers)]
     if readers:
-        readers[act.draw % len(readers)].cut = act.draw
+        readers[act.draw % len(readers)].loses_power(act.draw, _WRITES)
 
 
 def thumb(world: FirmWorld, act: FirmAct) -> None:

@@ -47,7 +47,14 @@ from tallystick.tools.campaign.firm.parts import (
     key_ring,
 )
 from tallystick.tools.campaign.firm.portal import PASSWORD, PortalBrowser
-from tallystick.tools.campaign.firm.script import FirmAct, Mishap, SimulatedFirm, joiners, script
+from tallystick.tools.campaign.firm.script import (
+    FirmAct,
+    Mishap,
+    SimulatedFirm,
+    Verb,
+    joiners,
+    script,
+)
 from tallystick.tools.campaign.firm.world import START, Counts, Employee, FirmEvent, FirmWorld
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
@@ -61,8 +68,8 @@ _LOG = "tallystick"
 
 @dataclass
 class FirmResult:
-    """digest: of the trace, the databases and the flash of every card and reader. told: the
-    trace."""
+    """digest: of the trace, the databases and the flash of every card and reader. told: the trace.
+    happened: how often each kind of act and of fault came about."""
 
     firm: SimulatedFirm
     simulated_hours: float = 0.0
@@ -70,6 +77,7 @@ class FirmResult:
     acts: int = 0
     violations: list[str] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
+    happened: dict[str, int] = field(default_factory=dict)
     digest: str = ""
     wall_seconds: float = 0.0
     told: list[FirmEvent] = field(default_factory=list, repr=False)
@@ -107,7 +115,8 @@ def simulate(
         result.counts.lost_connections = world.house.lost
         result.counts.states = len(world.factory.states)
         result.counts.kills = world.house.ended + sum(one.kills for one in world.stations)
-        result.faults = _faults(world, played)
+        result.happened = _happened(world)
+        result.faults = sum(result.happened.get(one, 0) for one in Mishap)
         result.told = world.told
         hashes = _flash(world, keep)
         folder = world.house.folder
@@ -300,21 +309,27 @@ def _overheard(ear: Eavesdropper) -> Iterator[None]:
 # -- what is told of it -------------------------------------------------------------------------
 
 
-def _faults(world: FirmWorld, played: Sequence[FirmAct]) -> int:
-    """That came about: cuts that met a write, ends that met a commit, harm on a line, and those
-    that need nothing else."""
-    simple = {
-        Mishap.CELL, Mishap.DEAD, Mishap.DISK_FULL, Mishap.DISK_READ_ONLY, Mishap.CLOCK,
-        Mishap.STATION_CLOCK, Mishap.PHONE_CLOCK,
-    }  # fmt: skip
-    return (
-        sum(one.cuts for one in world.pockets)
-        + sum(one.cuts for one in world.readers.values())
-        + world.house.ended
-        + world.house.lost
-        + sum(one.kills + one.harm for one in world.stations)
-        + sum(act.what in simple and act.at <= world.at for act in played)
-    )
+def _happened(world: FirmWorld) -> dict[str, int]:
+    """How often each kind of act came about. Of a fault that is armed, how often it has struck: a
+    cut that met a write, an end that met a commit, a line that was harmed."""
+    house, stations = world.house, world.stations
+    docked = sum(one.cut for one in stations)
+    struck = {
+        Mishap.CUT: sum(one.cuts for one in world.pockets) - docked,
+        Mishap.DOCK_CUT: docked,
+        Mishap.READER_CUT: sum(one.cuts for one in world.readers.values()),
+        Mishap.SERVER_ENDS: house.ended_at_once,
+        Mishap.SERVER_AWAY: house.went_away,
+        Mishap.ANSWER_LOST: house.answers_lost,
+        Mishap.NETWORK_LOST: house.cuts,
+        Mishap.DATABASE_LOST: house.lost_once,
+        Mishap.AIMED: house.hit,
+        Mishap.STATION_ENDS: sum(one.kills for one in stations),
+        Mishap.LINE: sum(one.harmed for one in stations),
+        Mishap.STATION_DISK: sum(one.filled for one in stations),
+    }
+    kinds = (*Verb, *Mishap)
+    return {one.value: int(struck.get(one, world.happened[one])) for one in kinds}
 
 
 def _flash(world: FirmWorld, keep: Path | None) -> list[bytes]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 DAY_S = 86_400
+READERS_AT = 4 * 3600  # when the first is enrolled
+CHANGE_DAY = 6  # the clocks go forward in its first hours
 _WORKDAYS = 5
 SPARE_OF = 10  # one card in so many is a spare
 
@@ -57,6 +59,7 @@ class Verb(StrEnum):
     PHISH = "phish"  # a stranger, who has the password
     SHIFT = "shift"  # other staff at the station and the desk
     SWEEP = "sweep"  # what the server does by and by
+    RACE = "race"  # a stranger types what somebody types, at the same instant
 
 
 class Mishap(StrEnum):
@@ -81,6 +84,7 @@ class Mishap(StrEnum):
     STATION_CLOCK = "station-clock"  # the same of the stations'
     PHONE_CLOCK = "phone-clock"  # of a telephone
     DEAD = "dead"  # the cell has nothing left
+    AIMED = "aimed"  # the server, at one request that changes something
 
 
 _OF_THE_HOUSE = frozenset(
@@ -106,12 +110,40 @@ _RARE = frozenset(
 _AT_A_REQUEST = frozenset({Mishap.SERVER_ENDS, Mishap.SERVER_AWAY, Mishap.ANSWER_LOST})
 _AT_RARE = 2 / 3
 """How many of these come just before what is seldom done, and strike its first request."""
+AIMED_AT = (
+    ("POST /v1/cards", True),
+    ("PUT /v1/cards/[^/]+/assignment", True),
+    ("POST /v1/keys", True),
+    ("POST /v1/cards/[^/]+/assignment", False),
+    ("POST /v1/cards/[^/]+/loan", False),
+    ("POST /v1/cards/[^/]+/return", False),
+    ("POST /v1/cards/[^/]+/replacement", False),
+    ("POST /v1/cards/[^/]+/retirement", False),
+    ("PUT /v1/cards/[^/]+/status", False),
+    ("POST /v1/verify", False),
+    ("POST /v1/resynchronise", False),
+    ("POST /scim/v2/Users", False),
+    ("PATCH /scim/v2/Users/.*", False),
+    ("PATCH /v1/people/.*", False),
+    ("POST /v1/people/import", False),
+    ("POST /p/default/enrol/totp/.*", True),
+    ("POST /p/default/second/.*", False),
+    ("POST /p/default/recover/reset", False),
+    ("POST /p/default/people/.*/help/.*", False),
+)
+"""Requests that change something, as patterns; and whether they are made on the first morning."""
+_AIMED_EACH = 2
+_BEFALLEN = 5  # of so many readers one loses its power, and one its station, when it is enrolled
+_READER_STEPS = 12  # requests and journal's writes that enrolling one takes
 _OFTEN = {
     Mishap.CUT: 8, Mishap.READER_CUT: 2, Mishap.DOCK_CUT: 2, Mishap.CELL: 2, Mishap.SERVER_ENDS: 4,
     Mishap.STATION_ENDS: 3, Mishap.LINE: 3, Mishap.DATABASE_LOST: 3, Mishap.ANSWER_LOST: 4,
 }  # fmt: skip
 _SPARE = 1 / 3
+_ENOUGH = 7  # people, for one of each kind
+_DOZEN, _SPARES = 11, 4  # beyond so many cards there are so many spares at least
 _EACH = 2  # of each kind at least so many: one while cards are made, one later
+_DRAWN = tuple(kind for kind in Mishap if kind is not Mishap.AIMED)
 IN_A_WALLET = (1, 1, 2, 3, 9, 10, 14)
 """How often a card is pressed there: the server's window is ten."""
 _APART_DAYS = 5  # about so many days pass from one of these to the next of its kind
@@ -144,22 +176,30 @@ class SimulatedFirm:
 
     @property
     def spares(self) -> int:
-        return max(1, self.cards // SPARE_OF) if self.cards > 1 else 0
+        least = _SPARES if self.cards > _DOZEN else 1
+        return max(least, self.cards // SPARE_OF) if self.cards > 1 else 0
 
     @property
     def people(self) -> int:
-        """Who have a card; the last tenth of them join later."""
+        """Who have a card."""
         return self.cards - self.spares
+
+    @property
+    def from_the_first_day(self) -> int:
+        """How many people are there then; the others join later: a tenth, and two where there are
+        enough, one for the directory and one for a list."""
+        later = self.people // 10
+        return self.people - (max(later, 2) if self.people > _ENOUGH else later)
 
     @property
     def with_readers(self) -> int:
         """Not more than there are people from the first day on."""
-        return min(self.readers, self.people - self.people // 10)
+        return min(self.readers, self.from_the_first_day)
 
     @property
     def with_phones(self) -> range:
         """Every tenth of those who have no reader has a password and a telephone."""
-        return range(self.with_readers, self.people - self.people // 10, 10)
+        return range(self.with_readers, self.from_the_first_day, 10)
 
 
 def script(firm: SimulatedFirm) -> list[FirmAct]:
@@ -174,8 +214,9 @@ def script(firm: SimulatedFirm) -> list[FirmAct]:
         _strangers(firm),
     )
     planned = sorted(one for stream in streams for one in stream)
+    planned = sorted((*planned, *_surely(firm, Counter(what for _, what, *_ in planned))))
     rare = [at for at, what, *_ in planned if what in _RARE and at > 7 * 3600]
-    drawn = sorted((*planned, *_faults(firm, rare)))
+    drawn = sorted((*planned, *_faults(firm, rare), *_aimed(firm)))
     return [
         FirmAct(at, number, what, who, draw) for number, (at, what, who, draw) in enumerate(drawn)
     ]
@@ -202,7 +243,11 @@ def _reading(firm: SimulatedFirm) -> Iterator[Drawn]:
     now and then somebody else's thumb is laid on it."""
     for person in range(firm.with_readers):
         rng = _rng(firm, f"reader {person}")
-        yield 4 * 3600 + person, Verb.ENROL_READER, person, rng.getrandbits(32)
+        yield READERS_AT + person, Verb.ENROL_READER, person, rng.getrandbits(32)
+        if firm.level is not Level.NONE and person % _BEFALLEN < 2:
+            what = (Mishap.READER_CUT, Mishap.STATION_ENDS)[person % _BEFALLEN]
+            who = person if what is Mishap.READER_CUT else 0  # the first station enrols them
+            yield READERS_AT + person - 1, what, who, rng.getrandbits(32) % _READER_STEPS
         for day in range(firm.days):
             if day % 7 < _WORKDAYS:
                 at = day * DAY_S + round(rng.gauss(10, 1) * 3600)
@@ -213,13 +258,14 @@ def _reading(firm: SimulatedFirm) -> Iterator[Drawn]:
 
 
 def joiners(firm: SimulatedFirm) -> list[int]:
-    return list(range(firm.people - firm.people // 10, firm.people))
+    return list(range(firm.from_the_first_day, firm.people))
 
 
 def _first_day(firm: SimulatedFirm, person: int) -> int:
     if person not in joiners(firm):
         return 0
-    return random.Random(f"{firm.seed}|joins|{person}").randrange(firm.days)
+    rng = random.Random(f"{firm.seed}|joins|{person}")
+    return rng.randrange(min(1, firm.days - 1), firm.days)
 
 
 def _last_day(firm: SimulatedFirm, person: int) -> int:
@@ -236,7 +282,7 @@ def _working(firm: SimulatedFirm) -> Iterator[Drawn]:
         rng = _rng(firm, f"person {person}")
         first, last = _first_day(firm, person), _last_day(firm, person)
         if first > 0:
-            yield first * DAY_S + 5 * 3600 - 60, Verb.JOIN, person, 0
+            yield first * DAY_S + 5 * 3600 - 60, Verb.JOIN, person, person
         habit, pocket = rng.choice((1, 2, 2, 3)), rng.choice((0.0, 0.02, 0.1))
         for day in range(first, last):
             yield from _day(day, person, habit, pocket, _MISHAPS[firm.level], rng)
@@ -247,7 +293,7 @@ def _working(firm: SimulatedFirm) -> Iterator[Drawn]:
 
 def _in_wallets(firm: SimulatedFirm) -> Iterator[Drawn]:
     """Two on the first morning, of whom one card is just within the window, and one just beyond."""
-    there = range(firm.people - firm.people // 10)
+    there = range(firm.from_the_first_day)
     rng = _rng(firm, "wallets")
     for person, times in zip(rng.sample(there, min(2, len(there))), (9, 10), strict=False):
         if firm.people > len(IN_A_WALLET):
@@ -274,6 +320,66 @@ def _day(
             yield begin + 18 * 3600, Verb.LOSE, person, rng.getrandbits(32)
     if rng.random() < pocket:
         yield begin + rng.randrange(DAY_S), Verb.PRESS, person, rng.getrandbits(32)
+
+
+def _surely(firm: SimulatedFirm, planned: Counter[str]) -> Iterator[Drawn]:
+    """What has not come about by chance, so that each kind is in the life of the smallest firm that
+    has enough people for it. planned: how often each is there."""
+    rng = _rng(firm, "surely")
+    there = range(firm.from_the_first_day)
+    for what, hour, who, then in (
+        (Verb.BORROW, 7, there, ((Verb.GIVE_BACK, 17),)),
+        (Verb.LATE, 30, there, ()),
+        (Verb.LOSE, 12, there, ()),
+        (Verb.GUESS, 15, there, ()),
+        (Verb.REPLAY, 16, there, ()),
+        (Verb.COPY, 13, there, ()),
+        (Verb.CLONE, 14, there, ()),
+        (Verb.RACE, 11, there, ()),
+        (Verb.STRANGE_THUMB, 12, range(firm.with_readers), ()),
+        (Verb.FORGET_PHONE, 7, firm.with_phones, ((Verb.PORTAL, 11),)),
+        (Verb.RECOVER, 9, firm.with_phones, ()),
+        (Verb.CALL, 10, firm.with_phones, ((Verb.PORTAL, 12),)),
+        (Verb.FALSE_CALL, 13, firm.with_phones, ()),
+        (Verb.PHISH, 20, firm.with_phones, ()),
+    ):  # fmt: skip
+        for _ in range(_EACH - planned[what] if who else 0):
+            day, person = rng.randrange(firm.days), rng.choice(who)
+            begin = day * DAY_S + rng.randrange(1800)
+            if what is Verb.LATE:
+                yield begin + 8 * 3600, Verb.BORROW, person, rng.getrandbits(32)
+                yield begin + (hour + 1) * 3600, Verb.GIVE_BACK, person, rng.getrandbits(32)
+            yield begin + hour * 3600, what, person, rng.getrandbits(32)
+            for more, at in then:
+                yield begin + at * 3600, more, person, rng.getrandbits(32)
+    yield from _over_the_change(firm, rng)
+    yield from _leaving(firm, _EACH - planned[Verb.LEAVE], rng)
+    for _ in range(_EACH - planned[Verb.THIEF]):
+        at = firm.days * DAY_S - rng.randrange(1, 3 * 3600)
+        yield at, Verb.THIEF, 0, rng.getrandbits(32)
+
+
+def _over_the_change(firm: SimulatedFirm, rng: random.Random) -> Iterator[Drawn]:
+    """A loan on the Sunday on which the clocks change."""
+    if firm.days > CHANGE_DAY:
+        begin, person = CHANGE_DAY * DAY_S, rng.randrange(firm.from_the_first_day)
+        yield begin + 8 * 3600, Verb.BORROW, person, 3 * rng.getrandbits(30)
+        yield begin + 19 * 3600, Verb.GIVE_BACK, person, rng.getrandbits(32)
+
+
+def _leaving(firm: SimulatedFirm, count: int, rng: random.Random) -> Iterator[Drawn]:
+    """One by the directory, and one by hand; neither has a reader or a telephone."""
+    others = set(range(firm.with_readers, firm.from_the_first_day)) - set(firm.with_phones)
+    if firm.days < 2 or firm.people <= _ENOUGH:
+        return
+    for by_hand in range(count):
+        fitting = sorted(one for one in others if one % 2 == by_hand)
+        if not fitting:
+            continue
+        person = rng.choice(fitting)
+        begin = rng.randrange(1, firm.days) * DAY_S
+        yield begin + 8 * 3600, Verb.LEAVE, person, 0
+        yield begin + 9 * 3600, Verb.LOG_IN, person, rng.getrandbits(32)
 
 
 def _calling(firm: SimulatedFirm) -> Iterator[Drawn]:
@@ -325,8 +431,8 @@ def _faults(firm: SimulatedFirm, rare: list[int]) -> Iterator[Drawn]:
     rng = _rng(firm, "faults")
     count = round(firm.cards * firm.days * _FAULTS_PER_100_CARD_DAYS[firm.level] / 100)
     if firm.level is not Level.NONE:
-        count = max(count, _EACH * len(Mishap))
-    kinds = tuple(Mishap)
+        count = max(count, _EACH * len(_DRAWN))
+    kinds = _DRAWN
     weights = tuple(_OFTEN.get(kind, 1) for kind in kinds)
     often: Counter[str] = Counter()
     for number in range(count):
@@ -346,10 +452,27 @@ def _faults(firm: SimulatedFirm, rare: list[int]) -> Iterator[Drawn]:
         yield at, trouble, who, draw
 
 
+def _aimed(firm: SimulatedFirm) -> Iterator[Drawn]:
+    """The server ends before or after it has done what was asked, or only its answer is lost; or it
+    ends before, and is away. Each at the next request of a kind. draw: which of these"""
+    if firm.level is Level.NONE:
+        return
+    rng = _rng(firm, "aimed")
+    for number, (_path, early) in enumerate(AIMED_AT):
+        for time in range(_AIMED_EACH):
+            at = 4 * 3600 if early else rng.randrange(6 * 3600, firm.days * DAY_S * 2 // 3)
+            yield at - 1, Mishap.AIMED, number, (number + firm.seed + time) % 4
+
+
 def made_at(firm: SimulatedFirm, card: int) -> int:
-    """Just before that: in seconds since midnight. The last comes first, so that whatever befalls
-    it is over when the others are made."""
-    return 2 * 3600 if card == firm.cards - 1 else 5 * 3600 + 2 * (card % 1800)
+    """Just before that: in seconds since the first midnight, of whoever is there from the first day
+    on. The last comes first, so that whatever befalls it is over when the others are made. Every
+    other spare is of a second batch, which the next day's late shift makes."""
+    if card == firm.cards - 1:
+        return 2 * 3600
+    again = firm.people <= card < firm.cards and (card - firm.people) % 2
+    begin = DAY_S + 14 * 3600 + 1200 if again and firm.days > 1 else 5 * 3600
+    return begin + 2 * (card % 1800)
 
 
 def _card_made(firm: SimulatedFirm, trouble: Mishap, rng: random.Random) -> int:

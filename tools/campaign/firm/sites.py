@@ -42,6 +42,7 @@ class FirmTally:
     acts: int = 0
     violations: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    happened: dict[str, int] = field(default_factory=dict)
     digests: dict[int, str] = field(default_factory=dict)
     found: list[FirmSighting] = field(default_factory=list)
     told: list[list[FirmEvent]] = field(default_factory=list)
@@ -54,6 +55,8 @@ class FirmTally:
         self.violations += len(result.violations)
         for name, count in asdict(result.counts).items():
             self.counts[name] = self.counts.get(name, 0) + count
+        for name, count in result.happened.items():
+            self.happened[name] = self.happened.get(name, 0) + count
         self.digests[number] = result.digest
         last = result.told[-1] if result.told else FirmEvent(0, 0, "")
         self.found += [
@@ -76,6 +79,7 @@ class FirmTally:
             "acts": self.acts,
             "violations": self.violations,
             "counts": self.counts,
+            "happened": self.happened,
             "digest": self.digest,
         }
 

@@ -25,6 +25,7 @@ from tallystick.tools.docked import DockedLink
 
 _GUESSES = (4, 4, 13)
 _WAITS = 2
+_MORE, _NEXT_DAY_S = 7, 22 * 3600
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
 _SEED = tlv.encode(TAG_NAME, b"x") + tlv.encode(TAG_KEY, b"\x11\x06" + bytes(20))
 _KEYLESS = (CommandApdu(0, INS_PUT, data=_SEED), CommandApdu(0, INS_RESET, 0xDE, 0xAD))
@@ -33,7 +34,10 @@ _KEYLESS = (CommandApdu(0, INS_PUT, data=_SEED), CommandApdu(0, INS_RESET, 0xDE,
 
 def guess(world: FirmWorld, act: FirmAct) -> None:
     rng = random.Random(act.draw)
-    _guesses(world, world.people[act.who], rng, rng.choice(_GUESSES), _WAITS)
+    who = world.people[act.who]
+    _guesses(world, who, rng, rng.choice(_GUESSES), _WAITS)
+    # And once more when its owner has been let in: what was guessed before is forgotten by then.
+    world.after(_NEXT_DAY_S, partial(_guesses, world, who, rng, _MORE, 0))
 
 
 def _guesses(world: FirmWorld, who: Employee, rng: random.Random, count: int, waits: int) -> None:
@@ -145,12 +149,10 @@ def _recovers(world: FirmWorld, pocket: Pocket, owner: Employee) -> None:
 def copy(world: FirmWorld, act: FirmAct) -> None:
     """Somebody has had a card for a minute, and has a copy of its flash. What the copy shows, the
     card shows as well: whoever comes first is let in, and nobody after that."""
-    who = world.people[act.who]
-    pocket = who.own
-    if pocket is None or pocket.dead or pocket.lost or not world.in_service(pocket):
+    found = world.somebody(act.who)
+    if found is None or found[1].cut is not None:
         return
-    if who.leaving or who.loan is not None or pocket.cut is not None:
-        return
+    who, pocket = found
     code = world.factory.copied(pocket.card, pocket.serial)
     factor = None if code is None else world.judge.cards[pocket.serial].factor_of(code)
     if code is None or factor is None:
@@ -166,6 +168,28 @@ def copy(world: FirmWorld, act: FirmAct) -> None:
     if seen is not None:
         again = world.ask(who, pocket, *seen)
         world.say(f"{who.login} types a code of card {pocket.serial}: {again.reason}")
+
+
+def race(world: FirmWorld, act: FirmAct) -> None:
+    """Somebody looks over a shoulder and is as quick: two services are given the same code at the
+    same instant. One of them lets somebody in."""
+    found = world.somebody(act.who)
+    if found is None:
+        return
+    who, pocket = found
+    seen = world.press(pocket)
+    pocket.put_away()
+    if seen is None:
+        return
+    must = world.judge.must_be_let_in(pocket.serial, seen[1])
+    answers = world.portal.check_at_once(who.login, seen[0])
+    for said in answers:
+        world.judged(who.login, said)
+        world.answered(who, pocket, seen, said)
+    told = ", ".join(said.reason or str(said.status) for said in answers)
+    world.say(f"{who.login} and a stranger type the same code at the same instant: {told}")
+    if must and all(said.status == 200 and not said.accepted for said in answers):
+        world.wrong(f"nobody was let in with the next code of card {pocket.serial}")
 
 
 def clone(world: FirmWorld, act: FirmAct) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from tallystick.common import base64url
 from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
+from tallystick.emulator.parts.nor_flash import Cut, FlashOperation
 from tallystick.provisioning.security_key import FirstPins, KeyWork
 from tallystick.tools.campaign.firm.ground import URL
 from tallystick.tools.campaign.firm.parts import StationDesk, power_cut, spared
@@ -46,7 +47,7 @@ class ThumbReader:
     pin_is_own: bool = False
     tries: int = 0
     answered: str | None = None  # what it last said for a browser
-    cut: int | None = None  # armed: from which the instant in the next use is drawn
+    cut: Callable[[FlashOperation], Cut | None] | None = None  # armed: when its power goes
     cuts: int = 0
 
     @classmethod
@@ -61,25 +62,32 @@ class ThumbReader:
         return cls(reader, host, number, serial)
 
     def at(self, us: int) -> None:
-        """Plugged in, at this instant of the firm. cut: its power goes at a write of this use."""
+        """Plugged in, at this instant of the firm."""
         if self.reader.clock.now < us:
             self.reader.run_to(us)
         if not self.reader.powered:
             self.reader.power_on()
-        if self.cut is not None:
-            self.reader.flash.fault_plan = power_cut(random.Random(self.cut))
-            self.cut = None
+        self.reader.flash.fault_plan = self.cut
+
+    def loses_power(self, draw: int, among: int) -> None:
+        """At one of so many of its next writes, in however many uses these are."""
+        self.cut = power_cut(random.Random(draw), among)
 
     def put_away(self) -> None:
         """Pulled out, until it is used again."""
-        self.cuts += not self.reader.powered
+        if not self.reader.powered:
+            self.cuts += 1
+            self.cut = None
         self.reader.flash.fault_plan = None
         self.reader.power_off()
 
     def enrolled_by(self, station: StationDesk, user: str) -> None:
         """The station gives it a first PIN, and registers it for its holder. Raises TallyError;
-        ConnectionError where its power goes."""
+        ConnectionError where its power goes; ProcessEndedError where the station ends."""
+        event = station.watched()
         with closing(station.registry()) as server, closing(station.journal()) as journal:
+            server.tell(event)
+            journal.tell(event)
             pins = FirstPins(station.file.with_suffix(".pins"))
             work = KeyWork(
                 server, journal, pins, ask_serial=str, touch=lambda _serial: None, user=user

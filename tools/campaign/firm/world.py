@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import heapq
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,17 +32,18 @@ from tallystick.tools.campaign.firm.thumbs import ThumbReader
 
 _CLOCKS_S = 9 * 3600  # the longest that a clock is wrong, and the longest lock
 
-START = datetime.datetime(2027, 3, 15, tzinfo=ZoneInfo(ZONE)).timestamp()
-"""A Monday; on the Sunday thirteen days later the clocks go forward."""
+START = datetime.datetime(2027, 3, 22, tzinfo=ZoneInfo(ZONE)).timestamp()
+"""A Monday; on the Sunday after it (`CHANGE_DAY`) the clocks go forward."""
 
 
 @dataclass
 class Employee:
     """number: as in the script. loan: the spare that is in the pocket meanwhile. leaving: the
-    server was told to bar him; gone: and has said that it did. recovered: the card has set the
-    password anew, so it is no second factor beside it. quarrelled: until when guesses of strangers
-    may keep him out of the portal. used: the newest code that was accepted, and its factor; pair:
-    two in a row that were. session: cookies of the browser that is signed in."""
+    server was told to bar him, by_directory: by the directory; gone: and has said that it did.
+    recovered: the card has set the password anew, so it is no second factor beside it; None: no
+    answer came. quarrelled: until when guesses of strangers may keep him out of the portal. used:
+    the newest code that was accepted, and its factor; pair: two in a row that were. session:
+    cookies of the browser that is signed in."""
 
     number: int
     login: str
@@ -50,6 +52,7 @@ class Employee:
     loan_until: int = 0
     known: bool = True
     leaving: bool = False
+    by_directory: bool = False
     gone: bool = False
     last_code: str = ""
     pair: tuple[str, str] | None = None
@@ -57,7 +60,7 @@ class Employee:
     phone: Telephone | None = None
     password: str = PASSWORD
     passwords: int = 0
-    recovered: bool = False
+    recovered: bool | None = False
     quarrelled: int = 0
     session: dict[str, str] = field(default_factory=dict)
 
@@ -106,7 +109,8 @@ class Counts:
 @dataclass
 class FirmWorld:
     """One firm while it is simulated. until: nothing happens after this, in seconds since the first
-    midnight."""
+    midnight. waiting: a card that is made while the other station makes the next; whose. happened:
+    how often each kind of act came about."""
 
     firm: SimulatedFirm
     house: House
@@ -138,6 +142,8 @@ class FirmWorld:
     later: list[tuple[int, int, int, Callable[[], None]]] = field(default_factory=list)
     act: FirmAct = field(default_factory=lambda: FirmAct(0, 0, ""))
     shift: int = 0
+    waiting: tuple[int, Callable[[], None]] | None = None
+    happened: Counter[str] = field(default_factory=Counter)
     on_act: Callable[[int], None] = lambda at: None
     _sub: int = 0
     _noted: int = 0
@@ -174,10 +180,16 @@ class FirmWorld:
             self._begin(act)
             self.counts.acts += 1
             self.on_act(act.at)
+            before = self._signs()
             self._do(partial(carry_out, self, act))
+            self.happened[act.what] += self._signs() != before
             if self.judge.violations:
                 return
         self._play_later(1 << 60)
+
+    def _signs(self) -> tuple[int, int]:
+        """What changes when anything comes about."""
+        return len(self.told), self.counts.presses
 
     def _is_over(self, at: int) -> bool:
         return self.until is not None and at > self.until
@@ -213,8 +225,8 @@ class FirmWorld:
 
     # -- cards ---------------------------------------------------------------------------------
 
-    def press(self, pocket: Pocket) -> tuple[str, int] | None:
-        """→ the code that is on the glass, and its factor"""
+    def press(self, pocket: Pocket, *, twice: bool = False) -> tuple[str, int] | None:
+        """→ the code that is on the glass, and its factor. twice: once more while it is there"""
         self.counts.presses += 1
         before = pocket.cuts
         cell = self.cells.get(pocket.serial)
@@ -226,6 +238,10 @@ class FirmWorld:
             self.wrong(f"card {pocket.serial} crashed: {error.what.splitlines()[-1]}")
             return None
         factor = None if code is None else self.judge.saw(pocket.serial, code)
+        if twice and code is not None and pocket.card.powered:
+            again = pocket.press_again()
+            if again not in (code, None):
+                self.wrong(f"card {pocket.serial} shows another code when it is pressed twice")
         if pocket.cuts > before:
             self.judge.restarted(pocket.serial)
             if cell is not None:
@@ -241,6 +257,16 @@ class FirmWorld:
             self.readers[who.number] = ThumbReader.fresh(image, who.number, self.firm.seed)
         return self.readers[who.number]
 
+    def somebody(self, number: int) -> tuple[Employee, Pocket] | None:
+        """From this one on, whoever has a card of his own that works, and no other."""
+        for one in (*self.people[number:], *self.people[:number]):
+            card = one.own
+            if card is None or card.dead or card.lost or not self.in_service(card):
+                continue
+            if one.known and not one.leaving and one.loan is None:
+                return one, card
+        return None
+
     def in_service(self, pocket: Pocket) -> bool:
         return pocket.serial in self.judge.cards
 
@@ -248,25 +274,34 @@ class FirmWorld:
 
     def ask(self, who: Employee, pocket: Pocket, code: str, factor: int) -> ServerSaid:
         said = self.check(who.login, code)
+        self.answered(who, pocket, (code, factor), said)
+        return said
+
+    def answered(
+        self, who: Employee, pocket: Pocket, seen: tuple[str, int], said: ServerSaid
+    ) -> None:
+        """A service was told this of a code that was on a card's glass."""
+        code, factor = seen
         self.judge.asked(pocket.serial, factor, said)
         if said.accepted:
             in_a_row = factor == who.used[1] + 1 and pocket is who.own
             who.pair = (who.used[0], code) if in_a_row else None
             who.last_code, who.used = code, (code, factor)
             self.judge.acts("verified", pocket.serial)
-        return said
 
     def check(self, login: str, code: str) -> ServerSaid:
         """A service asks."""
         said = self.portal.check(login, code)
-        if said.status == 500:
-            self.wrong(f"the server answered {said.status} {said.reason}")
         self.judged(login, said)
         return said
 
     def judged(self, login: str, said: ServerSaid) -> None:
         """A service's question was answered: as policy says of locks, where one card is all that
         the person has."""
+        if said.status == 500:
+            self.wrong(f"the server answered {said.status} {said.reason}")
+        if said.status == 200 and not said.accepted and said.serial:
+            self.judge.acts("refused", said.serial)
         who = self.people[int(login[1:]) - 1]
         card = who.own
         if card is None or card.lost or not self.in_service(card):

@@ -126,9 +126,12 @@ def on_many(member: HelpsPeople, act: str, form: Form) -> Response:
     try:
         chosen = many.chosen(member, ACTS, act, form)
         work = _acts(member)[act]
-        with member.acting() as connection:
+
+        def on_all(connection: Connection) -> None:
             for number in chosen:
                 work(connection, ways_of(member), number)
+
+        member.act(on_all)
     except ApiError as error:
         return show_people(member, error=error)
     state.outbox.wake()

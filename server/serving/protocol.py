@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from asyncio.events import TimerHandle
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -14,6 +15,12 @@ HEAD_END = b"\r\n\r\n"
 HEAD_S = 10.0
 BODY_S = 120.0
 METRICS = "/v1/metrics"
+# The parser takes what follows an upgrade for another protocol's, the body as well. We have none
+# to change to, and are free to ignore the wish (RFC 9110, section 7.8): it is given another name.
+# Java's client wishes for HTTP/2 with each request by default, curl with --http2.
+UPGRADE = b"\nupgrade:"
+IGNORED = b"\nignored:"
+WISH = re.compile(UPGRADE, re.IGNORECASE)
 ANSWERS = {
     408: b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     431: b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
@@ -34,6 +41,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _deadline: TimerHandle | None = None
     _head_bytes = 0
     _head_end = b""  # what the last piece ended with, of HEAD_END
+    _held = b""  # the start of UPGRADE, whose rest has not come
     _in_body = False
     _body_left: int | None = None  # None: in chunks
     _unbounded = False
@@ -58,8 +66,17 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if not self._head_bytes:
             self._wait(None)
-        elif self._deadline is None:
+        elif self._deadline is None and self._is_answered():
             self._wait(HEAD_S)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # The start of a next head may have come meanwhile. Its time does not run before.
+        if self._head_bytes and self._deadline is None and self._is_answered():
+            self._wait(HEAD_S)
+
+    def _is_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _next(self, data: bytes) -> int:
         """How much of it is of this head, or of this body."""
@@ -78,9 +95,20 @@ class BoundedProtocol(HttpToolsProtocol):
         room = HEAD_LIMIT - self._head_bytes
         self._head_bytes += len(piece)
         if room:
-            super().data_received(piece[:room])
+            super().data_received(self._without_wish(piece[:room]))
         if len(piece) > room and not self.transport.is_closing():
             self._end(431)
+
+    def _without_wish(self, piece: bytes) -> bytes:
+        """The head's next bytes for the parser. What may become a wish is held until then."""
+        piece = WISH.sub(IGNORED, self._held + piece)
+        self._held = b""
+        if self._head_end:  # more of this head is to come
+            tail = piece[1 - len(UPGRADE) :].lower()
+            starts = (tail[cut:] for cut in range(len(tail)))
+            size = len(next(filter(UPGRADE.startswith, starts), b""))
+            piece, self._held = piece[: len(piece) - size], piece[len(piece) - size :]
+        return piece
 
     def on_headers_complete(self) -> None:
         self._in_body, self._head_bytes, self._head_end = True, 0, b""

@@ -21,6 +21,14 @@ IN_CHUNKS = (
     b"POST /refused HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
     b"4\r\n\r\n\r\n\r\n" + b"1\r\nx\r\n" * 60 + b"0\r\n\r\n"
 )
+HTTP_2 = b" HTTP/1.1\r\nhost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUPgrade: h2c\r\n"
+WISHES = [
+    b"GET /read" + HTTP_2 + b"\r\n",
+    b"POST /hello" + HTTP_2 + b"content-length: 5\r\n\r\nhello",
+    b"POST /hello" + HTTP_2 + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"POST /hello HTTP/1.1\r\nupgrade: h2c, x\r\nconnection: upgrade\r\n"
+    b"upgrade-x: 1\r\nhost: x\r\nx: upgrade:\r\ncontent-length: 5\r\n\r\nhello",
+]
 
 
 def head(size: int) -> bytes:
@@ -51,11 +59,13 @@ class Wire(asyncio.Transport):
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """/refused is answered before its body is there, as what is too large is."""
-    if scope["path"] != "/refused":
-        while (await receive()).get("more_body", False):
-            pass
-    status = 413 if scope["path"] == "/refused" else 200
+    """/refused is answered before its body is there, as what is too large is; /hello wants one."""
+    body, more = b"", scope["path"] != "/refused"
+    while more:
+        event = await receive()
+        body, more = body + event["body"], event.get("more_body", False)
+    known = {"/refused": 413, "/hello": 200 if body == b"hello" else 422}
+    status = known.get(scope["path"], 200)
     length = (b"content-length", b"0")
     await send({"type": "http.response.start", "status": status, "headers": [length]})
     await send({"type": "http.response.body", "body": b""})
@@ -108,3 +118,43 @@ def test_however_it_was_cut(
 ) -> None:
     monkeypatch.setattr(protocol, "HEAD_LIMIT", LIMIT)
     assert in_all_cuts(sent) == {statuses}
+
+
+@pytest.mark.parametrize("sent", WISHES)
+def test_a_wish_for_another_protocol_changes_nothing(sent: bytes) -> None:
+    assert in_all_cuts(sent + AGAIN) == {("200", "200")}
+    assert in_all_cuts(sent) == {("200",)}
+
+
+def test_a_next_head_has_its_time_when_its_turn_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start of a next request, sent while the first is at work, ends nothing."""
+    running: list[float | None] = []
+    wait = BoundedProtocol._wait
+
+    def noted(self: BoundedProtocol, seconds: float | None) -> None:
+        running.append(seconds)
+        wait(self, seconds)
+
+    monkeypatch.setattr(BoundedProtocol, "_wait", noted)
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await may_go.wait()
+        await app(scope, receive, send)
+
+    async def run() -> tuple[float | None, float | None, list[str]]:
+        config = uvicorn.Config(slow, lifespan="off", log_config=None)
+        spoken, wire = BoundedProtocol(config, ServerState(), {}), Wire()
+        spoken.connection_made(wire)
+        spoken.data_received(AGAIN + AGAIN[:9])
+        await has_answered()
+        meanwhile = running[-1]
+        may_go.set()
+        await has_answered()
+        after = running[-1]
+        spoken.data_received(AGAIN[9:])
+        await has_answered()
+        spoken.connection_lost(None)
+        return meanwhile, after, re.findall(r"HTTP/1.1 (\d+)", wire.written.decode())
+
+    may_go = asyncio.Event()
+    assert asyncio.run(run()) == (None, protocol.HEAD_S, ["200", "200"])

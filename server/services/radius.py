@@ -216,7 +216,7 @@ class RadiusServer:
             log.warning(text, *values)
 
     def _decide(self, request: Any, peer: str, client: RadiusClient) -> bytes:
-        source = _text(request, "Calling-Station-Id")[:64] or peer
+        source = _station(request) or peer
         by_eap = radius_eap.heard(request[EAP]) if EAP in request else None
         if by_eap is not None and not client.eap_gtc:
             self._tell(f"eap|{peer}", "RADIUS from %s by EAP, which it may not (eap_gtc)", peer)
@@ -242,6 +242,10 @@ class RadiusServer:
         return bytes(answer.ReplyPacket())
 
 
+class _NotUtf8Error(Exception):
+    """A name or a password is of another encoding."""
+
+
 class _Judging:
     """One request of one client."""
 
@@ -251,6 +255,17 @@ class _Judging:
 
     def judge(self, request: Any, peer: str, by_eap: EapAnswer | None = None) -> RadiusReply:
         """by_eap: what EAP holds, in place of a User-Password."""
+        try:
+            return self._judge(request, peer, by_eap)
+        except _NotUtf8Error:  # RFC 2865 5: a text is UTF-8
+            log.warning(
+                "RADIUS from %s with a name or password that is not UTF-8: refused, not tried. "
+                "Have the client send UTF-8; an unsigned one may have another shared secret.",
+                peer,
+            )
+            return _reject("Name and password must come in UTF-8.")
+
+    def _judge(self, request: Any, peer: str, by_eap: EapAnswer | None) -> RadiusReply:
         name = _text(request, "User-Name")
         token = bytes(request.get("State", [b""])[0]).decode("ascii", "ignore")
         typed = self._of_pap(request) if by_eap is None else self._of_eap(name, token, by_eap)
@@ -258,7 +273,7 @@ class _Judging:
             return typed
         if not name:
             return _reject("A name and a password are needed.")
-        browser = Browser(source=_text(request, "Calling-Station-Id")[:64] or peer, agent="RADIUS")
+        browser = Browser(source=_station(request) or peer, agent="RADIUS")
         # What a challenge gave is good for the same user of the same client only.
         way = Way(Purpose.RADIUS, bound=f"{peer}|{canonical(name)}", opens=False)
         asked = _Asked(name, browser, way)
@@ -275,7 +290,11 @@ class _Judging:
         encrypted = request.get("User-Password")
         if not encrypted:
             return _reject("A name and a password are needed.")
-        return str(request.PwDecrypt(encrypted[0]))
+        typed = str(request.PwDecrypt(encrypted[0]))
+        # pyrad leaves out what is not UTF-8.
+        if not _raw(encrypted[0]).startswith(request.PwCrypt(typed)):
+            raise _NotUtf8Error
+        return typed
 
     def _of_eap(self, name: str, token: str, heard: EapAnswer) -> str | RadiusReply:
         """What was typed, or what there is to say before anything was."""
@@ -286,7 +305,10 @@ class _Judging:
             return RadiusReply(packet.AccessChallenge, prompt, BEGUN.encode())
         if heard.kind != radius_eap.GTC or not token:
             return _reject("")
-        return heard.text
+        try:
+            return heard.data.decode()
+        except UnicodeDecodeError:
+            raise _NotUtf8Error from None
 
     def _appended(self, secret: str, asked: _Asked) -> RadiusReply:
         digits = self._settings.code_digits
@@ -420,9 +442,23 @@ def _eap_of(heard: EapAnswer, reply: RadiusReply) -> bytes:
     return radius_eap.verdict(heard, accepted=reply.code == packet.AccessAccept)
 
 
+def _station(request: Any) -> str:
+    """Whose request it is by what the client says: of any bytes, as nothing but a name."""
+    values = request.get("Calling-Station-Id")
+    return _raw(values[0]).decode(errors="replace")[:64] if values else ""
+
+
 def _text(request: Any, name: str) -> str:
-    values = request.get(name)
-    return str(values[0]) if values else ""
+    """Raises _NotUtf8Error."""
+    values = request.get(name) or [""]
+    if isinstance(values[0], bytes):  # which pyrad could not decode
+        raise _NotUtf8Error
+    return str(values[0])
+
+
+def _raw(value: str | bytes) -> bytes:
+    """What pyrad has decoded, where it could."""
+    return value.encode() if isinstance(value, str) else value
 
 
 def _words(held: list[Held]) -> dict[str, Held]:

@@ -23,11 +23,6 @@ class EapAnswer:
     kind: int
     data: bytes
 
-    @property
-    def text(self) -> str:
-        """Raises ValueError: no UTF-8."""
-        return self.data.decode()
-
 
 def heard(attributes: Iterable[bytes]) -> EapAnswer:
     """What EAP-Message attributes hold, in their order. Raises ValueError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 import secrets
@@ -221,6 +222,26 @@ def test_what_is_dropped(vpn, seed):
     ):
         assert vpn.raw(data, 0.1) is None
     assert vpn.raw(signed)[0] == packet.AccessChallenge
+
+
+def _hidden(password: bytes, authenticator: bytes) -> bytes:
+    """A User-Password (RFC 2865 5.2) of up to 16 bytes."""
+    mask = hashlib.md5(SECRET.encode() + authenticator).digest()
+    return bytes(a ^ b for a, b in zip(password.ljust(16, b"\0"), mask, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "password"), [(b"ann", "größe".encode("latin-1")), (b"\xc4nn", b"any password")]
+)
+def test_what_is_not_utf_8_is_refused_and_said(vpn, caplog, name, password):
+    """No answer would look like a server that is down."""
+    authenticator = secrets.token_bytes(16)
+    body = b"\x02\x12" + _hidden(password, authenticator)
+    body = bytes([1, 2 + len(name)]) + name + body
+    answer = vpn.raw(_signed(body, authenticator=authenticator))
+    assert answer is not None and answer[0] == packet.AccessReject
+    assert b"UTF-8" in answer and "not UTF-8" in caplog.text
+    assert password.decode("latin-1") not in caplog.text
 
 
 def test_a_status_request_is_answered(vpn):
@@ -447,9 +468,16 @@ def test_the_command_tells_what_it_cannot_use(portal):
     assert "10.0.0.0/8" in told(portal, "--clients-file", str(file))
 
 
-def _signed(body: bytes, *, code: int = packet.AccessRequest, length: int = 0) -> bytes:
+def _signed(
+    body: bytes,
+    *,
+    code: int = packet.AccessRequest,
+    length: int = 0,
+    authenticator: bytes = b"",
+) -> bytes:
     """A packet of these attributes, with a right Message-Authenticator before them."""
-    head = struct.pack("!BBH", code, 7, length or 38 + len(body)) + secrets.token_bytes(16)
+    head = struct.pack("!BBH", code, 7, length or 38 + len(body))
+    head += authenticator or secrets.token_bytes(16)
     mac = hmac.digest(SECRET.encode(), head + b"\x50\x12" + bytes(16) + body, "md5")
     return head + b"\x50\x12" + mac + body
 

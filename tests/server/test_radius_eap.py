@@ -129,9 +129,16 @@ def test_what_is_refused(vpn, seed, eap):
 @pytest.mark.parametrize("eap", ["0107000501", "02", "02070004", "0207ffff01"])
 def test_what_is_no_eap_is_dropped(vpn, seed, eap):
     assert Peer(vpn).send(bytes.fromhex(eap)) == (None, b"")
+
+
+@ALLOWED
+@APPEND
+def test_what_is_not_utf_8_is_refused(vpn, seed, caplog):
     peer = Peer(vpn)
     peer.begin()
-    assert peer.say(b"\xff\xfe") == (None, b"")
+    code, said = peer.say(b"\xff\xfe")
+    assert (code, said[0]) == (packet.AccessReject, radius_eap.FAILURE)
+    assert "not UTF-8" in caplog.text
 
 
 @APPEND

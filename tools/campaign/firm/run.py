@@ -22,6 +22,7 @@ from tallystick.server.accounts.credentials import NewCredential, Role
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.opened import opened
+from tallystick.tools.campaign.engine.memory import memory_folder
 from tallystick.tools.campaign.firm.acts import carry_out
 from tallystick.tools.campaign.firm.directory import PersonnelOffice
 from tallystick.tools.campaign.firm.ending import acknowledged, at_rest, figures
@@ -57,7 +58,6 @@ from tallystick.tools.campaign.firm.script import (
 )
 from tallystick.tools.campaign.firm.world import START, Counts, Employee, FirmEvent, FirmWorld
 
-_MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 _COLLECTED_AFTER = 50_000  # objects
 _STATIONS = 2
 _DESKS = 2
@@ -140,8 +140,7 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
         stack.enter_context(clock.given())
         stack.enter_context(without_waiting())
         stack.enter_context(without_threads())
-        memory = _MEMORY if _MEMORY.is_dir() else None  # no commit waits for a disk
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory)))
+        folder = stack.enter_context(memory_folder())
         policy = FirmPolicy(time_zone=ZONE)
         start = _start_of(firm, policy, chance)
         start.write_to(folder)

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import random
 import secrets
-import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import click
@@ -32,6 +30,7 @@ from tallystick.server.store.database import Database
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import CardRow, TicketCard, TicketRow
 from tallystick.server.store.opened import opened
+from tallystick.tools.campaign.engine.memory import memory_folder
 
 _RUNS = 10_000
 _FIRM = 1
@@ -39,7 +38,6 @@ _NOW = 1_800_000_000.0
 _FACTS = {"img": "", "fw": f"0.1.0 {boards.DEFAULT}", "kv": 1, "st": "2 codes"}
 _COPIES = 4
 _PATIENCE = 20  # times that a busy database is asked again
-_MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 
 
 @dataclass
@@ -211,10 +209,8 @@ def tickets_command(*, runs: int, seed: int, as_json: bool) -> None:
     The server must never register a card more than the ticket says.
     """
     tally = TicketTally()
-    memory = _MEMORY if _MEMORY.is_dir() else None  # no commit waits for a disk
-    with tempfile.TemporaryDirectory(dir=memory) as name, progress(disable=as_json) as bar:
+    with memory_folder() as folder, progress(disable=as_json) as bar:
         shown = bar.add_task("jobs", total=runs)
-        folder = Path(name)
         settings = settings_from(f"sqlite:///{folder / 'server.db'}", folder / "server.keys")
         with opened(settings) as parts:
             jobs = Jobs(parts.database, parts.ring, random.Random(seed))

@@ -9,7 +9,6 @@ import logging
 import re
 import secrets
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -41,9 +40,9 @@ from tallystick.server.stock import cards
 from tallystick.server.stock.gathering import CardSeed
 from tallystick.server.store.models import AuditEntry, PersonRow
 from tallystick.server.store.origin import came_from
+from tallystick.tools.campaign.engine.memory import memory_folder
 from tallystick.tools.campaign.server.shared_line import PageAnswer, SharedLine, as_form
 
-MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 START = 1_800_000_000.0
 MAX_FAILURES = 3
 LETTER_S = 30  # that a letter may take on a machine which has much to do
@@ -116,8 +115,7 @@ def live_server(db: str | None = None) -> Iterator[Live]:
     folder."""
     clock = TownClock()
     with ExitStack() as stack:
-        memory = MEMORY if MEMORY.is_dir() else None  # no commit waits for a disk
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory)))
+        folder = stack.enter_context(memory_folder())
         sink = folder / "sent.jsonl"
         settings = replace(
             settings_from(db or f"sqlite:///{folder / 'server.db'}", folder / "server.keys"),

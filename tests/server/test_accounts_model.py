@@ -187,3 +187,19 @@ def test_the_command_says_what_it_counted():
     assert done.exit_code == 0
     assert {"steps", "violations", "planted", "caught"} <= told.keys()
     assert told["steps"] >= 5 and told["violations"] == told["planted"] == told["caught"] == 0
+
+
+def test_a_line_is_told_act_by_act(monkeypatch):
+    """Of a server that is broken, what somebody did; of one that is not, nothing."""
+    lost = next(one for one in ZOO if one.name == "found-as-before")
+    told = playing.told
+    monkeypatch.setattr(playing, "told", lambda live, seed: told(live, seed, lost.looked_for))
+    with lost.let_loose():
+        done = CliRunner().invoke(accounts, ["--replay", "0", "--json"])
+    assert done.exit_code == 1
+    answer = json.loads(done.stdout)
+    assert answer["seed"] == 0 and answer["found"].startswith(playing.JUDGEMENT)
+    assert answer["acts"][0].startswith("settle(") and len(answer["acts"]) > 1
+    assert answer["acts"][-1].startswith("lost_and_found(")
+    done = CliRunner().invoke(accounts, ["--replay", "0"])
+    assert done.exit_code == 0 and done.stdout.strip() == "nothing that may never follow"

@@ -28,8 +28,8 @@ QUICK_S = 540.0  # of the ten minutes
 class AccountsResult:
     """steps: requests of outsiders (HTTP, and RADIUS packets) to the server as it is. runs: how
     many were begun for that; each has a seed of its own, from `seed` on. violations: runs that
-    ended with something that may never follow; found: the seed, and what (--seed N --steps 1
-    --no-zoo does it again). planted, caught: broken servers, and those of them that the model
+    ended with something that may never follow; found: the seed, and what (--replay SEED does it
+    again and tells the acts). planted, caught: broken servers, and those of them that the model
     judged; missed: the others, by name, with what went wrong instead of a judgement."""
 
     database: str
@@ -52,6 +52,12 @@ class AccountsResult:
 @click.option("--full", is_flag=True, help=f"{FULL_STEPS:,} steps, however long it takes.")
 @click.option("--steps", type=click.IntRange(1), help="So many steps instead.")
 @click.option("--seed", type=click.IntRange(0), help="Do the same again.")
+@click.option(
+    "--replay",
+    type=click.IntRange(0),
+    metavar="SEED",
+    help="Do the run that a line of 'found' names again, and tell its acts.",
+)
 @click.option("--zoo/--no-zoo", default=True, show_default=True, help="Broken servers, too.")
 @click.option("--db", metavar="URL", help="An empty database (default: SQLite in a new folder).")
 @options.state
@@ -64,6 +70,7 @@ def accounts(
     full: bool,
     steps: int | None,
     seed: int | None,
+    replay: int | None,
     zoo: bool,
     db: str | None,
     state: Path | None,
@@ -71,6 +78,9 @@ def accounts(
     as_json: bool,
 ) -> None:
     """Take accounts from outside, in every way that the model knows."""
+    if replay is not None:
+        _replay(replay, db, as_json=as_json)
+        return
     wanted = steps or (FULL_STEPS if full else QUICK_STEPS)
     with progress(disable=as_json) as bar:
         task = bar.add_task("steps", total=wanted)
@@ -93,6 +103,32 @@ def accounts(
         raise SystemExit(ExitCode.FAILED)
 
 
+def _replay(seed: int, db: str | None, *, as_json: bool) -> None:
+    _wants_hypothesis()
+    from tallystick.tools.campaign.server import playing  # noqa: PLC0415
+    from tallystick.tools.campaign.server.town import live_server  # noqa: PLC0415
+
+    with live_server(db) as live:
+        found, acts = playing.told(live, seed)
+    if as_json:
+        print_json({"seed": seed, "found": found, "acts": acts})
+    else:
+        for number, act in enumerate(acts, 1):
+            out().print(f"{number:>4}  {act}", markup=False, soft_wrap=True)
+        out().print(found or "nothing that may never follow", markup=False, soft_wrap=True)
+    if found:
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _wants_hypothesis() -> None:
+    try:
+        import hypothesis  # noqa: F401, PLC0415
+    except ImportError:
+        raise BadInputError(
+            "The model of accounts needs hypothesis.", todo="pip install 'tallystick[model]'"
+        ) from None
+
+
 def run(
     *,
     steps: int,
@@ -109,12 +145,7 @@ def run(
     steps against the one that ships, in so many processes. limit_s: all of it ends by then. state:
     where to go on from, and where it is written down after each broken server and each run. Raises
     BadInputError without hypothesis, and for a file of something else."""
-    try:
-        import hypothesis  # noqa: F401, PLC0415
-    except ImportError:
-        raise BadInputError(
-            "The model of accounts needs hypothesis.", todo="pip install 'tallystick[model]'"
-        ) from None
+    _wants_hypothesis()
     from tallystick.tools.campaign.server import playing  # noqa: PLC0415
 
     began = time.perf_counter()

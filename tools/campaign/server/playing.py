@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack
@@ -77,6 +78,7 @@ def _play(seed: int) -> tuple[int, str]:
 
 
 JUDGEMENT = "AccountViolation: "
+ACT = re.compile(r"(\w+ = )?state\.(?P<call>(?P<name>\w+)\(.*\))")
 
 
 def is_judgement(found: str) -> bool:
@@ -106,13 +108,42 @@ def chunk(
     live: Live, runs: int, acts: int, seed: int, only: tuple[str, ...] = ()
 ) -> tuple[int, str]:
     """Run the model (only: with these rules). → steps that were done; what was found, or ''."""
+    before = Counted.steps
+    error = _error_of(live, runs, acts, seed, only)
+    return Counted.steps - before, "" if error is None else _what(error)
+
+
+def told(live: Live, seed: int, only: tuple[str, ...] = ()) -> tuple[str, list[str]]:
+    """One run again, as a line of the campaign names it. → what was found, or ''; then the acts
+    that led there."""
+    error = _error_of(live, 1, ACTS_A_RUN, seed, only, told=True)
+    return ("", []) if error is None else (_what(error), _acts_of(_leaves(error)[0]))
+
+
+def _acts_of(error: BaseException) -> list[str]:
+    """Of the program that hypothesis notes with an error: what somebody did in the town."""
+    from tallystick.tools.campaign.server.model import AccountsModel  # noqa: PLC0415
+
+    acts = {"settle", *AccountsModel.rule_names()}
+    found = map(ACT.fullmatch, "\n".join(getattr(error, "__notes__", ())).splitlines())
+    return [one["call"] for one in found if one is not None and one["name"] in acts]
+
+
+def _error_of(
+    live: Live,
+    runs: int,
+    acts: int,
+    seed: int,
+    only: tuple[str, ...],
+    *,
+    told: bool = False,
+) -> Exception | None:
     from hypothesis import HealthCheck, Phase, Verbosity, settings  # noqa: PLC0415
     from hypothesis import seed as seeded  # noqa: PLC0415
     from hypothesis.stateful import run_state_machine_as_test  # noqa: PLC0415
 
     from tallystick.tools.campaign.server.model import AccountsModel  # noqa: PLC0415
 
-    before = Counted.steps
     others = [] if not only else [name for name in AccountsModel.rule_names() if name not in only]
     names: dict[str, object] = {"live": live} | dict.fromkeys(others)
     machine = seeded(seed)(type("AccountsModel", (AccountsModel,), names))
@@ -122,13 +153,12 @@ def chunk(
         database=None,
         deadline=None,
         phases=[Phase.generate],
-        verbosity=Verbosity.quiet,
+        verbosity=Verbosity.normal if told else Verbosity.quiet,
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
     )
-    found = ""
     try:
         run_state_machine_as_test(machine, settings=chosen)
     except Exception as error:  # whatever the server answers that the model cannot read, too
-        found = _what(error)
-    return Counted.steps - before, found
+        return error
+    return None

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from tallystick.common import base64url, chance
@@ -205,39 +206,56 @@ def must_sign_in_anew(
     asked: bool,
 ) -> bool:
     """Whether this request has to wait for a sign-in that began after it (`prompt=login`,
-    `max_age`; OpenID Connect Core 3.1.2.1). asked: it says so now. That a request of the same
-    client, state, nonce and challenge said so is kept here: what the browser is sent with later
-    does not take it back."""
-    digest = _request_hash(request)
+    `max_age`; OpenID Connect Core 3.1.2.1). asked: it says so now. That it said so is kept here:
+    what the browser is sent with later does not take it back. Nor does another state or nonce in
+    the address, for whoever has the browser can put back in the answer what the service knows. The
+    challenge he cannot change: only the service has what it was made of."""
+    whole, challenge = _request_hash(request), _challenge_hash(request)
     connection.execute(delete(OidcAgain).where(OidcAgain.expires_at <= int(now)))
-    row = connection.execute(
-        select(OidcAgain.session, OidcAgain.asked_at).where(OidcAgain.request_hash == digest)
-    ).one_or_none()
-    if row is not None:
-        # It stays: the browser may come by once more, from a page that asks for a second factor.
-        return not (
-            session is not None
-            and session.handle != row.session
-            and session.created_at >= row.asked_at
+    rows = connection.execute(
+        select(OidcAgain.request_hash, OidcAgain.session, OidcAgain.asked_at).where(
+            OidcAgain.request_hash.in_((whole, challenge))
         )
-    if not asked:
-        return False
-    connection.execute(
-        insert(OidcAgain),
-        {
-            "request_hash": digest,
-            "firm_id": request.client.firm_id,
-            "session": session.handle if session else "",
-            "asked_at": int(now),
-            "expires_at": int(now) + AGAIN_LIFE_S,
-        },
+    ).all()
+    if asked and whole not in {row.request_hash for row in rows}:
+        for digest in (whole, challenge):
+            _will_sign_in_anew(connection, digest, request, session, now)
+        return True
+    # They stay: the browser may come by once more, from a page that asks for a second factor.
+    return any(
+        session is None or session.handle == row.session or session.created_at < row.asked_at
+        for row in rows
     )
-    return True
+
+
+def _will_sign_in_anew(
+    connection: Connection,
+    digest: bytes,
+    request: AuthRequest,
+    session: SignedIn | None,
+    now: float,
+) -> None:
+    insert_it = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    values = {
+        "session": session.handle if session else "",
+        "asked_at": int(now),
+        "expires_at": int(now) + AGAIN_LIFE_S,
+    }
+    made = insert_it(OidcAgain).values(
+        request_hash=digest, firm_id=request.client.firm_id, **values
+    )
+    connection.execute(
+        made.on_conflict_do_update(index_elements=[OidcAgain.request_hash], set_=values)
+    )
 
 
 def _request_hash(request: AuthRequest) -> bytes:
     parts = (request.client.id, request.redirect_uri, request.state, request.nonce)
     return hashlib.sha256("\0".join((*parts, request.challenge)).encode()).digest()
+
+
+def _challenge_hash(request: AuthRequest) -> bytes:
+    return hashlib.sha256(f"{request.client.id}\0{request.challenge}".encode()).digest()
 
 
 def issue_code(connection: Connection, request: AuthRequest, session: SignedIn, now: float) -> str:

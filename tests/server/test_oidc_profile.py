@@ -238,7 +238,8 @@ def test_pages_speak_as_the_service_does(portal, service, ann):
     assert page.status_code == 403 and 'lang="es"' in page.text
     portal.policy(minimum_methods=0)
     # Back at the service: over.
-    sent = service.ask(ann, ui_locales="es", prompt="login", state="x").headers["set-cookie"]
+    other = {"state": "x", "code_challenge": "x" * 43}
+    sent = service.ask(ann, ui_locales="es", prompt="login", **other).headers["set-cookie"]
     assert "tally_service-language=es" in sent and "HttpOnly" in sent and "Max-Age" not in sent
     answer = service.ask(ann, ui_locales="es")
     assert "code" in back(answer) and 'tally_service-language=""' in answer.headers["set-cookie"]

@@ -28,13 +28,13 @@ from tallystick.server.accounts.people import canonical
 from tallystick.server.errors import ApiError
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Held
+from tallystick.server.rules.addresses import plainly
 from tallystick.server.services import radius_eap
 from tallystick.server.services.radius_clients import (
     Mode,
     RadiusClient,
     RadiusSettings,
     client_of,
-    plainly,
 )
 from tallystick.server.services.radius_eap import EapAnswer
 from tallystick.server.signing_in import login

@@ -216,7 +216,7 @@ class RadiusServer:
             log.warning(text, *values)
 
     def _decide(self, request: Any, peer: str, client: RadiusClient) -> bytes:
-        source = _text(request, "Calling-Station-Id")[:64] or peer
+        source = _source(request, peer)
         by_eap = radius_eap.heard(request[EAP]) if EAP in request else None
         if by_eap is not None and not client.eap_gtc:
             self._tell(f"eap|{peer}", "RADIUS from %s by EAP, which it may not (eap_gtc)", peer)
@@ -256,9 +256,9 @@ class _Judging:
         typed = self._of_pap(request) if by_eap is None else self._of_eap(name, token, by_eap)
         if isinstance(typed, RadiusReply):
             return typed
-        if not name:
+        if not name or "\0" in name:
             return _reject("A name and a password are needed.")
-        browser = Browser(source=_text(request, "Calling-Station-Id")[:64] or peer, agent="RADIUS")
+        browser = Browser(source=_source(request, peer), agent="RADIUS")
         # What a challenge gave is good for the same user of the same client only.
         way = Way(Purpose.RADIUS, bound=f"{peer}|{canonical(name)}", opens=False)
         asked = _Asked(name, browser, way)
@@ -423,6 +423,12 @@ def _eap_of(heard: EapAnswer, reply: RadiusReply) -> bytes:
 def _text(request: Any, name: str) -> str:
     values = request.get(name)
     return str(values[0]) if values else ""
+
+
+def _source(request: Any, peer: str) -> str:
+    """From where the user asks, as one word: it stands in lines of the log."""
+    said = _text(request, "Calling-Station-Id")[:64]
+    return "".join(c if c.isprintable() and not c.isspace() else "_" for c in said) or peer
 
 
 def _words(held: list[Held]) -> dict[str, Held]:

@@ -519,3 +519,22 @@ def test_clients_of_two_firms_and_of_ipv6(portal, seed, caplog):
         thread.join()
     state.close()
     assert "::ffff" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["x from=198.51.100.1 who=", "\n.: failed act=a from=198.51.100.1 who=", "a\x1b[2Jb\u202ec d"],
+)
+def test_what_a_vpn_server_calls_a_place_is_one_word_of_the_log(vpn, portal, caplog, said):
+    portal.person("ann")
+    request = vpn.request(User_Name="ann", User_Password="wrong", Calling_Station_Id=said)
+    assert request.CreateReply(packet=vpn.raw(request.RequestPacket())).code == packet.AccessReject
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "tallystick.auth"]
+    assert re.fullmatch(r"failed act=password-wrong from=\S+ who=person:\d+", line), line
+    assert line.isprintable()
+
+
+def test_a_name_with_a_nul_is_answered(vpn, portal):
+    """No database takes one: the packet would come again, and again."""
+    request = vpn.request(User_Name="ann\0", User_Password=PASSWORD)
+    assert request.CreateReply(packet=vpn.raw(request.RequestPacket())).code == packet.AccessReject

@@ -31,6 +31,7 @@ from tallystick.server.signing_in.login import (
     Browser,
     asked_of_directory,
     directory_takes,
+    known_name,
     password_bucket,
     password_elsewhere,
 )
@@ -132,6 +133,7 @@ def start(
         _tried(state, connection, firm.id, person, "recovery-begun", kind=kind.value)
         held = _first_of_kind(context, person, kind)
         if person is not None and held is not None and METHODS[kind].sends:
+            context = replace(context, known=known_name(state, person, browser))
             _send_if_allowed(context, person, held)
         return token
 
@@ -498,12 +500,14 @@ def _first_of_kind(context: Context, person: KnownPerson | None, kind: MethodKin
 
 def _send_if_allowed(context: Context, person: KnownPerson, held: Held) -> None:
     """Too many messages are no reason to answer differently: then none is sent. A part of a
-    person's messages only: anybody can begin recoveries, and must not use up those for sign-ins."""
+    person's messages only: anybody can begin recoveries, and must not use up those for sign-ins,
+    nor those of the person's own browser."""
+    strangers = f"recover-send|{person.id}"
     try:
         with context.connection.begin_nested():
             rates.take(
                 context.connection,
-                f"recover-send|{person.id}",
+                f"{strangers}|{context.known}" if context.known else strangers,
                 limit=max(1, context.policy.sends_per_person_per_hour // RECOVERY_SHARE),
                 window_s=WINDOW_S,
                 now=context.now,

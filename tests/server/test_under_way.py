@@ -203,6 +203,20 @@ def test_recoveries_leave_codes_for_signing_in(portal):
     assert browser.heading == "You are signed in"
 
 
+def test_strangers_do_not_keep_a_known_browser_from_recovering(portal):
+    portal.policy(recovery_methods=["email"])
+    totp = enrolled(portal)
+    owner = portal.with_app(Browser(portal.url), "ann", totp).get("/").post("/sign-out")
+    portal.clock.advance(3600)
+    before = portal.codes_sent()
+    stranger = Browser(portal.url)
+    for _ in range(5):
+        stranger.get("/recover").post("/recover", login="ann", kind="email")
+    owner.get("/recover").post("/recover", login="ann", kind="email")
+    code = portal.code(before + 4)  # three went to strangers' tries
+    assert owner.post("/recover/prove?kind=email", code=code).heading == "Choose a new password"
+
+
 def test_lifting_a_lock_out_does_not_open_the_way_for_guesses(portal):
     """A member of staff who knows a password would guess, lift, guess …"""
     boss = portal.staff("boss", "administrator")

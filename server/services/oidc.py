@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -315,7 +315,8 @@ def redeem(
     ).one_or_none()
     if row is None:
         # Somebody has redeemed it before. Who of the two stole it is not known (RFC 6749 4.1.2).
-        connection.execute(delete(OidcGrant).where(OidcGrant.code_hash == digest))
+        again = OidcGrant.code_hash == digest
+        _end_grant(connection, ring, client, again, now, why="a code came again")
         return TokenError("invalid_grant")
     verifier = form.get("code_verifier", "")
     if (
@@ -404,7 +405,8 @@ def _refresh(
     if row is None or row.refresh_hash is None or row.expires_at <= int(now):
         return TokenError("invalid_grant")
     if not hmac.compare_digest(row.refresh_hash, _digest(token)):
-        connection.execute(delete(OidcGrant).where(OidcGrant.id == row.id))
+        same = OidcGrant.id == row.id
+        _end_grant(connection, ring, client, same, now, why="a refresh token came again")
         return TokenError("invalid_grant")
     session = _session(connection, client.firm_id, row.session_id, now)
     if session is None:
@@ -435,9 +437,29 @@ def revoke(
     claims = signing_keys.claims_of(connection, ring, token, now)
     if claims is not None:
         number = str(claims.get("grant", ""))
-    connection.execute(
-        delete(OidcGrant).where(OidcGrant.id == number, OidcGrant.client_id == client.id)
-    )
+    named = (OidcGrant.id == number) & (OidcGrant.client_id == client.id)
+    _end_grant(connection, ring, client, named, now, why="revoked")
+
+
+def _end_grant(
+    connection: Connection,
+    ring: ServerKeyRing,
+    client: Client,
+    which: ColumnElement[bool],
+    now: float,
+    *,
+    why: str,
+) -> None:
+    """Its tokens are worth nothing from now on. Two who have one code, or one refresh token: one of
+    them is a thief."""
+    ended = connection.execute(delete(OidcGrant).where(which).returning(OidcGrant.session_id))
+    for session_id in list(ended.scalars()):
+        of = select(SessionRow.person_id).where(SessionRow.id == session_id)
+        subject = f"person:{connection.scalar(of)}"
+        act = Act(
+            int(now * 1000), client.firm_id, client.id, "oidc-tokens-ended", subject, {"why": why}
+        )
+        record(connection, ring, [act])
 
 
 def _session(connection: Connection, firm_id: int, session_id: int, now: float) -> Any:

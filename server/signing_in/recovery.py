@@ -266,6 +266,8 @@ def _must_be_the_directorys(
         )
         firm = firms.by_name(connection, firm_name)
     if not directory_takes(state, firm, person, person.login, password):
+        with state.database.write() as connection:
+            _tried(state, connection, firm.id, person, "password-wrong")
         raise ApiError(
             422,
             "wrong-password",

@@ -95,7 +95,7 @@ def start(
     def work(connection: Connection) -> str:
         firm = firms.by_name(connection, firm_name)
         now = state.now()
-        if kind not in firm.policy.recovery_methods & firm.policy.methods:
+        if kind not in _that_recover(firm.policy):
             raise ApiError(
                 422,
                 "not-for-recovery",
@@ -481,6 +481,9 @@ def _under(
     under = attempts.find(connection, token, firm.id, Purpose.RECOVERY, state.now())
     if under is None:
         raise over()
+    kind = under.context.get("kind")
+    if kind is not None and kind not in _that_recover(firm.policy):  # any more
+        raise over()
     context = context_of(
         state, connection, firm.id, firm.name, firm.policy, source, attempt=under.id
     )
@@ -491,6 +494,10 @@ def _under(
     if person.disabled:
         raise over()
     return context, under, person
+
+
+def _that_recover(policy: FirmPolicy) -> frozenset[MethodKind]:
+    return policy.recovery_methods & policy.methods
 
 
 def _first_of_kind(context: Context, person: KnownPerson | None, kind: MethodKind) -> Held | None:

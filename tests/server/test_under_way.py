@@ -203,6 +203,21 @@ def test_recoveries_leave_codes_for_signing_in(portal):
     assert browser.heading == "You are signed in"
 
 
+@pytest.mark.parametrize("proved", [False, True])
+def test_a_method_that_recovers_no_more_does_not_finish_a_recovery(portal, proved):
+    totp = enrolled(portal)
+    thief = recovered(portal, totp) if proved else Browser(portal.url).get("/recover")
+    if not proved:
+        thief.post("/recover", login="ann", kind="totp")
+    portal.policy(recovery_methods=["email"])
+    if not proved:
+        portal.clock.advance(30)
+        thief.post("/recover/prove?kind=totp", code=totp.at(int(portal.clock())))
+        assert thief.page.status_code == 401
+        return
+    assert thief.post("/recover/reset", password="another good one").page.status_code == 401
+
+
 def test_strangers_do_not_keep_a_known_browser_from_recovering(portal):
     portal.policy(recovery_methods=["email"])
     totp = enrolled(portal)

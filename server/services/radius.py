@@ -57,6 +57,7 @@ WAITING = 256  # requests at once, under way or waiting; more are dropped, and c
 TOLD_EVERY_S = 60.0
 MOST_GROUPS, MAX_VALUE = 12, 253  # a packet has 4096 bytes at most; a value is in bytes
 EAP = "EAP-Message"
+ONCE = ("User-Name", "User-Password", "State")  # RFC 2865 5.44: whose is a second one?
 BEGUN = "eap-gtc"  # of the question for the password; a later one has its attempt's
 DICTIONARY = Path(__file__).with_name("radius.dictionary")
 
@@ -251,6 +252,8 @@ class _Judging:
 
     def judge(self, request: Any, peer: str, by_eap: EapAnswer | None = None) -> RadiusReply:
         """by_eap: what EAP holds, in place of a User-Password."""
+        if any(len(request.get(one, ())) > 1 for one in ONCE):
+            return _reject("A name, a password and a state are sent once.")
         name = _text(request, "User-Name")
         token = bytes(request.get("State", [b""])[0]).decode("ascii", "ignore")
         typed = self._of_pap(request) if by_eap is None else self._of_eap(name, token, by_eap)

@@ -534,6 +534,22 @@ def test_what_a_vpn_server_calls_a_place_is_one_word_of_the_log(vpn, portal, cap
     assert line.isprintable()
 
 
+@pytest.mark.parametrize("twice", ["User-Name", "State"])
+def test_what_comes_twice_is_refused(vpn, portal, seed, twice):
+    """The one name might be judged, and the other one let in."""
+    portal.person("eve")
+    asked = vpn.request(User_Name="ann", User_Password=PASSWORD)
+    state = asked.CreateReply(packet=vpn.raw(asked.RequestPacket()))["State"][0]
+    code = hotp(seed, 2, 6)
+    request = vpn.request(User_Name="ann", User_Password=code, State=state)
+    request.AddAttribute(twice, {"User-Name": "eve", "State": b"x"}[twice])
+    reply = request.CreateReply(packet=vpn.raw(request.RequestPacket()))
+    assert reply.code == packet.AccessReject
+    once = vpn.request(User_Name="ann", User_Password=code, State=state)
+    reply = once.CreateReply(packet=vpn.raw(once.RequestPacket()))
+    assert reply.code == packet.AccessAccept  # nothing was used up
+
+
 def test_a_name_with_a_nul_is_answered(vpn, portal):
     """No database takes one: the packet would come again, and again."""
     request = vpn.request(User_Name="ann\0", User_Password=PASSWORD)

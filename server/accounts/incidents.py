@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
 
+from tallystick.server.errors import ApiError
 from tallystick.server.rules.addresses import counted_by
+from tallystick.server.store import origin as origins
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import Database
@@ -20,6 +22,12 @@ OF_A_KIND = 20  # entries in a window, of one place
 
 
 WRONG_TOKEN = Incident("token", "token-wrong", "")  # unknown, or revoked
+
+
+def note_refused(error: ApiError) -> None:
+    """Whoever answers an error says so here: a wrong bearer token has to be seen."""
+    if error.code in ("unknown-credential", "revoked-credential"):
+        origins.note(WRONG_TOKEN)
 
 
 def write(

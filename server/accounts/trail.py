@@ -13,6 +13,7 @@ from tallystick.server.accounts import people
 from tallystick.server.rules import tables
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import NO_VERIFICATION, AuditEntry, CredentialRow
+from tallystick.server.store.models_login import OidcClient
 from tallystick.server.store.roads import Place, Road, looked_at, newest
 from tallystick.server.store.said import SaidFrom, SaidOf, SaidTo, SaidUser, says
 from tallystick.server.store.searching import containing
@@ -31,9 +32,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Sought:
-    """What to look for. person: part of a login name, a card's serial number, or a credential's id
-    or name: as whoever did it, or whom it was done to. actor: the same, as whoever did it. address:
-    of the network. since_ms, until_ms: from this millisecond on, and before that one."""
+    """What to look for. person: part of a login name, a card's serial number, or the id or name of
+    a credential or service: as whoever did it, or whom it was done to. actor: the same, as whoever
+    did it. address: of the network. since_ms, until_ms: from this millisecond on, and before that
+    one."""
 
     person: str = ""
     actor: str = ""
@@ -210,7 +212,7 @@ def _done_by(connection: Connection, firm_id: int, text: str) -> list[str]:
 def _known_as(
     connection: Connection, firm_id: int, text: str, found: Sequence[people.KnownPerson]
 ) -> list[str]:
-    """What entries may call it: people by number, credentials by id."""
+    """What entries may call it: people by number, credentials and services by id."""
     credentials = connection.scalars(
         select(CredentialRow.id)
         .where(
@@ -219,6 +221,11 @@ def _known_as(
         )
         .limit(MOST_NAMES)
     )
+    services = connection.scalars(
+        select(OidcClient.id)
+        .where(OidcClient.firm_id == firm_id, containing(text, OidcClient.name))
+        .limit(MOST_NAMES)
+    )
     spoken = {"somebody": "unknown", "the console": "console", "the server": "server"}
     people_ids = (f"person:{one.id}" for one in found)
-    return list(dict.fromkeys([text, spoken.get(text, text), *people_ids, *credentials]))
+    return list(dict.fromkeys([text, spoken.get(text, text), *people_ids, *credentials, *services]))

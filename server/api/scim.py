@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
+from tallystick.server.accounts import incidents
 from tallystick.server.accounts.credentials import Role
 from tallystick.server.api.access import AState, only
 from tallystick.server.errors import ApiError
@@ -62,6 +63,7 @@ def _answer(state: ServerState, request: Request, path: str, body: bytes) -> Res
     except SCIMException as error:
         answer = service.error_response(error)
     except ApiError as error:
+        incidents.note_refused(error)
         answer = service.error_response(as_scim(error))
         answer.headers |= error.headers()
     if answer.body is None:

@@ -362,18 +362,23 @@ def claim(
         .with_for_update()
     ).one_or_none()
     usable = row is not None and row.status == REGISTERED and not _expired(row, now)
+
+    def refused(reason: Reason, retry_after_s: int = 0) -> Verdict:
+        facts = {"for": "enrolment", "reason": reason.value}
+        note(connection, ring, caller, "card-code-refused", serial[:64], now, **facts)
+        return Verdict(reason, retry_after_s)
+
     if row is None or not usable or _is_out(connection, row.id):
-        return Verdict(Reason.WRONG)
+        return refused(Reason.WRONG)
     if not generator_of(row).fits(codes):
-        return Verdict(Reason.WRONG)
+        return refused(Reason.WRONG)
     verdict = judge_card(connection, ring, row, codes, policy, now)
-    if verdict.reason is Reason.OK:
-        hand_over(connection, caller, row.id, person_id, now=now, expires_at=None, confirmed=True)
-        note(connection, ring, caller, "card-claimed", serial, now)
-        connection.execute(
-            update(CardRow).where(CardRow.id == row.id).values(last_used_at=int(now))
-        )
-    return Verdict(verdict.reason, verdict.retry_after_s)
+    if verdict.reason is not Reason.OK:
+        return refused(verdict.reason, verdict.retry_after_s)
+    hand_over(connection, caller, row.id, person_id, now=now, expires_at=None, confirmed=True)
+    note(connection, ring, caller, "card-claimed", serial, now)
+    connection.execute(update(CardRow).where(CardRow.id == row.id).values(last_used_at=int(now)))
+    return Verdict(verdict.reason)
 
 
 def holder(connection: Connection, card_id: int, now: float) -> AnyRow | None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, select, text, update
 
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.operating.later_copy import Ask, UnreadableError
+from tallystick.server.store.models import CheckAnswer
 from tallystick.server.store.models_login import (
     Attempt,
     Factor,
@@ -42,6 +43,7 @@ UNDER_WAY = {
     "requests to the help desk": HelpRequest,
     "new sign-ins that services asked for": OidcAgain,
     "messages not sent yet": MessageRow,
+    "answers to checks that are asked again": CheckAnswer,
 }
 
 # The same in the restored database and in the later copy, of whatever version that is: who or what
@@ -71,6 +73,11 @@ COMPARED = {
     "FROM person p JOIN firm f ON f.id = p.firm_id",
     "groups": "SELECT f.name || '/' || p.login, p.groups FROM person p "
     "JOIN firm f ON f.id = p.firm_id",
+    "signer of tickets": "SELECT f.name || '/' || s.name, CASE WHEN s.revoked_at IS NULL "
+    "THEN 'valid' ELSE 'revoked' END FROM signer s JOIN firm f ON f.id = s.firm_id",
+    "ticket": "SELECT f.name || '/' || t.id, t.used || ' of ' || t.cards || ' cards, ' || "
+    "CASE WHEN t.account IS NULL THEN 'open' ELSE 'ended' END "
+    "FROM ticket t JOIN firm f ON f.id = t.firm_id",
     "signing key": "SELECT s.id, CASE WHEN s.retired_at IS NULL THEN 'signs' ELSE 'retired' END "
     "FROM signing_key s",
 }
@@ -109,10 +116,13 @@ def void_sheets(connection: Connection, later: Ask | None) -> int:
 
 
 def contents(connection: Connection) -> dict[str, list[str]]:
-    """Who may get in again: people who are not barred, valid credentials, cards that verify."""
+    """Who may get in again: people who are not barred, valid credentials, services, cards that
+    verify; and whose signature lets stations register cards."""
     wanted = {
         "people": ("person", lambda state: state.startswith("may")),
         "credentials": ("credential", lambda state: state == "valid"),
+        "services": ("service", bool),
+        "signers of tickets": ("signer of tickets", lambda state: state == "valid"),
         "cards": ("card", lambda state: state == "registered"),
     }
     return {name: _names(connection, *rule) for name, rule in wanted.items()}

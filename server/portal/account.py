@@ -243,6 +243,8 @@ def change_password(member: AFreshMember, form: Form) -> Response:
             )
             stored = passwords.stored_hash(connection, person.id)
         if not passwords.matches(stored, form.get("old", "")):
+            with member.acting() as connection:
+                note(member, connection, "password-wrong")
             raise ApiError(
                 422,
                 "wrong-password",

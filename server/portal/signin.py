@@ -21,6 +21,7 @@ from tallystick.server.portal.web import (
     AMember,
     AnyVisit,
     Form,
+    Member,
     Visit,
 )
 from tallystick.server.rules.judge import Verdict
@@ -129,6 +130,7 @@ def signed_page(visit: Visit, signed: Signed) -> Response:
     if visit.session is not None:  # signed in anew: the session before is over
         with visit.state.database.write() as connection:
             sessions.end(connection, visit.session.person.id, visit.session.id)
+            note(Member(visit, visit.session), connection, "signed-out", by="signing in anew")
     go_on = signed.next_url or f"{visit.base}/"
     response = visit.render("signed_in.html", go_on=go_on, flow=FLOW)
     visit.set_cookie(response, SESSION, signed.session)

@@ -70,6 +70,7 @@ WORDS: Mapping[str, str] = {
     "oidc-logout-failed": worded("could not tell of a sign-out the service"),
     "oidc-logout-refused": worded("told of a sign-out, in vain, the service"),
     "oidc-logout-told": worded("told of a sign-out the service"),
+    "oidc-tokens-ended": worded("ended, for a service, the sign-in of"),
     "oidc-signed-in": worded("signed in to the service"),
     "method-voided": worded("voided a method of"),
     "password-changed": worded("has a new password:"),

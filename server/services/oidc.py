@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from tallystick.common import base64url, chance
@@ -205,39 +206,56 @@ def must_sign_in_anew(
     asked: bool,
 ) -> bool:
     """Whether this request has to wait for a sign-in that began after it (`prompt=login`,
-    `max_age`; OpenID Connect Core 3.1.2.1). asked: it says so now. That a request of the same
-    client, state, nonce and challenge said so is kept here: what the browser is sent with later
-    does not take it back."""
-    digest = _request_hash(request)
+    `max_age`; OpenID Connect Core 3.1.2.1). asked: it says so now. That it said so is kept here:
+    what the browser is sent with later does not take it back. Nor does another state or nonce in
+    the address, for whoever has the browser can put back in the answer what the service knows. The
+    challenge he cannot change: only the service has what it was made of."""
+    whole, challenge = _request_hash(request), _challenge_hash(request)
     connection.execute(delete(OidcAgain).where(OidcAgain.expires_at <= int(now)))
-    row = connection.execute(
-        select(OidcAgain.session, OidcAgain.asked_at).where(OidcAgain.request_hash == digest)
-    ).one_or_none()
-    if row is not None:
-        # It stays: the browser may come by once more, from a page that asks for a second factor.
-        return not (
-            session is not None
-            and session.handle != row.session
-            and session.created_at >= row.asked_at
+    rows = connection.execute(
+        select(OidcAgain.request_hash, OidcAgain.session, OidcAgain.asked_at).where(
+            OidcAgain.request_hash.in_((whole, challenge))
         )
-    if not asked:
-        return False
-    connection.execute(
-        insert(OidcAgain),
-        {
-            "request_hash": digest,
-            "firm_id": request.client.firm_id,
-            "session": session.handle if session else "",
-            "asked_at": int(now),
-            "expires_at": int(now) + AGAIN_LIFE_S,
-        },
+    ).all()
+    if asked and whole not in {row.request_hash for row in rows}:
+        for digest in (whole, challenge):
+            _will_sign_in_anew(connection, digest, request, session, now)
+        return True
+    # They stay: the browser may come by once more, from a page that asks for a second factor.
+    return any(
+        session is None or session.handle == row.session or session.created_at < row.asked_at
+        for row in rows
     )
-    return True
+
+
+def _will_sign_in_anew(
+    connection: Connection,
+    digest: bytes,
+    request: AuthRequest,
+    session: SignedIn | None,
+    now: float,
+) -> None:
+    insert_it = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    values = {
+        "session": session.handle if session else "",
+        "asked_at": int(now),
+        "expires_at": int(now) + AGAIN_LIFE_S,
+    }
+    made = insert_it(OidcAgain).values(
+        request_hash=digest, firm_id=request.client.firm_id, **values
+    )
+    connection.execute(
+        made.on_conflict_do_update(index_elements=[OidcAgain.request_hash], set_=values)
+    )
 
 
 def _request_hash(request: AuthRequest) -> bytes:
     parts = (request.client.id, request.redirect_uri, request.state, request.nonce)
     return hashlib.sha256("\0".join((*parts, request.challenge)).encode()).digest()
+
+
+def _challenge_hash(request: AuthRequest) -> bytes:
+    return hashlib.sha256(f"{request.client.id}\0{request.challenge}".encode()).digest()
 
 
 def issue_code(connection: Connection, request: AuthRequest, session: SignedIn, now: float) -> str:
@@ -297,7 +315,8 @@ def redeem(
     ).one_or_none()
     if row is None:
         # Somebody has redeemed it before. Who of the two stole it is not known (RFC 6749 4.1.2).
-        connection.execute(delete(OidcGrant).where(OidcGrant.code_hash == digest))
+        again = OidcGrant.code_hash == digest
+        _end_grant(connection, ring, client, again, now, why="a code came again")
         return TokenError("invalid_grant")
     verifier = form.get("code_verifier", "")
     if (
@@ -386,7 +405,8 @@ def _refresh(
     if row is None or row.refresh_hash is None or row.expires_at <= int(now):
         return TokenError("invalid_grant")
     if not hmac.compare_digest(row.refresh_hash, _digest(token)):
-        connection.execute(delete(OidcGrant).where(OidcGrant.id == row.id))
+        same = OidcGrant.id == row.id
+        _end_grant(connection, ring, client, same, now, why="a refresh token came again")
         return TokenError("invalid_grant")
     session = _session(connection, client.firm_id, row.session_id, now)
     if session is None:
@@ -417,9 +437,29 @@ def revoke(
     claims = signing_keys.claims_of(connection, ring, token, now)
     if claims is not None:
         number = str(claims.get("grant", ""))
-    connection.execute(
-        delete(OidcGrant).where(OidcGrant.id == number, OidcGrant.client_id == client.id)
-    )
+    named = (OidcGrant.id == number) & (OidcGrant.client_id == client.id)
+    _end_grant(connection, ring, client, named, now, why="revoked")
+
+
+def _end_grant(
+    connection: Connection,
+    ring: ServerKeyRing,
+    client: Client,
+    which: ColumnElement[bool],
+    now: float,
+    *,
+    why: str,
+) -> None:
+    """Its tokens are worth nothing from now on. Two who have one code, or one refresh token: one of
+    them is a thief."""
+    ended = connection.execute(delete(OidcGrant).where(which).returning(OidcGrant.session_id))
+    for session_id in list(ended.scalars()):
+        of = select(SessionRow.person_id).where(SessionRow.id == session_id)
+        subject = f"person:{connection.scalar(of)}"
+        act = Act(
+            int(now * 1000), client.firm_id, client.id, "oidc-tokens-ended", subject, {"why": why}
+        )
+        record(connection, ring, [act])
 
 
 def _session(connection: Connection, firm_id: int, session_id: int, now: float) -> Any:

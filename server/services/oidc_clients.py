@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tallystick.common import base64url, chance
+from tallystick.server.accounts.changes import ROOM, changed, in_entries
 from tallystick.server.accounts.incidents import WRONG_TOKEN
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store import origin
@@ -104,7 +106,9 @@ def add_client(
             kept=NOTHING_CHANGED,
             todo="Choose another name.",
         ) from None
-    record(connection, ring, [Act(int(now * 1000), firm_id, actor, "oidc-client-added", client_id)])
+    facts = {"name": name, "redirect_uris": ", ".join(redirect_uris)[:ROOM]}
+    act = Act(int(now * 1000), firm_id, actor, "oidc-client-added", client_id, facts)
+    record(connection, ring, [act])
     return client_id, "" if jwks else secret
 
 
@@ -230,7 +234,11 @@ def change(
             kept=NOTHING_CHANGED,
             todo="Choose another name.",
         ) from None
-    _note(connection, ring, client, "oidc-client-changed", now, actor, sorted(values))
+    said = changed({name: getattr(client, name) for name in values}, values)
+    if "jwks" in said:  # too long to be read
+        said["jwks"] = "other keys"
+    for facts in in_entries(said):
+        _note(connection, ring, client, "oidc-client-changed", now, actor, facts)
 
 
 def new_secret(
@@ -243,7 +251,7 @@ def new_secret(
         .where(OidcClient.id == client.id)
         .values(secret_hash=_digest(secret), jwks="")
     )
-    _note(connection, ring, client, "oidc-client-changed", now, actor, ["secret"])
+    _note(connection, ring, client, "oidc-client-changed", now, actor, {"secret": "another one"})
     return secret
 
 
@@ -254,7 +262,7 @@ def remove(
     for table in (OidcCode, OidcGrant, OidcLogout):
         connection.execute(delete(table).where(table.client_id == client.id))
     connection.execute(delete(OidcClient).where(OidcClient.id == client.id))
-    _note(connection, ring, client, "oidc-client-removed", now, actor, [])
+    _note(connection, ring, client, "oidc-client-removed", now, actor, {"name": client.name})
 
 
 def checked_jwks(text: str) -> str:
@@ -382,10 +390,9 @@ def _note(
     what: str,
     now: float,
     actor: str,
-    changed: list[str],
+    facts: Mapping[str, str | int],
 ) -> None:
-    details: dict[str, Any] = {"changed": ", ".join(changed)} if changed else {}
-    act = Act(int(now * 1000), client.firm_id, actor, what, client.id, details)
+    act = Act(int(now * 1000), client.firm_id, actor, what, client.id, facts)
     record(connection, ring, [act])
 
 

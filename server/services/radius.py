@@ -28,13 +28,13 @@ from tallystick.server.accounts.people import canonical
 from tallystick.server.errors import ApiError
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Held
+from tallystick.server.rules.addresses import plainly
 from tallystick.server.services import radius_eap
 from tallystick.server.services.radius_clients import (
     Mode,
     RadiusClient,
     RadiusSettings,
     client_of,
-    plainly,
 )
 from tallystick.server.services.radius_eap import EapAnswer
 from tallystick.server.signing_in import login
@@ -57,6 +57,7 @@ WAITING = 256  # requests at once, under way or waiting; more are dropped, and c
 TOLD_EVERY_S = 60.0
 MOST_GROUPS, MAX_VALUE = 12, 253  # a packet has 4096 bytes at most; a value is in bytes
 EAP = "EAP-Message"
+ONCE = ("User-Name", "User-Password", "State")  # RFC 2865 5.44: whose is a second one?
 BEGUN = "eap-gtc"  # of the question for the password; a later one has its attempt's
 DICTIONARY = Path(__file__).with_name("radius.dictionary")
 
@@ -216,7 +217,7 @@ class RadiusServer:
             log.warning(text, *values)
 
     def _decide(self, request: Any, peer: str, client: RadiusClient) -> bytes:
-        source = _station(request) or peer
+        source = _source(request, peer)
         by_eap = radius_eap.heard(request[EAP]) if EAP in request else None
         if by_eap is not None and not client.eap_gtc:
             self._tell(f"eap|{peer}", "RADIUS from %s by EAP, which it may not (eap_gtc)", peer)
@@ -266,14 +267,16 @@ class _Judging:
             return _reject("Name and password must come in UTF-8.")
 
     def _judge(self, request: Any, peer: str, by_eap: EapAnswer | None) -> RadiusReply:
+        if any(len(request.get(one, ())) > 1 for one in ONCE):
+            return _reject("A name, a password and a state are sent once.")
         name = _text(request, "User-Name")
         token = bytes(request.get("State", [b""])[0]).decode("ascii", "ignore")
         typed = self._of_pap(request) if by_eap is None else self._of_eap(name, token, by_eap)
         if isinstance(typed, RadiusReply):
             return typed
-        if not name:
+        if not name or "\0" in name:
             return _reject("A name and a password are needed.")
-        browser = Browser(source=_station(request) or peer, agent="RADIUS")
+        browser = Browser(source=_source(request, peer), agent="RADIUS")
         # What a challenge gave is good for the same user of the same client only.
         way = Way(Purpose.RADIUS, bound=f"{peer}|{canonical(name)}", opens=False)
         asked = _Asked(name, browser, way)
@@ -442,12 +445,6 @@ def _eap_of(heard: EapAnswer, reply: RadiusReply) -> bytes:
     return radius_eap.verdict(heard, accepted=reply.code == packet.AccessAccept)
 
 
-def _station(request: Any) -> str:
-    """Whose request it is by what the client says: of any bytes, as nothing but a name."""
-    values = request.get("Calling-Station-Id")
-    return _raw(values[0]).decode(errors="replace")[:64] if values else ""
-
-
 def _text(request: Any, name: str) -> str:
     """Raises _NotUtf8Error."""
     values = request.get(name) or [""]
@@ -459,6 +456,12 @@ def _text(request: Any, name: str) -> str:
 def _raw(value: str | bytes) -> bytes:
     """What pyrad has decoded, where it could."""
     return value.encode() if isinstance(value, str) else value
+
+
+def _source(request: Any, peer: str) -> str:
+    """From where the user asks, of whatever bytes, as one word: it stands in lines of the log."""
+    said = _raw((request.get("Calling-Station-Id") or [b""])[0]).decode(errors="replace")[:64]
+    return "".join(c if c.isprintable() and not c.isspace() else "_" for c in said) or peer
 
 
 def _words(held: list[Held]) -> dict[str, Held]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from tallystick.common.errors import BadInputError
 from tallystick.common.private_files import others_may_read
 from tallystick.common.secret import Secret
+from tallystick.server.rules.addresses import plainly
 
 T = TypeVar("T", bound=StrEnum)
 
@@ -87,12 +88,6 @@ def client_of(clients: Iterable[RadiusClient], address: str) -> RadiusClient | N
     asking = ip_address(plainly(address))
     fitting = [one for one in clients if asking in one.network]
     return max(fitting, key=lambda one: one.network.prefixlen, default=None)
-
-
-def plainly(address: str) -> str:
-    """An IPv4 address that came to a socket of IPv6, as what it is."""
-    mapped = getattr(ip_address(address), "ipv4_mapped", None)
-    return str(mapped or address)
 
 
 def clients_from(file: Path) -> tuple[RadiusClient, ...]:

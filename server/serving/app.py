@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Match
 from tallystick import __version__
 from tallystick.common.errors import BadInputError
 from tallystick.server import portal
-from tallystick.server.accounts.incidents import WRONG_TOKEN
+from tallystick.server.accounts import incidents
 from tallystick.server.api import (
     cards,
     credentials,
@@ -51,7 +51,7 @@ from tallystick.server.serving.request_log import RequestLog, RequestLogFile
 from tallystick.server.serving.whole import WholeForm
 from tallystick.server.settings import Settings
 from tallystick.server.state import open_state
-from tallystick.server.store import origin, trouble
+from tallystick.server.store import trouble
 from tallystick.server.store.database import is_away
 from tallystick.server.store.keys import BoxError
 from tallystick.server.wording.worded import worded
@@ -171,8 +171,7 @@ def _routes() -> list[BaseRoute]:
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    if error.code in ("unknown-credential", "revoked-credential"):
-        origin.note(WRONG_TOKEN)
+    incidents.note_refused(error)
     if wants_page(request):
         return error_page(request, error)
     return JSONResponse(error.body(), status_code=error.status, headers=error.headers())

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.server.accounts import incidents
-from tallystick.server.rules.addresses import Network, client_of
+from tallystick.server.rules.addresses import Network, client_of, plainly
 from tallystick.server.store.database import StaleError
 from tallystick.server.store.origin import Origin, came_from
 
@@ -32,6 +32,7 @@ class ClientAddress:
             await self._app(scope, receive, send)
             return
         peer, port = scope.get("client") or ("", 0)
+        peer = plainly(peer)
         if self._trusted:
             peer = client_of(
                 peer,
@@ -39,7 +40,7 @@ class ClientAddress:
                 forwarded_for=_lines(scope, b"x-forwarded-for"),
                 forwarded=_lines(scope, b"forwarded"),
             )
-            scope["client"] = (peer, port)
+        scope["client"] = (peer, port)
         browser = next((v for k, v in scope["headers"] if k == b"user-agent"), b"")
         with came_from(peer, browser.decode("latin-1")) as origin:
             try:

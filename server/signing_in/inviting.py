@@ -229,6 +229,7 @@ def welcomed(state: ServerState, firm_name: str, link: str, browser: Browser) ->
         row = _find(state, connection, firm, link)
         if row is None:
             limits.help_code_failed(connection, firm.id, browser.source, state.now())
+            _note(state, connection, firm, "unknown", "help-code-wrong", "unknown", state.now())
             return None
         return people.get(connection, firm.id, row.person_id)
 

@@ -31,6 +31,7 @@ from tallystick.server.signing_in.login import (
     Browser,
     asked_of_directory,
     directory_takes,
+    known_name,
     password_bucket,
     password_elsewhere,
 )
@@ -94,7 +95,7 @@ def start(
     def work(connection: Connection) -> str:
         firm = firms.by_name(connection, firm_name)
         now = state.now()
-        if kind not in firm.policy.recovery_methods & firm.policy.methods:
+        if kind not in _that_recover(firm.policy):
             raise ApiError(
                 422,
                 "not-for-recovery",
@@ -132,6 +133,7 @@ def start(
         _tried(state, connection, firm.id, person, "recovery-begun", kind=kind.value)
         held = _first_of_kind(context, person, kind)
         if person is not None and held is not None and METHODS[kind].sends:
+            context = replace(context, known=known_name(state, person, browser))
             _send_if_allowed(context, person, held)
         return token
 
@@ -264,6 +266,8 @@ def _must_be_the_directorys(
         )
         firm = firms.by_name(connection, firm_name)
     if not directory_takes(state, firm, person, person.login, password):
+        with state.database.write() as connection:
+            _tried(state, connection, firm.id, person, "password-wrong")
         raise ApiError(
             422,
             "wrong-password",
@@ -477,6 +481,9 @@ def _under(
     under = attempts.find(connection, token, firm.id, Purpose.RECOVERY, state.now())
     if under is None:
         raise over()
+    kind = under.context.get("kind")
+    if kind is not None and kind not in _that_recover(firm.policy):  # any more
+        raise over()
     context = context_of(
         state, connection, firm.id, firm.name, firm.policy, source, attempt=under.id
     )
@@ -489,6 +496,10 @@ def _under(
     return context, under, person
 
 
+def _that_recover(policy: FirmPolicy) -> frozenset[MethodKind]:
+    return policy.recovery_methods & policy.methods
+
+
 def _first_of_kind(context: Context, person: KnownPerson | None, kind: MethodKind) -> Held | None:
     if person is None:
         return None
@@ -498,12 +509,14 @@ def _first_of_kind(context: Context, person: KnownPerson | None, kind: MethodKin
 
 def _send_if_allowed(context: Context, person: KnownPerson, held: Held) -> None:
     """Too many messages are no reason to answer differently: then none is sent. A part of a
-    person's messages only: anybody can begin recoveries, and must not use up those for sign-ins."""
+    person's messages only: anybody can begin recoveries, and must not use up those for sign-ins,
+    nor those of the person's own browser."""
+    strangers = f"recover-send|{person.id}"
     try:
         with context.connection.begin_nested():
             rates.take(
                 context.connection,
-                f"recover-send|{person.id}",
+                f"{strangers}|{context.known}" if context.known else strangers,
                 limit=max(1, context.policy.sends_per_person_per_hour // RECOVERY_SHARE),
                 window_s=WINDOW_S,
                 now=context.now,

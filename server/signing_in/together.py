@@ -218,7 +218,7 @@ def withdraw(
     """Nothing comes of a request, nor of the code that was made for it: the one who asked thought
     better of it, or a colleague does not agree. Raises ApiError (404) as `agree`."""
     request = _request(state, connection, staff.firm_id, request_id)
-    if request.person_id != helped_id or request.kind not in _RIGHT:
+    if request.person_id != helped_id:
         raise _no_such_request()
     connection.execute(delete(HelpRequest).where(HelpRequest.id == request_id))
     helped = people.get(connection, staff.firm_id, helped_id)
@@ -328,6 +328,7 @@ def _request(state: ServerState, connection: Connection, firm_id: int, request_i
         .where(
             HelpRequest.firm_id == firm_id,
             HelpRequest.id == request_id,
+            HelpRequest.kind.in_(_RIGHT),
             HelpRequest.expires_at > int(state.now()),
         )
         .with_for_update()

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import queue
+import re
 import socket
 import ssl
 import threading
@@ -32,6 +33,7 @@ from tallystick.server import metrics
 from tallystick.server.rules.acts import FAILURES, failed, in_words
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import AuditEntry, CredentialRow, Firm, PersonRow
+from tallystick.server.store.models_login import OidcClient
 from tallystick.server.wording.worded import worded
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ Entry = Mapping[str, Any]
 
 KEPT = 10_000
 KNOWN_S = 10.0
+SERVICE = re.compile(r"oc-[0-9a-f]{16}")
 RENAMES = "person-changed"
 TIMEOUT_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
@@ -282,8 +285,8 @@ def facts_of(detail: str) -> dict[str, Any]:
 
 
 class Names:
-    """Who is meant by `person:3`, or by a credential's id: as it is called now. Each is looked up
-    once in KNOWN_S, for another worker may rename it."""
+    """Who is meant by `person:3`, or by the id of a credential or service: as it is called now.
+    Each is looked up once in KNOWN_S, for another worker may rename it."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
@@ -302,6 +305,9 @@ class Names:
             return self._look(
                 text, lambda: select(PersonRow.login).where(PersonRow.id == int(text[7:]))
             )
+        if SERVICE.fullmatch(text):
+            query = select(OidcClient.name).where(OidcClient.id == text)
+            return self._look(text, lambda: query)
         if len(text) == 15 and text[2] == "-":
             return self._look(text, lambda: _credential(text))
         return {

@@ -172,7 +172,15 @@ def test_a_new_sign_in_is_not_passed_by_opening_what_comes_next(portal, client, 
     for again in (url, url, stripped(url), stripped(url) + "&prompt=none"):
         answer = visit(browser, again).headers["location"]
         assert "/sign-in?" in answer or "error=login_required" in answer, again
-    other = start(client).replace("s-1", "s-2")  # another request of the service is not touched
+    # Whoever has the browser can put the service's state back in the answer: another one is no way.
+    bare = stripped(url)
+    for changed in (
+        bare.replace("s-1", "s-2"),
+        bare.replace("n-1", "n-2"),
+        bare.replace("state=s-1", "").replace("nonce=n-1", ""),
+    ):
+        assert "/sign-in?" in visit(browser, changed).headers["location"], changed
+    other = start(client, "w" * 64)  # another request of the service is not touched
     assert visit(browser, other).headers["location"].startswith(CALLBACK + "?code=")
 
 

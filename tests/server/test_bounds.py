@@ -54,6 +54,22 @@ PROXIES = networks(["10.0.0.0/8", "2001:db8:1::/48"])
         # The proxy writes one header and passes the other one on: neither is believed.
         ("10.0.0.1", ["198.51.100.1"], ["for=203.0.113.9"], "10.0.0.1"),
         ("", ["198.51.100.1"], [], ""),
+        # What a proxy quotes is its client's: there is no hop in it.
+        ("10.0.0.1", [], ['proto=http;host="a;for=203.0.113.9";for=198.51.100.1'], "198.51.100.1"),
+        ("10.0.0.1", [], ['host="a,for=203.0.113.9;x";for=198.51.100.1'], "198.51.100.1"),
+        ("10.0.0.1", [], ['host="a\\";for=203.0.113.9";for=198.51.100.1'], "198.51.100.1"),
+        ("10.0.0.1", [], ["for=203.0.113.9, , for=198.51.100.1 ; proto=http,"], "198.51.100.1"),
+        # Nobody knows where an element ends, or who is meant.
+        (
+            "10.0.0.1",
+            [],
+            ['for=", proto=http;host=", for=203.0.113.9;a=";for=198.51.100.1'],
+            "10.0.0.1",
+        ),
+        ("10.0.0.1", [], ["for=203.0.113.9;for=198.51.100.1"], "10.0.0.1"),
+        ("10.0.0.1", ["::ffff:198.51.100.1"], [], "198.51.100.1"),
+        ("10.0.0.1", ["fe80::1%eth0"], [], "fe80::1"),
+        ("::ffff:192.0.2.1", ["198.51.100.1"], [], "192.0.2.1"),
     ],
 )
 def test_the_rightmost_hop_that_is_not_trusted(peer, plain, forwarded, client):
@@ -75,6 +91,7 @@ def test_whatever_headers_say_it_is_an_address(plain, forwarded):
         ("2001:db8:1:2:bbbb::9", "2001:db8:1:2::/64"),
         ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
         ("fe80::1%eth0", "fe80::/64"),
+        ("64:ff9b::192.0.2.7", "192.0.2.7"),  # behind a translator, each is a place
         ("00-11-22-33-44-55", "00-11-22-33-44-55"),
         ("", ""),
     ],

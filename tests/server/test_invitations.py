@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError
 from tallystick.server.accounts import firms, people
+from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.joining import keeping, leaving, merging, reminding
 from tallystick.server.joining.keeping import PersonWish
 from tallystick.server.operating.cli import server as commands
@@ -22,6 +23,7 @@ from tests.server.conftest import bearer
 from tests.server.house import HERE, House, refused
 from tests.server.portal_driver import PASSWORD, Browser
 from tests.server.test_people_bulk import acts, ways
+from tests.server.test_two_factors import sql
 
 DAY = 86400
 
@@ -342,3 +344,22 @@ def test_the_console_and_scripts(server, monkeypatch):
     assert server.client.delete(path, headers=headers).status_code == 204
     assert server.client.delete(path, headers=headers).status_code == 404
     assert server.client.post(path, json={}, headers=headers).json()["by"] == "mail"
+
+
+@pytest.mark.parametrize("step", ["agree", "collect", "withdraw"])
+def test_an_invitation_is_no_request_that_a_colleague_decides_on(portal, step):
+    sue = portal.staff("sue", "support")
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        number = people.add(
+            connection,
+            firm_id=1,
+            login="new",
+            role=PersonRole.USER,
+            email=None,
+            now=portal.clock(),
+        )
+        firm, person = firms.by_id(connection, 1), people.get(connection, 1, number)
+        inviting.print_letter(parts, connection, firm, person, actor="console", now=portal.clock())
+    ((request,),) = sql(portal, "SELECT id FROM help_request")
+    sue.get(f"/people/{number}").post(f"/people/{number}/help/{step}", request=str(request))
+    assert sue.page.status_code == 404

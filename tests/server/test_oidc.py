@@ -58,10 +58,10 @@ def client(portal):
 VERIFIER = "v" * 64
 
 
-def start(client, **more: str) -> str:
+def start(client, verifier: str = VERIFIER, **more: str) -> str:
     url, _ = client.create_authorization_url(
         client.metadata_["authorization_endpoint"],
-        code_verifier=VERIFIER,
+        code_verifier=verifier,
         nonce="n-1",
         state="s-1",
         **more,

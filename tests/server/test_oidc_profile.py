@@ -238,7 +238,8 @@ def test_pages_speak_as_the_service_does(portal, service, ann):
     assert page.status_code == 403 and 'lang="es"' in page.text
     portal.policy(minimum_methods=0)
     # Back at the service: over.
-    sent = service.ask(ann, ui_locales="es", prompt="login", state="x").headers["set-cookie"]
+    other = {"state": "x", "code_challenge": "x" * 43}
+    sent = service.ask(ann, ui_locales="es", prompt="login", **other).headers["set-cookie"]
     assert "tally_service-language=es" in sent and "HttpOnly" in sent and "Max-Age" not in sent
     answer = service.ask(ann, ui_locales="es")
     assert "code" in back(answer) and 'tally_service-language=""' in answer.headers["set-cookie"]
@@ -750,10 +751,18 @@ def test_services_are_listed_changed_and_removed(portal, service, ann, manage):
             "ORDER BY number"
         ).all()
     assert {row.subject for row in rows} == {service.id}
-    assert [(row.action, json.loads(row.detail or "{}").get("changed")) for row in rows] == [
-        ("oidc-client-added", None), ("oidc-client-changed", "name, post_logout_uris"),
-        ("oidc-client-changed", "secret"), ("oidc-client-removed", None),
-    ]  # fmt: skip
+    assert [(row.action, json.loads(row.detail)) for row in rows] == [
+        ("oidc-client-added", {"name": "Service", "redirect_uris": CALLBACK}),
+        (
+            "oidc-client-changed",
+            {
+                "name": "Service → Wiki",
+                "post_logout_uris": "https://service.example/bye → https://wiki.example/out",
+            },
+        ),
+        ("oidc-client-changed", {"secret": "another one"}),
+        ("oidc-client-removed", {"name": "Wiki"}),
+    ]
 
 
 def test_a_service_that_signed_may_have_a_secret_instead(portal, ann, manage):
@@ -830,3 +839,32 @@ def test_what_services_are_told_of_a_person(portal, service, ann):
     ).json()
     assert (info["name"], info["groups"]) == ("Ann B", ["a", "b"])
     assert (info["email"], info["email_verified"]) == ("a@b.example", True)
+
+
+def test_whose_tokens_end_is_in_the_audit_log_with_the_services_name(portal, service, ann):
+    """Two who have one code, or one refresh token: one of them is a thief, whom staff look for."""
+    boss = portal.staff("boss", "auditor")
+    form = service.form(service.ask(ann))
+    assert service.post(form).status_code == 200
+    assert service.post(form).status_code == 400
+    offline = {"scope": "openid offline_access"}
+    refresh = {
+        "grant_type": "refresh_token",
+        "refresh_token": str(service.tokens(ann, **offline)["refresh_token"]),
+    }
+    assert service.post(refresh).status_code == 200
+    assert service.post(refresh).status_code == 400
+    token = str(service.tokens(ann)["access_token"])
+    assert service.post({"token": token}, "revoke").status_code == 200
+    assert service.post({"token": token}, "revoke").status_code == 200
+    lines = boss.get("/audit/export?form=jsonl&q=Serv&act=oidc-tokens-ended").page.text
+    assert [
+        (one["actor"], one["subject"], one["detail"]["why"])
+        for one in map(json.loads, lines.splitlines())
+    ] == [
+        ("Service", "ann", "revoked"),
+        ("Service", "ann", "a refresh token came again"),
+        ("Service", "ann", "a code came again"),
+    ]
+    page = boss.get("/audit?actor=ann&act=oidc-signed-in").page.text
+    assert "Service" in page and service.id not in page

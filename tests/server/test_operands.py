@@ -707,11 +707,29 @@ def test_a_fresh_sign_in_is_asked_for_until_it_was_made(here, service):
     assert not anew(here, request, here.current(here.session()), asked=False)
 
 
-@pytest.mark.parametrize("change", ["state", "nonce", "challenge", "redirect_uri"])
-def test_it_is_asked_for_of_one_request(here, service, change):
+@pytest.mark.parametrize("change", ["state", "nonce", "redirect_uri"])
+def test_it_is_asked_for_whatever_else_the_address_says(here, service, change):
+    """Whoever has the browser changes it there, and back again in the answer."""
     old = here.current(here.session())
     assert anew(here, request_of(service), old, asked=True)
-    assert not anew(here, request_of(service, **{change: "other"}), old, asked=False)
+    assert anew(here, request_of(service, **{change: "other"}), old, asked=False)
+
+
+def test_it_is_asked_for_of_one_request(here, service):
+    old = here.current(here.session())
+    assert anew(here, request_of(service), old, asked=True)
+    assert not anew(here, request_of(service, challenge="other"), old, asked=False)
+
+
+def test_a_service_that_takes_a_challenge_again_gets_a_sign_in_each_time(here, service):
+    assert anew(here, request_of(service), here.current(here.session()), asked=True)
+    here.clock.advance(60)
+    signed = here.current(here.session())
+    assert not anew(here, request_of(service), signed, asked=True)
+    here.clock.advance(60)
+    again = request_of(service, state="other")
+    assert anew(here, again, signed, asked=True)
+    assert anew(here, again, signed, asked=False)
 
 
 @pytest.fixture

@@ -547,3 +547,38 @@ def test_clients_of_two_firms_and_of_ipv6(portal, seed, caplog):
         thread.join()
     state.close()
     assert "::ffff" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["x from=198.51.100.1 who=", "\n.: failed act=a from=198.51.100.1 who=", "a\x1b[2Jb\u202ec d"],
+)
+def test_what_a_vpn_server_calls_a_place_is_one_word_of_the_log(vpn, portal, caplog, said):
+    portal.person("ann")
+    request = vpn.request(User_Name="ann", User_Password="wrong", Calling_Station_Id=said)
+    assert request.CreateReply(packet=vpn.raw(request.RequestPacket())).code == packet.AccessReject
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "tallystick.auth"]
+    assert re.fullmatch(r"failed act=password-wrong from=\S+ who=person:\d+", line), line
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("twice", ["User-Name", "State"])
+def test_what_comes_twice_is_refused(vpn, portal, seed, twice):
+    """The one name might be judged, and the other one let in."""
+    portal.person("eve")
+    asked = vpn.request(User_Name="ann", User_Password=PASSWORD)
+    state = asked.CreateReply(packet=vpn.raw(asked.RequestPacket()))["State"][0]
+    code = hotp(seed, 2, 6)
+    request = vpn.request(User_Name="ann", User_Password=code, State=state)
+    request.AddAttribute(twice, {"User-Name": "eve", "State": b"x"}[twice])
+    reply = request.CreateReply(packet=vpn.raw(request.RequestPacket()))
+    assert reply.code == packet.AccessReject
+    once = vpn.request(User_Name="ann", User_Password=code, State=state)
+    reply = once.CreateReply(packet=vpn.raw(once.RequestPacket()))
+    assert reply.code == packet.AccessAccept  # nothing was used up
+
+
+def test_a_name_with_a_nul_is_answered(vpn, portal):
+    """No database takes one: the packet would come again, and again."""
+    request = vpn.request(User_Name="ann\0", User_Password=PASSWORD)
+    assert request.CreateReply(packet=vpn.raw(request.RequestPacket())).code == packet.AccessReject

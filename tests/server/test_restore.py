@@ -185,6 +185,9 @@ def test_a_telephone_that_has_the_number_of_a_stolen_one_is_another(portal, tmp_
         ("service", "UPDATE oidc_client SET redirect_uris = 'https://else.example/'"),
         ("signing key", "UPDATE signing_key SET retired_at = 5"),
         ("password", "UPDATE person SET password_hash = 'x'"),
+        ("signer of tickets", "UPDATE signer SET revoked_at = 5"),
+        ("ticket", "UPDATE ticket SET used = 3"),
+        ("ticket", "UPDATE ticket SET account = '{}'"),
     ],
 )
 def test_whatever_opens_something_is_compared(portal, tmp_path, kind, change):
@@ -195,11 +198,43 @@ def test_whatever_opens_something_is_compared(portal, tmp_path, kind, change):
             connection, parts.ring, firm_id=1, name="wiki", now=portal.clock(), actor="test",
             redirect_uris=["https://wiki.example/"],
         )  # fmt: skip
+    ticket_of(portal)
     backup = copy_of(portal.settings, tmp_path / "backup.db")
     sql(portal, change)
     later = copy_of(portal.settings, tmp_path / "later.db")
     (one,) = put_back(portal, backup, tmp_path, later)["differs"]
     assert one["kind"] == kind and "ann@" not in str(one)
+
+
+def ticket_of(portal) -> None:
+    """Max signs tickets; there is a job of five cards, of which two are made."""
+    sql(
+        portal,
+        "INSERT INTO signer (firm_id, name, public_key, created_at) VALUES (1, 'max', :key, 1)",
+        key=bytes(32),
+    )
+    sql(
+        portal,
+        "INSERT INTO ticket (id, firm_id, cards, used, digits, expires_at, presented_at) "
+        "VALUES ('t-1', 1, 5, 2, 6, 9, 1)",
+    )
+
+
+def test_services_and_signers_that_come_back_are_listed(portal, tmp_path):
+    """Also without a later copy: one of them may have been taken away since."""
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        oidc_clients.add_client(
+            connection, parts.ring, firm_id=1, name="wiki", now=portal.clock(), actor="test",
+            redirect_uris=["https://wiki.example/"],
+        )  # fmt: skip
+    ticket_of(portal)
+    backup = copy_of(portal.settings, tmp_path / "backup.db")
+    back = put_back(portal, backup, tmp_path)["brought_back"]
+    assert back["services"] == ["default/wiki"]
+    assert back["signers of tickets"] == ["default/max"]
+    sql(portal, "UPDATE signer SET revoked_at = 5")
+    later = copy_of(portal.settings, tmp_path / "later.db")
+    assert put_back(portal, later, tmp_path, name="s")["brought_back"]["signers of tickets"] == []
 
 
 @pytest.mark.parametrize("later", [True, False])

@@ -129,6 +129,33 @@ def test_what_had_no_entry_has_one(portal, boss):
         )
 
 
+def test_guesses_have_entries_wherever_they_are_made(portal, boss):
+    """In an open account, at a link of an invitation, with a token of a directory."""
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    browser.get("/enrol/card").post("/enrol/card", serial="A1")
+    browser.post("/enrol/card/A1/confirm", code="123456", second_code="234567")
+    browser.get("/password").post("/password", old="wrong", password="another good one")
+    browser.get("/sign-in?again=yes").post("/sign-in", login="ann", password=PASSWORD)
+    browser.get("/welcome/12345-ABCDEFGHJKLM")
+    wrong = {"authorization": "Bearer nobody"}
+    assert browser.http.get("/scim/v2/Users", headers=wrong).status_code == 401
+    seen = {(one["actor"], one["act"], one["subject"]) for one in listed(boss)}
+    assert seen >= {
+        ("ann", "card-code-refused", "A1"),
+        ("ann", "password-wrong", "ann"),
+        ("ann", "signed-out", "ann"),
+        ("somebody", "help-code-wrong", "somebody"),
+    }
+    assert listed(boss, act="card-code-refused")[0]["detail"] == {
+        "for": "enrolment",
+        "reason": "wrong",
+    }
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        count = "SELECT count(*) FROM audit WHERE action = 'token-wrong'"
+        assert connection.exec_driver_sql(count).scalar() == 1
+
+
 def test_a_refusal_by_a_limit_has_an_entry_but_not_for_ever(portal, boss):
     for _ in range(40):
         Browser(portal.url).sign_in("nobody", "wrong")

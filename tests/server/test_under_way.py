@@ -203,6 +203,35 @@ def test_recoveries_leave_codes_for_signing_in(portal):
     assert browser.heading == "You are signed in"
 
 
+@pytest.mark.parametrize("proved", [False, True])
+def test_a_method_that_recovers_no_more_does_not_finish_a_recovery(portal, proved):
+    totp = enrolled(portal)
+    thief = recovered(portal, totp) if proved else Browser(portal.url).get("/recover")
+    if not proved:
+        thief.post("/recover", login="ann", kind="totp")
+    portal.policy(recovery_methods=["email"])
+    if not proved:
+        portal.clock.advance(30)
+        thief.post("/recover/prove?kind=totp", code=totp.at(int(portal.clock())))
+        assert thief.page.status_code == 401
+        return
+    assert thief.post("/recover/reset", password="another good one").page.status_code == 401
+
+
+def test_strangers_do_not_keep_a_known_browser_from_recovering(portal):
+    portal.policy(recovery_methods=["email"])
+    totp = enrolled(portal)
+    owner = portal.with_app(Browser(portal.url), "ann", totp).get("/").post("/sign-out")
+    portal.clock.advance(3600)
+    before = portal.codes_sent()
+    stranger = Browser(portal.url)
+    for _ in range(5):
+        stranger.get("/recover").post("/recover", login="ann", kind="email")
+    owner.get("/recover").post("/recover", login="ann", kind="email")
+    code = portal.code(before + 4)  # three went to strangers' tries
+    assert owner.post("/recover/prove?kind=email", code=code).heading == "Choose a new password"
+
+
 def test_lifting_a_lock_out_does_not_open_the_way_for_guesses(portal):
     """A member of staff who knows a password would guess, lift, guess …"""
     boss = portal.staff("boss", "administrator")

@@ -113,6 +113,7 @@ OTHER_PYTHONS = ROOT / "build/pythons"  # .ci/pythons
 chromium = Need(
     "Chromium", lambda: bool(program("chromium") or program("chromium-browser")), ("chromium",)
 )
+firefox = Need("Firefox", have("firefox-esr"), ("firefox-esr",))
 postgresql = Need("PostgreSQL", have(*POSTGRESQL), ("postgresql",))
 radclient = Need("FreeRADIUS' radclient", have("radclient"), ("freeradius-utils",))
 softhsm = Need(

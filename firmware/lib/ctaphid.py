@@ -59,10 +59,11 @@ class Channels:
         self._got = 0
         self._sequence = 0
         self._deadline: "NotYet" = 0
-        self._orphan = False  # the channel of the command under way no longer waits for its answer
+        self.orphan = False  # the channel of the command under way no longer waits for its answer
         self.request: "tuple[int, memoryview] | None" = None
         self.cancelled = False
         self.on_wink: "Callable[[], None] | None" = None
+        self.on_anew: "Callable[[int], None] | None" = None  # a channel begins anew
 
     @property
     def channel(self) -> int:
@@ -86,6 +87,8 @@ class Channels:
         elif command == _INIT:
             if channel == self._current:
                 self._abandon()
+            if self.on_anew is not None:
+                self.on_anew(channel)
             self._initialize(channel, size, report)
         elif command == _CANCEL:
             if channel == self._current and self.request is not None:
@@ -147,7 +150,7 @@ class Channels:
 
     def _abandon(self) -> None:
         if self.request is not None:
-            self.cancelled = self._orphan = True  # the command under way ends, and answers nobody
+            self.cancelled = self.orphan = True  # the command under way ends, and answers nobody
             return
         self._current = 0
 
@@ -180,15 +183,15 @@ class Channels:
         if self.request is None:
             return
         channel = self._current
-        if not self._orphan:
+        if not self.orphan:
             self._packets(channel, command, data)
         self.request = None
-        self._orphan = False
+        self.orphan = False
         self._current = 0
 
     def keepalive(self, status: int) -> None:
         """1: at work; 2: waits for the user."""
-        if self.request is not None and not self._orphan:
+        if self.request is not None and not self.orphan:
             self._packets(self._current, _KEEPALIVE, bytes((status,)))
 
     def _fail(self, channel: int, code: int) -> None:

@@ -50,6 +50,7 @@ class Reader:
         version = (NUMBER >> 16 & 0xFF, NUMBER >> 8 & 0xFF, NUMBER & 0xFF)
         self._channels = ctaphid.Channels(self._hid.write, version)
         self._channels.on_wink = self._wink
+        self._channels.on_anew = self._forget
         self._winked: "Ticks | None" = None  # ticks of a wink that still shows
         self._status = 1
         self._lit = False
@@ -214,6 +215,13 @@ class Reader:
         sequence.touch()
         self._sequence = sequence
 
+    def _forget(self, channel: int) -> None:
+        """Of a channel that has begun anew (11.2.9.1.3): what it had begun."""
+        if self._sequence is not None and self._sequence.channel == channel:
+            self._sequence = None
+        if self.enrolment is not None and self.enrolment.channel == channel:
+            self.enrolment = None
+
     # -- commands ------------------------------------------------------------------------------
 
     def _serve(self) -> None:
@@ -240,6 +248,8 @@ class Reader:
             self.token.reset()
             answer = bytes((ctap.OTHER,))
         self._before = None
+        if self._channels.orphan:
+            self._forget(self.channel)
         self._channels.reply(answer)
         if self.starts_anew:
             sleep_ms(_LAST_WORD_MS)

@@ -107,9 +107,9 @@ def _list_parties(reader: "Reader", allowed: "_Allowed") -> "Map":
     """One credential of each relying party stands for it."""
     slots, seen = [], []
     for slot in reader.store.slots():
-        rp_hash = credential.stored(reader.store, slot).rp_hash[:8]
-        if rp_hash not in seen:
-            seen.append(rp_hash)
+        tag = reader.store.party_tag(slot)
+        if tag not in seen:
+            seen.append(tag)
             slots.append(slot)
     if not slots:
         raise Refused(ctap.NO_CREDENTIALS)

@@ -1,8 +1,8 @@
 """Commands that go on with what another one has begun (CTAP 2.1, section 6, stateful commands): the
 next assertion, the next relying party or credential of a list, the next fragment of large blobs.
 
-What was begun belongs to its channel. It ends with any other command, whoever sends it; after 30
-seconds; and with the token that allowed it.
+What was begun belongs to its channel. It ends with any other command, whoever sends it; when its
+channel begins anew; after 30 seconds; and with the token that allowed it.
 """
 
 from time import ticks_diff, ticks_ms
@@ -28,7 +28,7 @@ class Sequence:
 
     def __init__(self, kind: int, channel: int, token: int, content: "Any") -> None:
         self._kind = kind
-        self._channel = channel
+        self.channel = channel
         self._token = token
         self._since: "Ticks" = ticks_ms()
         self.content = content
@@ -41,7 +41,7 @@ class Sequence:
         """For a command of this kind on this channel, while the token of this number is in use."""
         return (
             self._kind == kind
-            and self._channel == channel
+            and self.channel == channel
             and self._token in (0, token)
             and ticks_diff(ticks_ms(), self._since) < _LASTS_MS
         )

@@ -349,6 +349,12 @@ class Store:
         tag = self._seal.tag(rp_hash)
         return [slot for slot in self.slots() if self._records.peek(slot, 8) == tag]
 
+    def party_tag(self, slot: int) -> bytes:
+        """8 bytes that credentials of one relying party have in common. Nobody can make two parties
+        whose tags are the same.
+        """
+        return bytes(self._records.peek(slot, 8) or b"")
+
     def free_slot(self) -> int:
         """Raises Refused."""
         slots = self.slots()

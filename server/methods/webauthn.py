@@ -180,7 +180,7 @@ def _response(form: Form) -> dict[str, Any]:
     """The authenticator's answer. Raises ApiError (422) when it is not JSON."""
     try:
         value = json.loads(form.get("response", ""))
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise ApiError(

@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,8 +16,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import Encoding
+from fido2 import cbor
 from pydantic import ValidationError
 from sqlalchemy import select, update
+from webauthn.helpers import base64url_to_bytes
+from webauthn.helpers import bytes_to_base64url as b64
 
 from tallystick.common.errors import BadInputError
 from tallystick.common.reader_identity import AAGUID, ReaderIdentity, development_root
@@ -38,19 +42,21 @@ def origin(browser: Browser) -> str:
     return browser.origin.replace("127.0.0.1", "localhost")
 
 
-def enrol(browser: Browser, key: SoftKey) -> Browser:
+def enrol(browser: Browser, key: SoftKey, spoil: Callable[[str], str] = str) -> Browser:
     browser.get("/enrol/webauthn").post("/enrol/webauthn", label="Key")
     options = html.unescape(re.search(r'data-options="(.*?)"', browser.page.text).group(1))
-    answer = key.create(json.loads(options), origin(browser))
+    answer = spoil(key.create(json.loads(options), origin(browser)))
     return browser.post("/enrol/webauthn/new/confirm", response=answer)
 
 
-def sign_in(portal: Portal, key: SoftKey, number: str) -> Browser:
+def sign_in(
+    portal: Portal, key: SoftKey, number: str, spoil: Callable[[str], str] = str
+) -> Browser:
     browser = Browser(portal.url).sign_in("ann")
     if "data-options" not in browser.page.text:
         browser.post(f"/second/webauthn/{number}/ask")
     options = html.unescape(re.search(r'data-options="(.*?)"', browser.page.text).group(1))
-    answer = key.get(json.loads(options), origin(browser))
+    answer = spoil(key.get(json.loads(options), origin(browser)))
     return browser.post(f"/second/webauthn/{number}", response=answer)
 
 
@@ -175,6 +181,94 @@ def test_a_key_whose_root_was_not_kept_goes_on(portal: Portal, ann: Browser) -> 
         assert facts != factor.facts
         connection.execute(update(Factor).values(facts=json.dumps(facts)))
     assert sign_in(portal, key, number_of(portal)).heading == "You are signed in"
+
+
+# -- malformed answers -------------------------------------------------------------------------
+
+
+def _of(change: Callable[[bytes], bytes], part: str = "attestationObject") -> Callable[[str], str]:
+    """Another answer, of which a part is changed."""
+
+    def spoil(answer: str) -> str:
+        said = json.loads(answer)
+        said["response"][part] = b64(change(base64url_to_bytes(said["response"][part])))
+        return json.dumps(said)
+
+    return spoil
+
+
+def _data(change: Callable[[bytes], bytes]) -> Callable[[str], str]:
+    def spoil(attestation: bytes) -> bytes:
+        said = cbor.decode(attestation)
+        return cbor.encode({**said, "authData": change(said["authData"])})
+
+    return _of(spoil)
+
+
+_EXTENDED = 0x80  # ED (WebAuthn 6.1)
+
+
+def _with_extensions(data: bytes, extensions: str) -> bytes:
+    flagged = bytes((data[32] | _EXTENDED,))
+    return data[:32] + flagged + data[33:] + bytes.fromhex(extensions)
+
+
+MALFORMED = {
+    "no object": _of(lambda _: b""),
+    "cut": _of(lambda data: data[:-1]),
+    "more behind it": _of(lambda data: data + b"\0"),
+    "indefinite": _of(lambda data: b"\xbf" + data[1:] + b"\xff"),
+    "format by null": _of(
+        lambda data: data.replace(b"\x64none", b"\xf6").replace(b"\x66packed", b"\xf6")
+    ),
+    "no statement": _of(lambda data: data.replace(b"attStmt", b"attStmu")),
+    "a curve that there is not": _of(
+        lambda data: data.replace(bytes.fromhex("2a8648ce3d0301"), bytes.fromhex("2a8648ce3d0302"))
+    ),
+    "a version that there is not": _of(
+        lambda data: data.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020142"))
+    ),
+    "a key that is a list": _data(lambda data: data[:-77] + b"\x80"),
+    "extensions with a tag": _data(lambda data: _with_extensions(data, "a16161c100")),
+    "extensions with a float": _data(lambda data: _with_extensions(data, "a16161f93c00")),
+    "deep": lambda _: "[" * 5_000,
+    "deep object": _of(lambda _: b"\x81" * 5_000),
+    "a list": lambda _: "[]",
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+@pytest.mark.parametrize("fmt", ["packed", "none"])
+@pytest.mark.parametrize("rule", [{}, OF_THE_BATCH], ids=["any", "the batch's"])
+def test_a_malformed_registration_is_refused(
+    portal: Portal, ann: Browser, name: str, fmt: str, rule: dict
+) -> None:
+    """Never "the request failed inside the server", and never as a key of the batch."""
+    portal.policy(**rule)
+    key = replace(MAKER.key_of(AAGUID), fmt=fmt)
+    status = enrol(ann, key, MALFORMED[name]).page.status_code
+    assert status < 500
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        found = factors.of_person(connection, 1)
+    assert not found or (not rule and found[0].facts["vouched"] == [])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda _: "[" * 5_000,
+        _of(lambda _: b"", "signature"),
+        _of(lambda _: b"", "authenticatorData"),
+        _of(lambda data: _with_extensions(data, "a16161c100"), "authenticatorData"),
+        _of(lambda _: b"[" * 5_000, "clientDataJSON"),
+        _of(lambda _: b"\xff", "clientDataJSON"),
+    ],
+)
+def test_a_malformed_answer_does_not_sign_in(portal: Portal, ann: Browser, spoil) -> None:
+    key = MAKER.key_of(AAGUID)
+    enrol(ann, key)
+    browser = sign_in(portal, key, number_of(portal), spoil)
+    assert browser.page.status_code < 500 and "You are signed in" not in browser.page.text
 
 
 # -- the policy --------------------------------------------------------------------------------
@@ -420,6 +514,15 @@ def test_an_old_list_vouches_for_nobody(listed, clock) -> None:
     portal = listed(entry(MAKER), until=str(today - timedelta(days=1)))
     ann = enrol(Browser(portal.url).sign_in("ann"), MAKER.key_of(AAGUID))
     assert "out of date" in ann.problem
+
+
+def test_a_broken_model_stays_broken_when_the_list_is_old(listed, clock) -> None:
+    """Also for a firm that goes by its own roots."""
+    today = datetime.fromtimestamp(clock(), UTC).date()
+    portal = listed(entry(MAKER, status="REVOKED"), until=str(today - timedelta(days=1)))
+    portal.policy(**OF_THE_BATCH)
+    ann = enrol(Browser(portal.url).sign_in("ann"), MAKER.key_of(AAGUID))
+    assert ann.page.status_code == 403 and "can be broken" in ann.problem
 
 
 def test_a_server_without_a_list_says_so(portal: Portal, ann: Browser) -> None:

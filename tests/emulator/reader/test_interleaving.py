@@ -219,6 +219,43 @@ def test_any_other_command_ends_a_sequence(two: Rig, kind: str, between: str, sa
     assert go_on(host) == over
 
 
+def _begin_anew(rig: Rig, host: Host) -> None:
+    """INIT on a channel that was given (11.2.9.1.3)."""
+    rig.reader.reports.clear()
+    rig.reader.write_report(_number(host) + b"\x86\x00\x08" + b"12345678" + bytes(49))
+    rig.reader.run_for(100)
+    rig.reader.reports.clear()
+
+
+def _number(host: Host) -> bytes:
+    return host.device._channel_id.to_bytes(4, "big")
+
+
+@_each
+@pytest.mark.parametrize("own", [True, False])
+def test_a_sequence_ends_when_its_channel_begins_anew(two: Rig, kind: str, own: bool) -> None:
+    """11.2.9.1.3: INIT discards the state of its channel, and of no other one."""
+    host, go_on, over = _begun(two, kind)
+    _begin_anew(two, host if own else Host(two))
+    assert go_on(host) == (over if own else 0)
+
+
+def test_an_assertion_that_nobody_waited_for_has_no_next_one(two: Rig) -> None:
+    """11.2.9.1.3: INIT while it is signed, which nothing stops."""
+    host = Host(two)
+    message = bytes((ASSERT,)) + cbor.encode({1: "example.com", 2: HASH})
+    head = _number(host) + b"\x90" + len(message).to_bytes(2, "big")
+    two.reader.write_report((head + message).ljust(64, b"\0"))
+    two.sensor.press("thumb", after_ms=200)
+    reports = two.reader.reports
+    two.reader.run_until(lambda: any(one[7] == 2 for one in reports), limit_ms=1000)
+    two.reader.run_until(lambda: reports and reports[-1][7] == 1, limit_ms=1000)
+    _begin_anew(two, host)
+    two.reader.run_for(3000)
+    assert not reports
+    assert host.status(NEXT) == 0x30
+
+
 def test_a_sequence_ends_with_its_token(rig: Rig) -> None:
     """6: also one that is going on all the time. 6.5.5.7: a token lasts ten minutes."""
     for number in range(24):
@@ -286,6 +323,15 @@ def test_an_enrolment_goes_on(rig: Rig) -> None:
 def test_an_enrolment_belongs_to_its_channel(rig: Rig) -> None:
     _, go_on = _enrolment(rig)
     assert go_on(Host(rig), "thumb")[0] == 0x02
+
+
+def test_a_channel_that_begins_anew_has_no_enrolment(rig: Rig) -> None:
+    """11.2.9.1.3."""
+    host, go_on = _enrolment(rig)
+    _begin_anew(rig, Host(rig))
+    assert go_on(host, "index")[0] == 0
+    _begin_anew(rig, host)
+    assert go_on(host, "index")[0] == 0x02
 
 
 def test_a_pulled_cable_ends_an_enrolment(rig: Rig) -> None:

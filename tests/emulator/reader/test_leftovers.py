@@ -52,6 +52,29 @@ def test_a_reset_makes_another_key_agreement(new_rig: Callable[..., Rig], in_ser
     assert _key(host) != before
 
 
+def test_a_reset_forgets_wrong_pins(new_rig: Callable[..., Rig], in_service: Life) -> None:
+    """6.6: the PIN that comes after it is tried at once."""
+    rig = new_rig(in_service)
+    client = ClientPin(rig.ctap())
+    for status in (0x31, 0x31, 0x34):
+        assert refused(lambda: client.get_pin_token("0000")) == status
+    assert Host(rig).status(RESET, press="thumb") == 0
+    client.set_pin("97531")
+    assert client.get_pin_token("97531")
+    assert client.get_pin_retries() == (8, False)
+
+
+def test_each_relying_party_is_listed_once(rig: Rig) -> None:
+    """6.8.3."""
+    host, parties = Host(rig), [f"{number}.example" for number in range(40)]
+    for number, party in enumerate((*parties, parties[0], parties[39])):
+        user = {"id": bytes((number,))}
+        new = {1: HASH, 2: {"id": party}, 3: user, 4: ES256, 7: {"rk": True, "uv": True}}
+        assert host.status(MAKE, new, press="thumb") == 0
+    listed = rig.management().enumerate_rps()
+    assert sorted(one[3]["id"] for one in listed) == sorted(parties)
+
+
 def test_a_wrong_pin_makes_another_key_agreement(rig: Rig) -> None:
     """6.5.5.7.2 step 8."""
     host, client = Host(rig), ClientPin(rig.ctap())
@@ -248,6 +271,19 @@ def test_salts_are_one_or_two(rig: Rig, size: int) -> None:
     assert host.status(ASSERT, request, press="thumb") == 0x03
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_salts_that_do_not_name_their_protocol_are_of_the_first(rig: Rig, version: int) -> None:
+    """12.5: pinUvAuthProtocol is left out when it is 1."""
+    protocols: dict[int, Any] = {1: PinProtocolV1(), 2: PinProtocolV2()}
+    host, client = Host(rig), ClientPin(rig.ctap(), protocols[version])
+    rig.register()
+    key, shared = client._get_shared_secret()
+    salt = client.protocol.encrypt(shared, bytes(32))
+    asked = {1: key, 2: salt, 3: client.protocol.authenticate(shared, salt)}
+    request = {1: "example.com", 2: HASH, 4: {"hmac-secret": asked}, 5: {"uv": True}}
+    assert host.status(ASSERT, request, press="thumb") == (0 if version == 1 else 0x33)
+
+
 class _Enrolment:
     """Begun, with one sample of the index finger."""
 
@@ -278,6 +314,17 @@ def test_an_enrolment_goes_on_under_its_own_name_only(rig: Rig) -> None:
     assert begun.go_on(b"\x54\x07")[0] == 0x02
     assert begun.go_on(begun.name[:1])[0] == 0x02
     assert begun.go_on(begun.name) == (0, {5: 0, 6: 4})
+
+
+def test_a_finger_has_one_name_only(rig: Rig) -> None:
+    """6.7.7 and 6.7.8: a templateId that was never given names nothing."""
+    client, token = permitted(rig, PERMISSION.BIO_ENROLL)
+    bio = FPBioEnrollment(client.ctap, client.protocol, token)
+    (thumb,) = bio.enumerate_enrollments()
+    for other in (b"\x53" + thumb[1:], thumb[1:], thumb + b"\0", b"\0" + thumb):
+        assert refused(lambda one=other: bio.set_name(one, "x")) == 0x2C
+        assert refused(lambda one=other: bio.remove_enrollment(one)) == 0x2C
+    assert list(bio.enumerate_enrollments()) == [thumb]
 
 
 def test_a_cancelled_sample_ends_an_enrolment(rig: Rig) -> None:
@@ -352,6 +399,8 @@ def test_a_fragment_goes_on_where_the_one_before_ended(rig: Rig) -> None:
     assert host.status(BLOBS, fragment(0, 20) | {4: 19}) == 0x02
     assert host.status(BLOBS, fragment(0, 20) | {4: 40}) == 0
     assert host.status(BLOBS, fragment(20, 21)) == 0x02
+    assert host.status(BLOBS, fragment(0, 20) | {4: 20}) == 0x3D  # not the hash of its content
+    assert host.status(BLOBS, fragment(20, 1)) == 0x04  # nothing of it is gone on with
     for offset in (0, 10, 19, 21):  # 6.10.2: a fragment follows the one before, byte for byte
         assert host.status(BLOBS, fragment(0, 20) | {4: 40}) == 0
         assert host.status(BLOBS, fragment(offset, 20)) == (0x04 if offset else 0x02), offset

@@ -77,6 +77,19 @@ def test_each_wrong_try_burns_a_bit_and_a_right_one_none(rig: Rig) -> None:
     assert _tries(rig) == 2
 
 
+def test_a_sensor_that_fails_at_the_comparison_costs_a_try(rig: Rig) -> None:
+    """Who cuts its line has seen what it would have said."""
+    search = 0x04
+    rig.sensor.fault = lambda command: command == search
+    client = ClientPin(rig.ctap())
+    with pytest.raises(CtapError) as refused:
+        client.get_uv_token(
+            ClientPin.PERMISSION.CREDENTIAL_MGMT, on_keepalive=rig.pressing("thumb")
+        )
+    assert refused.value.code == CtapError.ERR.UV_BLOCKED
+    assert (_tries(rig), client.get_uv_retries(), client.get_pin_retries()[0]) == (1, 4, 8)
+
+
 def test_flash_that_was_written_back_has_fewer_tries_not_more(rig: Rig) -> None:
     copy = rig.image_of_flash()
     for _ in range(3):

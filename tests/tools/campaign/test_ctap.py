@@ -64,6 +64,7 @@ CAUGHT = {
     "ctap-one-secret": "A pin-token,A make-extended,A pin-token,A assert-extended",
     "ctap-fingers-uncounted": "A finger-token",
     "ctap-cannot-be-cancelled": "A select-nobody",
+    "ctap-begins-anew-and-goes-on": "A assert,A begin-anew,A next",
     "ctap-repeats": "stray",
 }
 QUICK = [

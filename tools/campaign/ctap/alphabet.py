@@ -9,7 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tallystick.tools.campaign.ctap.asking import information, malformed, retries, unknown
+from tallystick.tools.campaign.ctap.asking import (
+    begin_anew,
+    information,
+    malformed,
+    retries,
+    unknown,
+)
 from tallystick.tools.campaign.ctap.basics import (
     ARRAY,
     ASSERT,
@@ -126,6 +132,7 @@ def _do(action: Callable[..., None], *words: Any, **more: Any) -> Command:
 
 _COMMANDS: dict[str, Command] = {
     "info": _do(information),
+    "begin-anew": _do(begin_anew),
     "retries": _do(retries),
     "look-token": _do(lasting_token),
     "look-token-more": _do(lasting_token, PCMR | CM),

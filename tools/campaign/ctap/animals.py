@@ -59,7 +59,7 @@ ANIMALS = (
     ),
     _animal(
         "any-channel", "What one channel began another goes on with.", "A assert, B next",
-        Patch(_SEQUENCE, "            and self._channel == channel\n", ""),
+        Patch(_SEQUENCE, "            and self.channel == channel\n", ""),
     ),
     _animal(
         "everlasting", "What was begun can be gone on with for ever.", "A assert, wait, A next",
@@ -219,6 +219,11 @@ ANIMALS = (
     _animal(
         "cannot-be-cancelled", "A host that gives up is not heard.", "A select-nobody",
         Patch(_APP, "        if self._channels.cancelled:\n", "        if False:\n"),
+    ),
+    _animal(
+        "begins-anew-and-goes-on", "INIT on a channel leaves what the channel had begun.",
+        "A assert, A begin-anew, A next",
+        Patch(_APP, "        self._channels.on_anew = self._forget\n", ""),
     ),
     _animal(
         "repeats", "A stray packet has the last command carried out again.", "A info, stray",

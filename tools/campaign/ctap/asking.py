@@ -64,6 +64,17 @@ def retries(world: CtapWorld, channel: str) -> None:
         raise ViolationError("tries", f"6.5.5.3: finger {said[5]}, not {known.finger_tries}")
 
 
+def begin_anew(world: CtapWorld, channel: str) -> None:
+    """11.2.9.1.3: what the channel had begun has ended, and nothing of the other one."""
+    world.channels.begin_anew(channel)
+    world.settle()
+    sequence, enrolment = world.known.sequence, world.known.enrolment
+    if sequence is not None and sequence.channel == channel:
+        world.known = replace(world.known, sequence=None)
+    if enrolment is not None and enrolment.channel == channel:
+        world.known = replace(world.known, enrolment=None)
+
+
 def unknown(world: CtapWorld, channel: str) -> None:
     """8.2: a command that there is not."""
     world.take_sequence()

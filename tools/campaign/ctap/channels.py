@@ -57,6 +57,14 @@ class HostChannels:
                 raise ViolationError("hid", f"INIT was answered with {answer.hex()}")
             self.numbers[name] = answer[15:19]
 
+    def begin_anew(self, name: str) -> None:
+        """11.2.9.1.3: INIT on a channel that was given. Raises ViolationError."""
+        number = self.numbers[name]
+        self._reader.write_report(number + bytes((_INIT, 0, 8)) + _NONCE)
+        answer = self._read()
+        if answer[:5] != number + bytes((_INIT,)) or answer[7:19] != _NONCE + number:
+            raise ViolationError("hid", f"INIT was answered with {answer.hex()}")
+
     def ask(self, name: str, message: bytes, on_asked: Callable[[], bool] | None = None) -> Answer:
         """on_asked: what the person does when the reader wants the user; False: nothing, and the
         host gives up. Raises ViolationError."""

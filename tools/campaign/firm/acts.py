@@ -94,12 +94,10 @@ def _at_the_station(world: FirmWorld, pocket: Pocket, owner: Employee | None, le
     world.judge.registered(pocket.serial)
     if pocket.cuts:  # it has compared codes before
         world.judge.restarted(pocket.serial)
-    world.judge.acts("card-registered", pocket.serial)
     pocket.put_away()
     card = pocket.card
     world.cells[pocket.serial] = CellSeen(card.clock.now, card.cell.used_uah)
     if owner is not None:
-        world.judge.acts("card-assigned", pocket.serial)
         owner.own = pocket
     else:
         world.drawer.append(pocket)
@@ -120,7 +118,6 @@ def _make_known(world: FirmWorld, who: Employee) -> None:
     said = office.joins_by_list(who.login) if by_list else office.joins(who.login)
     if said:
         who.known = True
-        world.judge.acts("person-added", who.login)
         world.say(f"{who.login} joins, by {'a list' if by_list else 'the directory'}")
     elif said is None and not world.clocks_were_wrong:
         world.wrong(f"the server does not take {who.login} from the directory")
@@ -154,7 +151,6 @@ def _bar(world: FirmWorld, who: Employee) -> None:
     if said:
         who.gone = True
         world.judge.ended.add(who.login)
-        world.judge.acts("person-left" if by_directory else "person-changed", who.login)
         world.say(f"{who.login} leaves, and is barred")
         calls.must_be_closed(world, who)
         return
@@ -258,7 +254,6 @@ def _find_again(world: FirmWorld, who: Employee, pocket: Pocket, first: str) -> 
     world.judged(who.login, said)
     if said.accepted:
         world.counts.resynchronised += 1
-        world.judge.acts("resynchronised", pocket.serial)
         who.used, who.last_code, who.pair = second, second[0], (first, second[0])
         if world.act.draw % 2:
             world.after(60, partial(strangers.type_again, world, who))

@@ -126,7 +126,6 @@ def borrow(world: FirmWorld, act: FirmAct, try_it: Callable[[FirmWorld, Employee
 
     def then(lent: DeskCard) -> None:
         who.loan, who.loan_until = spare, lent.loan_until or 0
-        world.judge.acts("card-lent", spare.serial)
         world.say(f"the desk lends card {spare.serial} to {who.login}")
         if act.draw % 3 == 0:  # to the second: once before the end, once when it is over
             left = int(who.loan_until - world.clock.server())
@@ -175,7 +174,6 @@ def _give_back(world: FirmWorld, who: Employee, left: int) -> None:
         if who.loan is not spare:
             return  # it came back meanwhile
         who.loan = None
-        world.judge.acts("card-found" if found else "card-returned", spare.serial)
         world.say(f"{who.login} gives card {spare.serial} back")
         if not spare.dead:
             _over_the_counter(world, who, spare)
@@ -229,10 +227,6 @@ def _lose(world: FirmWorld, who: Employee, left: int, *, at_once: bool) -> None:
         lost.lost = True
         who.own = spare
         world.judge.lost.add(lost.serial)
-        world.judge.acts("card-lost", lost.serial)
-        if spare is not None:
-            world.judge.acts("card-replaced", lost.serial)
-            world.judge.acts("card-assigned", spare.serial)
         world.stolen.append((lost, who))
         world.say(f"{who.login} has lost card {lost.serial}; the desk knows")
         if spare is None:
@@ -272,7 +266,6 @@ def flat(world: FirmWorld, who: Employee, dead: Pocket) -> None:
         if who.own is not dead:
             return
         who.own = None
-        world.judge.acts("card-retired", dead.serial)
         world.say(f"card {dead.serial} is flat, and retired")
         _another(world, who, _TRIES)
 
@@ -292,7 +285,6 @@ def _another(world: FirmWorld, who: Employee, left: int) -> None:
 
     def then(_card: DeskCard) -> None:
         who.own = spare
-        world.judge.acts("card-assigned", spare.serial)
         world.say(f"the desk gives card {spare.serial} to {who.login}")
 
     def otherwise() -> None:

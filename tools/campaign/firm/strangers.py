@@ -27,6 +27,7 @@ _GUESSES = (4, 4, 13)
 _WAITS = 2
 _MORE, _NEXT_DAY_S = 7, 22 * 3600
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
+_CONTAINER, _NOBODYS = "application/pskc+xml", f"Bearer {'A' * 43}"
 _SEED = tlv.encode(TAG_NAME, b"x") + tlv.encode(TAG_KEY, b"\x11\x06" + bytes(20))
 _KEYLESS = (CommandApdu(0, INS_PUT, data=_SEED), CommandApdu(0, INS_RESET, 0xDE, 0xAD))
 """Of somebody who has no keys: a seed of his own, and none at all."""
@@ -162,7 +163,6 @@ def copy(world: FirmWorld, act: FirmAct) -> None:
     world.say(f"a copy of card {pocket.serial} is tried: {said.reason or said.status}")
     if not said.accepted:
         return
-    world.judge.acts("verified", pocket.serial)
     seen = world.press(pocket)
     pocket.put_away()
     if seen is not None:
@@ -193,13 +193,16 @@ def race(world: FirmWorld, act: FirmAct) -> None:
 
 
 def clone(world: FirmWorld, act: FirmAct) -> None:
-    """Whoever has a desk's credential registers a card of his own."""
-    try:
-        answer = world.stranger.post(
-            "/v1/cards", content=b"<x/>", headers={"content-type": "application/pskc+xml"}
-        )
-    except httpx.TransportError:
-        return
-    world.say(f"a desk's credential is used to register a card: {answer.status_code}")
-    if answer.status_code not in (401, 403, 503):
-        world.wrong(f"a desk's credential may register cards ({answer.status_code})")
+    """Whoever has a desk's credential registers a card of his own; and whoever has none."""
+    for whose, headers in (
+        ("a desk's credential", {}), ("a credential that is nobody's", {"authorization": _NOBODYS})
+    ):  # fmt: skip
+        try:
+            answer = world.stranger.post(
+                "/v1/cards", content=b"<x/>", headers={"content-type": _CONTAINER} | headers
+            )
+        except httpx.TransportError:
+            return
+        world.say(f"{whose} is used to register a card: {answer.status_code}")
+        if answer.status_code not in (401, 403, 503):
+            world.wrong(f"{whose} may register cards ({answer.status_code})")

@@ -287,7 +287,6 @@ class FirmWorld:
             in_a_row = factor == who.used[1] + 1 and pocket is who.own
             who.pair = (who.used[0], code) if in_a_row else None
             who.last_code, who.used = code, (code, factor)
-            self.judge.acts("verified", pocket.serial)
 
     def check(self, login: str, code: str) -> ServerSaid:
         """A service asks."""
@@ -300,8 +299,6 @@ class FirmWorld:
         the person has."""
         if said.status == 500:
             self.wrong(f"the server answered {said.status} {said.reason}")
-        if said.status == 200 and not said.accepted and said.serial:
-            self.judge.acts("refused", said.serial)
         who = self.people[int(login[1:]) - 1]
         card = who.own
         if card is None or card.lost or not self.in_service(card):

@@ -33,6 +33,7 @@ from tallystick.server.rules import judge
 from tallystick.server.rules.throttle import Throttle
 from tallystick.server.signing_in import login, recovery, second
 from tallystick.server.stock import cards
+from tallystick.server.store import audit
 from tallystick.server.store.audit import WorkerChain
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.tools import fresh
@@ -299,6 +300,19 @@ def _still_the_borrowers(_genuine: Any) -> Any:
     return give_back
 
 
+def _silent(act: str) -> Callable[[Any], Any]:
+    """This kind of act is not written."""
+
+    def make(genuine: Any) -> Any:
+        def write(connection: Any, ring: Any, chain: str, head: Any, acts: Any) -> Any:
+            told = [one for one in acts if one.action != act]
+            return genuine(connection, ring, chain, head, told) if told else head
+
+        return write
+
+    return make
+
+
 def _lends_nothing(_genuine: Any) -> Any:
     def lend(*_words: Any, **_named: Any) -> Any:
         raise ApiError(409, "held", "Somebody holds it.")
@@ -351,6 +365,11 @@ SERVER = (
            in_place_of(recovery, "_void", _voids_nothing)),
     Broken("still-the-borrowers", "A card that was given back still lets the borrower in.",
            in_place_of(desk, "give_back", _still_the_borrowers)),
+    *(Broken(f"unlogged-{act}", f"{what} leaves no entry in the audit log.",
+             in_place_of(audit, "_write", _silent(act)))
+      for act, what in (
+          ("password-wrong", "A wrong password"), ("factor-checked", "A second factor"),
+          ("people-imported", "A list of people"), ("recovery-begun", "A recovery"))),
     Broken("lends-nothing", "No card can be lent.", in_place_of(desk, "lend", _lends_nothing)),
 )  # fmt: skip
 

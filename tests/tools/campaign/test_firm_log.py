@@ -207,6 +207,8 @@ def test_of_many_refusals_the_first_are_written(kept: Kept) -> None:
         kept.ledger.answered([wrong], [httpx.Response(401, json={})], "10.0.2.0")
     assert kept.wrong == []
     kept.now += 901
+    kept.ledger.answered([wrong], [httpx.Response(401, json={})], "10.0.2.0", sound=False)
+    assert kept.wrong == []
     kept.ledger.answered([wrong], [httpx.Response(401, json={})], "10.0.2.0")
     assert ["no such entry" in said for said in kept.wrong] == [True]
 

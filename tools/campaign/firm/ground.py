@@ -280,7 +280,7 @@ class House:
         if self._app is None:
             self._open()
         assert self._app is not None
-        first = requests[0]
+        first, lost = requests[0], self.lost
         try:
             self._chance.step()
             self._path = f"{first.method} {first.url.path}"
@@ -289,24 +289,27 @@ class House:
             answers = self._loop.run_until_complete(_together(self._app, requests, name))
             for answer in answers:
                 self._hears("an answer", answer.content)
-            self._enters(requests, answers, name)
+            self._enters(requests, answers, name, lost)
             self._perhaps_lose_answer(first)
             return answers
         except BaseException as error:
             if self._app is None or not _holds(error, ProcessEndedError):
                 raise
             self._end()
-            self._enters(requests, [], name)
+            self._enters(requests, [], name, lost)
             raise httpx.ReadError("the server ended", request=first) from None
         finally:
             self._path = ""
             self._chance.step()
 
     def _enters(
-        self, requests: Sequence[httpx.Request], answers: Sequence[httpx.Response], name: str
-    ) -> None:
+        self, requests: Sequence[httpx.Request], answers: Sequence[httpx.Response], name: str,
+        lost: int,
+    ) -> None:  # fmt: skip
+        """lost: how often the database had been, before they were asked."""
         if self.ledger is not None:
-            self.ledger.answered(requests, answers, name)
+            sick = self.full or self.read_only or self.database_gone or self.lost > lost
+            self.ledger.answered(requests, answers, name, sound=not sick)
 
     def _perhaps_cut_off(self, name: str) -> None:
         if self._cuts_off is not None and name.startswith(self._cuts_off):

@@ -16,6 +16,7 @@ import httpx
 from tallystick.server.errors import NOTHING_CHANGED
 from tallystick.server.store.audit import MAIN
 from tallystick.tools.campaign.firm.entries import (
+    ANY,
     NOBODY,
     Exchange,
     ExpectedEntry,
@@ -72,9 +73,11 @@ class Ledger:
         self._database = None
 
     def answered(
-        self, requests: Sequence[httpx.Request], answers: Sequence[httpx.Response], address: str
-    ) -> None:
-        """These were asked at the same instant, and answered so. No answers: the server ended."""
+        self, requests: Sequence[httpx.Request], answers: Sequence[httpx.Response], address: str,
+        *, sound: bool = True,
+    ) -> None:  # fmt: skip
+        """These were asked at the same instant, and answered so. No answers: the server ended.
+        sound: nothing was the matter with its database."""
         asked = [
             self._exchange(request, answer, address)
             for request, answer in zip_longest(requests, answers)
@@ -82,7 +85,7 @@ class Ledger:
         expected: list[ExpectedEntry] = []
         may: set[str] = set()
         for one in asked:
-            doubtful, said = self._expected(one)
+            doubtful, said = self._expected(one, sound=sound)
             may |= doubtful
             expected += said
         what = f"{requests[0].method} {requests[0].url.path}"
@@ -139,10 +142,12 @@ class Ledger:
         path, content = request.url.path, request.read()
         return Exchange(request.method, path, address, caller, content, status, text)
 
-    def _expected(self, asked: Exchange) -> tuple[frozenset[str] | set[str], list[ExpectedEntry]]:
+    def _expected(
+        self, asked: Exchange, *, sound: bool
+    ) -> tuple[frozenset[str] | set[str], list[ExpectedEntry]]:
         """→ what may be there where it is not known whether it came about; and what must be"""
         found = rule_of(asked.method, asked.path)
-        refused = self._refusals(asked)
+        refused = self._refusals(asked, sound=sound)
         if found is None or refused:
             return set(), refused
         rule, groups = found
@@ -150,8 +155,9 @@ class Ledger:
         said = rule.said(asked, self._log, groups)
         return (set(), said) if known else (rule.may, [])
 
-    def _refusals(self, asked: Exchange) -> list[ExpectedEntry]:
-        """Before anything else was looked at."""
+    def _refusals(self, asked: Exchange, *, sound: bool) -> list[ExpectedEntry]:
+        """Before anything else was looked at. It is refused, too, where the database cannot be
+        written."""
         if asked.status == 401 and asked.caller == NOBODY:
             action = "token-wrong"
         elif asked.status == 429 and asked.error.get("code") == "too-many":
@@ -162,7 +168,8 @@ class Ledger:
         times = self._refused.setdefault((action, asked.address), [])
         times[:] = [one for one in times if one > now - _WINDOW_S]
         times.append(now)
-        return [ExpectedEntry(action, NOBODY, "*", perhaps=len(times) > _REFUSALS_EACH)]
+        perhaps = len(times) > _REFUSALS_EACH or not sound
+        return [ExpectedEntry(action, NOBODY, ANY, perhaps=perhaps)]
 
     # -- what is there -------------------------------------------------------------------------
 

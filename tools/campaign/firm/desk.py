@@ -46,6 +46,10 @@ class DeskWish:
 def serve(world: FirmWorld, wish: DeskWish, by: Pocket | None = None) -> None:
     """by: the card in the hand, which proves that with a code, or with two where it has drifted;
     None where no code is wanted."""
+    if wish.serial in world.doubted:
+        world.say(f"the desk has to look card {wish.serial} up first")
+        wish.otherwise()
+        return
     seen: list[tuple[str, int]] = []
     if by is not None:
         world.judge.touched(by.serial)
@@ -75,6 +79,7 @@ def _asked(
         world.say(f"the desk does not know: {error.what}")
         if by is not None:
             world.judge.perhaps_used(by.serial, seen[-1][1])
+        world.doubted.add(wish.serial)
         world.after(_LATER_S, partial(_look_up, world, wish))
     except RegistryRefusedError as error:
         world.say(f"the desk is refused: {error.what}")
@@ -106,6 +111,7 @@ def _look_up(world: FirmWorld, wish: DeskWish) -> None:
     except OutcomeUnknownError:
         world.after(_LATER_S, partial(_look_up, world, wish))
         return
+    world.doubted.discard(wish.serial)
     done = card is not None and wish.came_about(card)
     world.say(f"the desk looks card {wish.serial} up: it {'was' if done else 'was not'} done")
     if done and card is not None:

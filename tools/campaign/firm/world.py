@@ -166,6 +166,8 @@ class FirmWorld:
         heapq.heappush(self.later, (self.at + seconds, self.act.number, self._sub, what))
 
     def say(self, words: str) -> None:
+        """Also what programs have told whoever uses them: it is listened to."""
+        self.ear.hears("what the programs say", words.encode() + b"\n")
         self.told.append(FirmEvent(self.at, self.act.number, words))
 
     def wrong(self, what: str) -> None:

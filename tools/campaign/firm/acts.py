@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tallystick.tools.campaign.firm import calls, desk, ending, readers, strangers
+from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.cells import CellSeen
 from tallystick.tools.campaign.firm.ground import ANSWER, Doom
 from tallystick.tools.campaign.firm.parts import ADDRESSES, Pocket
@@ -231,7 +232,7 @@ def _type(
             f"{who.login} was refused ({said.reason}) with the next code of card {pocket.serial}"
         )
     elif not over:
-        _find_again(world, who, pocket, seen[0])
+        _find_again(world, who, pocket, seen)
 
 
 def _is_in(world: FirmWorld, who: Employee, pocket: Pocket, *, over: bool) -> None:
@@ -241,24 +242,41 @@ def _is_in(world: FirmWorld, who: Employee, pocket: Pocket, *, over: bool) -> No
         world.wrong(f"{who.login} was let in with card {pocket.serial} after its loan ended")
 
 
-def _find_again(world: FirmWorld, who: Employee, pocket: Pocket, first: str) -> None:
-    """The card was pressed too often: two codes, one after the other."""
-    second = world.press(pocket)
-    pocket.put_away()
-    if second is None:
-        return
-    must = world.judge.must_be_found(pocket.serial, second[1], world.policy.resync_window)
-    said = world.portal.find_again(who.login, first, second[0])
-    world.judge.found_again(pocket.serial, second[1], said)
-    world.say(f"card {pocket.serial} is found again: {said.reason or said.status}")
-    world.judged(who.login, said)
+def _find_again(world: FirmWorld, who: Employee, pocket: Pocket, first: tuple[str, int]) -> None:
+    """The card was pressed too often: two codes, one after the other. Somebody is impatient, and
+    types one and the next but one before."""
+    seen = [first]
+    for _ in range(2):
+        pressed = world.press(pocket)
+        pocket.put_away()
+        if pressed is None:
+            return
+        seen.append(pressed)
+    _find_by(world, who, pocket, (seen[0], seen[2]))
+    said = _find_by(world, who, pocket, (seen[1], seen[2]))
     if said.accepted:
         world.counts.resynchronised += 1
-        who.used, who.last_code, who.pair = second, second[0], (first, second[0])
+        who.used, who.last_code, who.pair = seen[2], seen[2][0], (seen[1][0], seen[2][0])
         if world.act.draw % 2:
             world.after(60, partial(strangers.type_again, world, who))
-    if must and said.status == 200 and not said.accepted:
+
+
+def _find_by(
+    world: FirmWorld, who: Employee, pocket: Pocket, pair: tuple[tuple[str, int], tuple[str, int]]
+) -> ServerSaid:
+    (first, before), (second, factor) = pair
+    in_a_row = factor == before + 1
+    must = world.judge.must_be_found(pocket.serial, factor, world.policy.resync_window)
+    said = world.portal.find_again(who.login, first, second)
+    world.judge.found_again(pocket.serial, factor, said)
+    apart = "" if in_a_row else "by two codes that are not in a row, "
+    world.say(f"card {pocket.serial} is found again: {apart}{said.reason or said.status}")
+    world.judged(who.login, said)
+    if said.accepted and not in_a_row:
+        world.wrong(f"two codes that are not in a row have found card {pocket.serial} again")
+    if must and in_a_row and said.status == 200 and not said.accepted:
         world.wrong(f"card {pocket.serial} was not found again by two codes within the window")
+    return said
 
 
 def _pressed_by_accident(world: FirmWorld, act: FirmAct) -> None:

@@ -30,6 +30,7 @@ _NO_CARD_S = 3600
 _AGAIN, _BY_AND_BY_S = 3, 3600  # whoever was not helped asks again, so often
 _FOUND_S = 2 * 3600
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
+_CODE_S = 3600  # so long a code of the help desk is good
 _SEEN_BY_OTHERS = 4  # one code in so many
 _PHONES_OFF_S = (-3600, -75, -40, 40, 75, 3600)
 _LOCKED_OUT = frozenset({"refused", "password"})
@@ -331,6 +332,9 @@ def _call(world: FirmWorld, who: Employee, left: int) -> None:
             world.after(_BY_AND_BY_S, partial(_call, world, who, left - 1))
         return
     world.say(f"{who.login} calls the help desk; {asker.login} asks, {other.login} agrees")
+    if left == _AGAIN and world.act.draw % 2:
+        world.after(_CODE_S + 1, partial(_too_late, world, who, code, world.clock.wrong))
+        return
     new = _new_password(who)
     try:
         done = world.browser.recover_with_help(who.login, code, new)
@@ -340,6 +344,25 @@ def _call(world: FirmWorld, who: Employee, left: int) -> None:
     if done is None and left:
         world.after(_BY_AND_BY_S, partial(_call_again, world, who, who.phone, left - 1))
     _recovered(world, who, new, done, "by the help desk", then)
+
+
+def _too_late(world: FirmWorld, who: Employee, code: str, wrong: float) -> None:
+    """Somebody has written the code down, and comes to it when it is over. wrong: by how much the
+    server's clock was, when it was made."""
+    if who.phone is None or not _works(who):
+        return
+    new = _new_password(who)
+    try:
+        done = world.browser.recover_with_help(who.login, code, new)
+    except PortalSilentError:
+        done = None
+    world.say(f"{who.login} types the code of the help desk when it is over")
+    if done and world.clock.wrong == wrong:
+        world.wrong(f"a code of the help desk for {who.login} is good when it is over")
+    then = partial(_helped, world, who, code, who.phone)
+    _recovered(world, who, new, done, "by the help desk", then)
+    if done is False:
+        _call(world, who, _AGAIN - 1)
 
 
 def _call_again(world: FirmWorld, who: Employee, lost: Telephone, left: int) -> None:
@@ -445,6 +468,40 @@ def phish(world: FirmWorld, act: FirmAct) -> None:
         world.judge.came_in(who.login, said, factors=(True, False))
     world.say(f"a stranger with the password of {who.login} tries: {', '.join(tries)}")
     _wants_password(world, who, guess)
+    rng = random.Random(act.draw)
+    try:
+        _guesses_codes(world, who, rng)
+        _guesses_passwords(world, who)
+    except PortalSilentError:
+        return
+
+
+def _guesses_codes(world: FirmWorld, who: Employee, rng: random.Random) -> None:
+    """Until they are not judged any more: the right one is no better then."""
+    assert who.phone is not None
+    browser, kind = world.strange_browser, TypedKind.TOTP
+    codes = [f"{rng.randrange(10**6):06}" for _ in range(world.policy.max_failures)]
+    browser.guess(who.login, who.password, kind, codes)
+    world.clock.now += STEP_S
+    right = partial(who.phone.code, world.clock.now)
+    said = browser.log_in(who.login, who.password, kind, right)
+    world.judge.came_in(who.login, said, factors=(True, True))
+    world.say(
+        f"a stranger guesses codes of {who.login}'s telephone, then types the right one: {said}"
+    )
+    if said == IN and not world.clocks_were_wrong:
+        world.wrong(f"a telephone of {who.login} is judged while it is locked")
+
+
+def _guesses_passwords(world: FirmWorld, who: Employee) -> None:
+    """Until they are not judged any more: the right one is no better then, from that place."""
+    browser = world.strange_browser
+    for number in range(world.policy.password_max_failures):
+        browser.log_in_alone(who.login, f"not the password {number}")
+    said = browser.log_in_alone(who.login, who.password)
+    world.say(f"a stranger guesses passwords of {who.login}, then types the right one: {said}")
+    if said in (IN, HALF_WAY) and not world.clocks_were_wrong:
+        world.wrong(f"passwords of {who.login} are judged without end")
 
 
 def _wants_password(world: FirmWorld, who: Employee, guess: str) -> None:

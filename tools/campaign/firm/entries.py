@@ -17,6 +17,7 @@ _OK = "ok"
 _REFUSED = frozenset({"wrong", "replayed", "resynchronise", "throttled", "expired", "not-accepted"})
 _OATH = frozenset({"card", "totp"})  # their codes are judged together
 _SIGNED_IN = re.compile("<h1>(?:You are signed in|My account)</h1>")
+_PORTAL, _LOCKED = "/p/default", "Too many wrong codes in a row."
 _VOID = re.compile(r"void\.(\w+)\.(.+)")
 _AMR = {"totp": "pwd,otp,mfa", "card": "pwd,otp,hwk,mfa", "webauthn": "pwd,pop,user,mfa"}
 
@@ -125,6 +126,14 @@ class Exchange:
     def error(self) -> Mapping[str, Any]:
         said = self.answer.get("error")
         return said if isinstance(said, dict) else {}
+
+    @property
+    def too_many(self) -> bool:
+        """A limit was reached, which is not a lock of something that was guessed at."""
+        if self.status != 429:
+            return False
+        at_the_portal = self.path.startswith(_PORTAL) and _LOCKED not in self.text
+        return at_the_portal or self.error.get("code") == "too-many"
 
 
 Said = Callable[[Exchange, LogSoFar, Sequence[str]], list[ExpectedEntry]]
@@ -390,7 +399,7 @@ def _rule(request: str, said: Said, *may: str) -> EntryRule:
     return EntryRule(method, re.compile(path), frozenset(may), said)
 
 
-_CARD, _PORTAL = "/v1/cards/([^/]+)", "/p/default"
+_CARD = "/v1/cards/([^/]+)"
 _CODE = "card-code-refused"
 RULES = (
     _rule("POST /v1/verify", _judged("verified"), "verified"),

@@ -160,7 +160,7 @@ class Ledger:
         written."""
         if asked.status == 401 and asked.caller == NOBODY:
             action = "token-wrong"
-        elif asked.status == 429 and asked.error.get("code") == "too-many":
+        elif asked.too_many:
             action = "limit-reached"
         else:
             return []

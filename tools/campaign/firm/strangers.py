@@ -182,7 +182,7 @@ def race(world: FirmWorld, act: FirmAct) -> None:
     if seen is None:
         return
     must = world.judge.must_be_let_in(pocket.serial, seen[1])
-    answers = world.portal.check_at_once(who.login, seen[0])
+    answers = world.portal.check_at_once((who.login, seen[0]), (who.login, seen[0]))
     for said in answers:
         world.judged(who.login, said)
         world.answered(who, pocket, seen, said)
@@ -190,6 +190,31 @@ def race(world: FirmWorld, act: FirmAct) -> None:
     world.say(f"{who.login} and a stranger type the same code at the same instant: {told}")
     if must and all(said.status == 200 and not said.accepted for said in answers):
         world.wrong(f"nobody was let in with the next code of card {pocket.serial}")
+    _beside_a_guess(world, act, who, pocket)
+
+
+def _beside_a_guess(world: FirmWorld, act: FirmAct, who: Employee, pocket: Pocket) -> None:
+    """At the same instant somebody guesses at another's code: each has the answer to his own."""
+    another = world.somebody(who.number + 1)
+    seen = world.press(pocket)
+    pocket.put_away()
+    if another is None or another[0] is who or seen is None:
+        return
+    other, guess = another[0], f"{act.draw % 10**6:06}"
+    other.quarrelled = max(other.quarrelled, world.at + _QUARREL_S)
+    must = world.judge.must_be_let_in(pocket.serial, seen[1])
+    mine, guessed = world.portal.check_at_once((who.login, seen[0]), (other.login, guess))
+    world.judged(who.login, mine)
+    world.answered(who, pocket, seen, mine)
+    world.judged(other.login, guessed)
+    world.say(
+        f"{who.login} types a code while a stranger guesses at one of {other.login}: "
+        f"{mine.reason or mine.status}, {guessed.reason or guessed.status}"
+    )
+    if guessed.accepted and not _was_luck(world, guessed, guess):
+        world.wrong(f"a guess was accepted as {other.login}")
+    if must and mine.status == 200 and not mine.accepted:
+        world.wrong(f"{who.login} was refused beside a guess ({mine.reason})")
 
 
 def clone(world: FirmWorld, act: FirmAct) -> None:

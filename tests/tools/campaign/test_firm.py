@@ -38,7 +38,7 @@ from tallystick.tools.campaign.firm.script import (
 )
 from tallystick.tools.campaign.firm.sites import FirmTally, sites
 from tallystick.tools.campaign.firm.soak import Soaked
-from tallystick.tools.campaign.firm.story import FirmLine
+from tallystick.tools.campaign.firm.story import FirmLine, FirmStory
 from tallystick.tools.campaign.firm.world import START, FirmEvent
 
 WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
@@ -302,8 +302,17 @@ def test_each_day_of_a_large_firm_can_be_opened() -> None:
     tally_.add(0, FirmResult(LIVELY, told=told))
     seen = _Page()
     seen.feed(film.page(LIVELY, tally_))
-    assert {one.removeprefix("#") for one in seen.targets} == {"in-0", "in-1", "in-2"}
-    assert {"in-0", "in-1", "in-2"} <= set(seen.ids)
+    assert seen.targets == ["#in-0", "#in-24", "#in-48"]  # hours
+    assert seen.ids == ["in-0", "in-24", "in-48"]
+
+
+def test_the_film_tells_a_violations_story() -> None:
+    tally_ = FirmTally()
+    tally_.add(0, FirmResult(LIVELY, violations=["two <codes>"]))
+    story = FirmStory(FirmLine(LIVELY, (1, 7)), 2, "two <codes>", ("day 0, 09:14: pressed",))
+    seen = film.page(LIVELY, tally_, [story])
+    assert "<h2>two &lt;codes&gt; <small>2 acts</small></h2>" in seen
+    assert "<li>day 0, 09:14: pressed</li>" in seen and "acts=1-7&#x27;</code>" in seen
 
 
 def test_the_film_shows_how_much_there_is_and_not_how_often_it_was_told() -> None:
@@ -313,7 +322,7 @@ def test_the_film_shows_how_much_there_is_and_not_how_often_it_was_told() -> Non
             FirmEvent(86_400, 1, "the cell that has given most has given 12.5 µAh")]  # fmt: skip
     tally_.add(0, FirmResult(LIVELY, told=told))
     seen = film.page(LIVELY, tally_)
-    for said in ("day 0, 00:00: 3<", "day 1, 00:00: 5<", "day 1, 00:00: 12.5<"):
+    for said in ("day 0, 00:00: 3<", "day 1, 00:00: 5<", "day 1, 00:00: 12.5<", ">5 at last<"):
         assert said in seen
 
 

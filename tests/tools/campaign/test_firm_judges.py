@@ -230,6 +230,19 @@ def test_the_desk_looks_up_what_it_does_not_know() -> None:
     assert "p0001 gives card TS00000002 back" in told
 
 
+def test_nobody_acts_on_a_card_before_the_desk_has_looked_it_up() -> None:
+    back = [path for path, _ in AIMED_AT].index("POST /v1/cards/[^/]+/return")
+    told, wrong = _lived(
+        FirmAct(8 * HOUR, 2, Verb.BORROW, 0, 1),
+        FirmAct(17 * HOUR - 1, 3, Mishap.AIMED, back, 2),  # its answer
+        FirmAct(17 * HOUR, 4, Verb.GIVE_BACK, 0, 1),
+        FirmAct(17 * HOUR + 120, 5, Verb.GIVE_BACK, 0, 1),
+    )
+    assert wrong == []
+    assert "the desk has to look card TS00000002 up first" in told
+    assert told.count("p0001 gives card TS00000002 back") == 1
+
+
 def test_a_telephones_lost_answer_leaves_open_whether_the_card_is_a_second_factor() -> None:
     """The card has set the password; the telephone was good, and nobody was told."""
     second = [path for path, _ in AIMED_AT].index("POST /p/default/second/.*")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tallystick.tools.campaign.firm import calls, desk, ending, readers, strangers
+from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.cells import CellSeen
 from tallystick.tools.campaign.firm.ground import ANSWER, Doom
 from tallystick.tools.campaign.firm.parts import ADDRESSES, Pocket
@@ -94,12 +95,10 @@ def _at_the_station(world: FirmWorld, pocket: Pocket, owner: Employee | None, le
     world.judge.registered(pocket.serial)
     if pocket.cuts:  # it has compared codes before
         world.judge.restarted(pocket.serial)
-    world.judge.acts("card-registered", pocket.serial)
     pocket.put_away()
     card = pocket.card
     world.cells[pocket.serial] = CellSeen(card.clock.now, card.cell.used_uah)
     if owner is not None:
-        world.judge.acts("card-assigned", pocket.serial)
         owner.own = pocket
     else:
         world.drawer.append(pocket)
@@ -120,7 +119,6 @@ def _make_known(world: FirmWorld, who: Employee) -> None:
     said = office.joins_by_list(who.login) if by_list else office.joins(who.login)
     if said:
         who.known = True
-        world.judge.acts("person-added", who.login)
         world.say(f"{who.login} joins, by {'a list' if by_list else 'the directory'}")
     elif said is None and not world.clocks_were_wrong:
         world.wrong(f"the server does not take {who.login} from the directory")
@@ -154,7 +152,6 @@ def _bar(world: FirmWorld, who: Employee) -> None:
     if said:
         who.gone = True
         world.judge.ended.add(who.login)
-        world.judge.acts("person-left" if by_directory else "person-changed", who.login)
         world.say(f"{who.login} leaves, and is barred")
         calls.must_be_closed(world, who)
         return
@@ -235,7 +232,7 @@ def _type(
             f"{who.login} was refused ({said.reason}) with the next code of card {pocket.serial}"
         )
     elif not over:
-        _find_again(world, who, pocket, seen[0])
+        _find_again(world, who, pocket, seen)
 
 
 def _is_in(world: FirmWorld, who: Employee, pocket: Pocket, *, over: bool) -> None:
@@ -245,25 +242,41 @@ def _is_in(world: FirmWorld, who: Employee, pocket: Pocket, *, over: bool) -> No
         world.wrong(f"{who.login} was let in with card {pocket.serial} after its loan ended")
 
 
-def _find_again(world: FirmWorld, who: Employee, pocket: Pocket, first: str) -> None:
-    """The card was pressed too often: two codes, one after the other."""
-    second = world.press(pocket)
-    pocket.put_away()
-    if second is None:
-        return
-    must = world.judge.must_be_found(pocket.serial, second[1], world.policy.resync_window)
-    said = world.portal.find_again(who.login, first, second[0])
-    world.judge.found_again(pocket.serial, second[1], said)
-    world.say(f"card {pocket.serial} is found again: {said.reason or said.status}")
-    world.judged(who.login, said)
+def _find_again(world: FirmWorld, who: Employee, pocket: Pocket, first: tuple[str, int]) -> None:
+    """The card was pressed too often: two codes, one after the other. Somebody is impatient, and
+    types one and the next but one before."""
+    seen = [first]
+    for _ in range(2):
+        pressed = world.press(pocket)
+        pocket.put_away()
+        if pressed is None:
+            return
+        seen.append(pressed)
+    _find_by(world, who, pocket, (seen[0], seen[2]))
+    said = _find_by(world, who, pocket, (seen[1], seen[2]))
     if said.accepted:
         world.counts.resynchronised += 1
-        world.judge.acts("resynchronised", pocket.serial)
-        who.used, who.last_code, who.pair = second, second[0], (first, second[0])
+        who.used, who.last_code, who.pair = seen[2], seen[2][0], (seen[1][0], seen[2][0])
         if world.act.draw % 2:
             world.after(60, partial(strangers.type_again, world, who))
-    if must and said.status == 200 and not said.accepted:
+
+
+def _find_by(
+    world: FirmWorld, who: Employee, pocket: Pocket, pair: tuple[tuple[str, int], tuple[str, int]]
+) -> ServerSaid:
+    (first, before), (second, factor) = pair
+    in_a_row = factor == before + 1
+    must = world.judge.must_be_found(pocket.serial, factor, world.policy.resync_window)
+    said = world.portal.find_again(who.login, first, second)
+    world.judge.found_again(pocket.serial, factor, said)
+    apart = "" if in_a_row else "by two codes that are not in a row, "
+    world.say(f"card {pocket.serial} is found again: {apart}{said.reason or said.status}")
+    world.judged(who.login, said)
+    if said.accepted and not in_a_row:
+        world.wrong(f"two codes that are not in a row have found card {pocket.serial} again")
+    if must and in_a_row and said.status == 200 and not said.accepted:
         world.wrong(f"card {pocket.serial} was not found again by two codes within the window")
+    return said
 
 
 def _pressed_by_accident(world: FirmWorld, act: FirmAct) -> None:

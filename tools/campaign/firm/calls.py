@@ -30,6 +30,7 @@ _NO_CARD_S = 3600
 _AGAIN, _BY_AND_BY_S = 3, 3600  # whoever was not helped asks again, so often
 _FOUND_S = 2 * 3600
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
+_CODE_S = 3600  # so long a code of the help desk is good
 _SEEN_BY_OTHERS = 4  # one code in so many
 _PHONES_OFF_S = (-3600, -75, -40, 40, 75, 3600)
 _LOCKED_OUT = frozenset({"refused", "password"})
@@ -56,7 +57,6 @@ def _enrol(world: FirmWorld, who: Employee, left: int) -> None:
     except PortalSilentError:
         said = NO_ANSWER
     if who.phone is not None:
-        world.judge.acts("method-enrolled", who.login)
         world.say(f"{who.login} enrols a telephone at the portal")
     elif left:
         world.say(f"{who.login} cannot enrol a telephone: {said or 'there is no card'}")
@@ -259,31 +259,37 @@ def _new_password(who: Employee) -> str:
     return f"{PASSWORD} {who.passwords + 1}"
 
 
-def _recovered(world: FirmWorld, who: Employee, new: str, done: bool | None, how: str) -> None:
-    """done: None where the answer was lost, so that either password may be the one."""
+def _recovered(
+    world: FirmWorld, who: Employee, new: str, done: bool | None, how: str,
+    then: Callable[[], None] = lambda: None,
+) -> None:  # fmt: skip
+    """done: None where the answer was lost, so that either password may be the one. then: what
+    comes of it where the new one is."""
     if done:
         who.passwords += 1
         who.password = new
         world.counts.recoveries += 1
-        world.judge.acts("password-changed", who.login)
         world.say(f"{who.login} has a new password, {how}")
         must_be_closed(world, who)
+        then()
     elif done is None:
         who.passwords += 1
-        _find_out(world, who, new)
         world.say(f"{who.login} does not know which password is the one")
+        _find_out(world, who, new, then)
     else:
         world.say(f"{who.login} gets no new password {how}")
 
 
-def _find_out(world: FirmWorld, who: Employee, new: str) -> None:
-    """Which password is the one; where the server does not answer, later."""
+def _find_out(world: FirmWorld, who: Employee, new: str, then: Callable[[], None]) -> None:
+    """Which password is the one; where the server does not answer, later. then: if it is the new
+    one."""
     who.quarrelled = world.at + _QUARREL_S
     said = world.browser.log_in_alone(who.login, new)
     if said in (IN, HALF_WAY):
         who.password = new
+        then()
     elif said != PASSWORD_WRONG:
-        world.after(_LATER_S, partial(_find_out, world, who, new))
+        world.after(_LATER_S, partial(_find_out, world, who, new, then))
 
 
 # -- the help desk -----------------------------------------------------------------------------
@@ -326,22 +332,52 @@ def _call(world: FirmWorld, who: Employee, left: int) -> None:
             world.after(_BY_AND_BY_S, partial(_call, world, who, left - 1))
         return
     world.say(f"{who.login} calls the help desk; {asker.login} asks, {other.login} agrees")
+    if left == _AGAIN and world.act.draw % 2:
+        world.after(_CODE_S + 1, partial(_too_late, world, who, code, world.clock.wrong))
+        return
     new = _new_password(who)
     try:
         done = world.browser.recover_with_help(who.login, code, new)
     except PortalSilentError:
         done = None
-    _recovered(world, who, new, done, "by the help desk")
+    then = partial(_helped, world, who, code, who.phone)
     if done is None and left:
-        world.after(_BY_AND_BY_S, partial(_call, world, who, left - 1))
-    if done:
-        world.judge.acts("help-code-used", who.login)
-        world.judge.acts("method-voided", who.login)
-        lost, who.phone, who.recovered = who.phone, None, False
-        _after_the_call(world, who, code, lost)
-        world.after(_LATER_S, partial(_enrol, world, who, _TRIES))
-        # Until another one is enrolled, nothing opens the account but enrolling.
-        world.after(_FOUND_S, partial(_old_telephone, world, who, lost))
+        world.after(_BY_AND_BY_S, partial(_call_again, world, who, who.phone, left - 1))
+    _recovered(world, who, new, done, "by the help desk", then)
+
+
+def _too_late(world: FirmWorld, who: Employee, code: str, wrong: float) -> None:
+    """Somebody has written the code down, and comes to it when it is over. wrong: by how much the
+    server's clock was, when it was made."""
+    if who.phone is None or not _works(who):
+        return
+    new = _new_password(who)
+    try:
+        done = world.browser.recover_with_help(who.login, code, new)
+    except PortalSilentError:
+        done = None
+    world.say(f"{who.login} types the code of the help desk when it is over")
+    if done and world.clock.wrong == wrong:
+        world.wrong(f"a code of the help desk for {who.login} is good when it is over")
+    then = partial(_helped, world, who, code, who.phone)
+    _recovered(world, who, new, done, "by the help desk", then)
+    if done is False:
+        _call(world, who, _AGAIN - 1)
+
+
+def _call_again(world: FirmWorld, who: Employee, lost: Telephone, left: int) -> None:
+    """Unless it has come about meanwhile."""
+    if who.phone is lost:
+        _call(world, who, left)
+
+
+def _helped(world: FirmWorld, who: Employee, code: str, lost: Telephone) -> None:
+    """The telephone is void, and another one is enrolled."""
+    who.phone, who.recovered = None, False
+    _after_the_call(world, who, code, lost)
+    world.after(_LATER_S, partial(_enrol, world, who, _TRIES))
+    # Until another one is enrolled, nothing opens the account but enrolling.
+    world.after(_FOUND_S, partial(_old_telephone, world, who, lost))
 
 
 def _old_telephone(world: FirmWorld, who: Employee, lost: Telephone) -> None:
@@ -378,17 +414,12 @@ def _help(world: FirmWorld, who: Employee, asker: Employee, other: Employee) -> 
     if not _at_work(world, asker):
         return None
     world.browser.help_with(who.login, "ask", reason="password and telephone lost", lost="totp")
-    world.judge.acts("help-asked", who.login)
     if not _at_work(world, other):
         return None
     world.browser.help_with(who.login, "agree")
     if not _at_work(world, asker):
         return None
-    code = world.browser.help_with(who.login, "collect")
-    if code is not None:
-        world.judge.acts("help-agreed", who.login)
-        world.judge.acts("help-code-made", who.login)
-    return code
+    return world.browser.help_with(who.login, "collect")
 
 
 def false_call(world: FirmWorld, act: FirmAct) -> None:
@@ -436,3 +467,49 @@ def phish(world: FirmWorld, act: FirmAct) -> None:
     for said in tries:
         world.judge.came_in(who.login, said, factors=(True, False))
     world.say(f"a stranger with the password of {who.login} tries: {', '.join(tries)}")
+    _wants_password(world, who, guess)
+    rng = random.Random(act.draw)
+    try:
+        _guesses_codes(world, who, rng)
+        _guesses_passwords(world, who)
+    except PortalSilentError:
+        return
+
+
+def _guesses_codes(world: FirmWorld, who: Employee, rng: random.Random) -> None:
+    """Until they are not judged any more: the right one is no better then."""
+    assert who.phone is not None
+    browser, kind = world.strange_browser, TypedKind.TOTP
+    codes = [f"{rng.randrange(10**6):06}" for _ in range(world.policy.max_failures)]
+    browser.guess(who.login, who.password, kind, codes)
+    world.clock.now += STEP_S
+    right = partial(who.phone.code, world.clock.now)
+    said = browser.log_in(who.login, who.password, kind, right)
+    world.judge.came_in(who.login, said, factors=(True, True))
+    world.say(
+        f"a stranger guesses codes of {who.login}'s telephone, then types the right one: {said}"
+    )
+    if said == IN and not world.clocks_were_wrong:
+        world.wrong(f"a telephone of {who.login} is judged while it is locked")
+
+
+def _guesses_passwords(world: FirmWorld, who: Employee) -> None:
+    """Until they are not judged any more: the right one is no better then, from that place."""
+    browser = world.strange_browser
+    for number in range(world.policy.password_max_failures):
+        browser.log_in_alone(who.login, f"not the password {number}")
+    said = browser.log_in_alone(who.login, who.password)
+    world.say(f"a stranger guesses passwords of {who.login}, then types the right one: {said}")
+    if said in (IN, HALF_WAY) and not world.clocks_were_wrong:
+        world.wrong(f"passwords of {who.login} are judged without end")
+
+
+def _wants_password(world: FirmWorld, who: Employee, guess: str) -> None:
+    """One of his own, by a code that he guesses."""
+    browser = world.strange_browser
+    try:
+        done = browser.recover(who.login, TypedKind.CARD, lambda: guess, "a stranger's password")
+    except PortalSilentError:
+        return
+    if done:
+        world.wrong(f"a guessed code set a password for {who.login}")

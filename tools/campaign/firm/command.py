@@ -92,7 +92,7 @@ def firm(
     seconds = round(time.monotonic() - began, 1)
     stories = [] if no_shrink else _stories(tally, image, as_json)
     if report is not None:
-        report.write_text(film.page(subject, tally), encoding="utf-8")
+        report.write_text(film.page(subject, tally, stories), encoding="utf-8")
     _tell(tally, stories, seconds, keep, as_json)
     if tally.violations:
         raise SystemExit(ExitCode.FAILED)

@@ -46,6 +46,10 @@ class DeskWish:
 def serve(world: FirmWorld, wish: DeskWish, by: Pocket | None = None) -> None:
     """by: the card in the hand, which proves that with a code, or with two where it has drifted;
     None where no code is wanted."""
+    if wish.serial in world.doubted:
+        world.say(f"the desk has to look card {wish.serial} up first")
+        wish.otherwise()
+        return
     seen: list[tuple[str, int]] = []
     if by is not None:
         world.judge.touched(by.serial)
@@ -75,6 +79,7 @@ def _asked(
         world.say(f"the desk does not know: {error.what}")
         if by is not None:
             world.judge.perhaps_used(by.serial, seen[-1][1])
+        world.doubted.add(wish.serial)
         world.after(_LATER_S, partial(_look_up, world, wish))
     except RegistryRefusedError as error:
         world.say(f"the desk is refused: {error.what}")
@@ -106,6 +111,7 @@ def _look_up(world: FirmWorld, wish: DeskWish) -> None:
     except OutcomeUnknownError:
         world.after(_LATER_S, partial(_look_up, world, wish))
         return
+    world.doubted.discard(wish.serial)
     done = card is not None and wish.came_about(card)
     world.say(f"the desk looks card {wish.serial} up: it {'was' if done else 'was not'} done")
     if done and card is not None:
@@ -126,7 +132,6 @@ def borrow(world: FirmWorld, act: FirmAct, try_it: Callable[[FirmWorld, Employee
 
     def then(lent: DeskCard) -> None:
         who.loan, who.loan_until = spare, lent.loan_until or 0
-        world.judge.acts("card-lent", spare.serial)
         world.say(f"the desk lends card {spare.serial} to {who.login}")
         if act.draw % 3 == 0:  # to the second: once before the end, once when it is over
             left = int(who.loan_until - world.clock.server())
@@ -175,7 +180,6 @@ def _give_back(world: FirmWorld, who: Employee, left: int) -> None:
         if who.loan is not spare:
             return  # it came back meanwhile
         who.loan = None
-        world.judge.acts("card-found" if found else "card-returned", spare.serial)
         world.say(f"{who.login} gives card {spare.serial} back")
         if not spare.dead:
             _over_the_counter(world, who, spare)
@@ -229,10 +233,6 @@ def _lose(world: FirmWorld, who: Employee, left: int, *, at_once: bool) -> None:
         lost.lost = True
         who.own = spare
         world.judge.lost.add(lost.serial)
-        world.judge.acts("card-lost", lost.serial)
-        if spare is not None:
-            world.judge.acts("card-replaced", lost.serial)
-            world.judge.acts("card-assigned", spare.serial)
         world.stolen.append((lost, who))
         world.say(f"{who.login} has lost card {lost.serial}; the desk knows")
         if spare is None:
@@ -272,7 +272,6 @@ def flat(world: FirmWorld, who: Employee, dead: Pocket) -> None:
         if who.own is not dead:
             return
         who.own = None
-        world.judge.acts("card-retired", dead.serial)
         world.say(f"card {dead.serial} is flat, and retired")
         _another(world, who, _TRIES)
 
@@ -292,7 +291,6 @@ def _another(world: FirmWorld, who: Employee, left: int) -> None:
 
     def then(_card: DeskCard) -> None:
         who.own = spare
-        world.judge.acts("card-assigned", spare.serial)
         world.say(f"the desk gives card {spare.serial} to {who.login}")
 
     def otherwise() -> None:

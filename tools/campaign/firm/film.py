@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tallystick.tools.campaign.firm.script import DAY_S, SimulatedFirm
 from tallystick.tools.campaign.firm.sites import FirmTally
+from tallystick.tools.campaign.firm.story import FirmStory
 from tallystick.tools.campaign.firm.world import FirmEvent, moment
 
 _WIDTH = 960
@@ -25,13 +26,15 @@ def _one(_words: str) -> float:
 @dataclass(frozen=True)
 class Lane:
     """kind: in the style, and in the addresses of its lists. holds: whether an event is of it, by
-    its words. value: how high it stands; together: what several of one instant are."""
+    its words. value: how high it stands; together: what several of one instant are. gauge: it tells
+    how much there is, and not how often something happened."""
 
     name: str
     kind: str
     holds: Callable[[str], bool]
     value: Callable[[str], float] = _one
     together: Callable[[list[float]], float] = sum
+    gauge: bool = False
 
 
 def _has(*words: str) -> Callable[[str], bool]:
@@ -49,8 +52,8 @@ LANES = (
     Lane("not let in", "out", _has(" is not let in", "is found again")),
     Lane("loans and losses", "loan", _has(" lends ", " gives card", " has lost ", "in a wallet")),
     Lane("cards made", "made", _has("the station makes", "the station stops", " joins", " leaves")),
-    Lane("spares in stock", "stock", _has("spares are in the drawer"), _number),
-    Lane("cells, most µAh", "used", _has("that has given most"), _number, max),
+    Lane("spares in stock", "stock", _has("spares are in the drawer"), _number, gauge=True),
+    Lane("cells, most µAh", "used", _has("that has given most"), _number, max, gauge=True),
     Lane("cells in trouble", "cell", _has("the cell of", "is flat", "loses its power")),
     Lane(
         "strangers",
@@ -74,8 +77,8 @@ LANES = (
 )
 
 
-def page(firm: SimulatedFirm, tally: FirmTally) -> str:
-    """An HTML page of its own."""
+def page(firm: SimulatedFirm, tally: FirmTally, stories: Iterable[FirmStory] = ()) -> str:
+    """An HTML page of its own. stories: of violations, shortened."""
     told = sorted(
         (one for site in tally.told for one in site), key=lambda one: (one.at, one.number)
     )
@@ -91,8 +94,9 @@ def page(firm: SimulatedFirm, tally: FirmTally) -> str:
         (
             "<h1>A firm, day by day</h1>",
             f"<p>{html.escape(head)}</p>",
+            "".join(_short_story(one) for one in stories),
             _chart(lanes, days),
-            "".join(_stories(lane.name, lane.kind, events) for lane, events in lanes),
+            "".join(_stories(lane, events, days) for lane, events in lanes),
         )
     )
     return (
@@ -103,10 +107,28 @@ def page(firm: SimulatedFirm, tally: FirmTally) -> str:
     )
 
 
+def _short_story(story: FirmStory) -> str:
+    lines = "".join(f"<li>{html.escape(words)}</li>" for words in story.told)
+    again = html.escape(f"tally campaign replay '{story.line}'")
+    return (
+        f"<section class='short'><h2>{html.escape(story.what)} <small>{story.acts} acts</small>"
+        f"</h2><ol>{lines}</ol><p><code>{again}</code></p></section>"
+    )
+
+
+def _slots(days: int) -> int:
+    """Into how many parts the line of time is divided: hours, where there is room for them."""
+    return min(days * 24, 240)
+
+
+def _slot(at: int, days: int) -> int:
+    slots = _slots(days)
+    return min(slots - 1, at * slots // (days * DAY_S))
+
+
 def _chart(lanes: list[tuple[Lane, list[FirmEvent]]], days: int) -> str:
     height = _LANE * len(lanes) + 28
-    slots = min(days * 24, 240)
-    wide = (_WIDTH - _LEFT) / slots
+    wide = (_WIDTH - _LEFT) / _slots(days)
     parts = [
         f"<div class='wide'><svg viewBox='0 0 {_WIDTH} {height}' role='img' "
         "aria-label='What happened when; the lists below say the same in words'>"
@@ -115,63 +137,80 @@ def _chart(lanes: list[tuple[Lane, list[FirmEvent]]], days: int) -> str:
         x = _LEFT + (_WIDTH - _LEFT) * day / days
         parts.append(f"<line class='day' x1='{x:.1f}' x2='{x:.1f}' y1='0' y2='{height - 24}'/>")
         if day < days and (days <= 16 or day % 5 == 0):
-            parts.append(f"<text class='tick' x='{x + 3:.1f}' y='{height - 8}'>{day}</text>")
+            name = day if day else "day 0"
+            parts.append(f"<text class='tick' x='{x + 3:.1f}' y='{height - 8}'>{name}</text>")
     for number, (lane, events) in enumerate(lanes):
         base = _LANE * (number + 1) - 6
         parts.append(f"<text class='lane' x='0' y='{base - 14}'>{lane.name}</text>")
-        parts.append(f"<text class='sum' x='0' y='{base}'>{len(events):,}</text>")
+        parts.append(f"<text class='sum' x='0' y='{base}'>{_sum(lane, events)}</text>")
         parts.append(f"<line class='base' x1='{_LEFT}' x2='{_WIDTH}' y1='{base}' y2='{base}'/>")
-        parts += _bars(events, lane, base, slots, wide, days)
+        parts += _bars(events, lane, base, wide, days)
     parts.append("</svg></div>")
     return "".join(parts)
 
 
+def _sum(lane: Lane, events: Sequence[FirmEvent]) -> str:
+    if not lane.gauge or not events:
+        return f"{len(events):,}"
+    return f"{lane.value(events[-1].words):,.10g} at last"
+
+
 def _bars(
-    events: Iterable[FirmEvent], lane: Lane, base: int, slots: int, wide: float, days: int
+    events: Iterable[FirmEvent], lane: Lane, base: int, wide: float, days: int
 ) -> Iterable[str]:
     values: dict[int, list[float]] = {}
     for one in events:
-        slot = min(slots - 1, one.at * slots // (days * DAY_S))
-        values.setdefault(slot, []).append(lane.value(one.words))
+        values.setdefault(_slot(one.at, days), []).append(lane.value(one.words))
     counted = {slot: lane.together(those) for slot, those in values.items()}
     most = max(counted.values(), default=1.0) or 1.0
     for slot, count in sorted(counted.items()):
         tall = max(3.0, (_LANE - 16) * count / most)
-        begin = slot * days * DAY_S // slots
+        begin = slot * days * DAY_S // _slots(days)
         yield (
-            f"<a href='#{lane.kind}-{slot_of(begin)}'><rect class='{lane.kind}' "
+            f"<a href='#{lane.kind}-{slot}'><rect class='{lane.kind}' "
             f"x='{_LEFT + slot * wide:.1f}' y='{base - tall:.1f}' "
             f"width='{max(1.5, wide - 0.6):.1f}' height='{tall:.1f}'>"
             f"<title>{moment(begin)}: {count:,.10g}</title></rect></a>"
         )
 
 
-def slot_of(at: int) -> int:
-    """The day that a moment is listed under."""
-    return at // DAY_S
-
-
-def _stories(name: str, kind: str, events: list[FirmEvent]) -> str:
+def _stories(lane: Lane, events: list[FirmEvent], days: int) -> str:
+    """A list a day. The first of each bar is what the bar opens."""
     if not events:
         return ""
-    parts = [f"<section><h2>{name} <small>{len(events):,}</small></h2>"]
+    parts = [f"<section><h2>{lane.name} <small>{len(events):,}</small></h2>"]
     by_day: dict[int, list[FirmEvent]] = {}
     for one in events:
-        by_day.setdefault(slot_of(one.at), []).append(one)
+        by_day.setdefault(one.at // DAY_S, []).append(one)
+    marked: set[int] = set()
     for day, those in by_day.items():
-        opened = " open" if kind == "bad" else ""
+        opened = " open" if lane.kind == "bad" else ""
         lines = "".join(
-            f"<li><time>{moment(one.at).partition(', ')[2]}</time> {html.escape(one.words)}</li>"
+            f"<li{_mark(lane, _slot(one.at, days), marked)}>"
+            f"<time>{moment(one.at).partition(', ')[2]}</time> {html.escape(one.words)}</li>"
             for one in those[:_MOST_OF_A_DAY]
         )
-        if len(those) > _MOST_OF_A_DAY:
-            lines += f"<li>… and {len(those) - _MOST_OF_A_DAY:,} more.</li>"
+        rest = those[_MOST_OF_A_DAY:]
+        if rest:
+            ends = "".join(
+                f"<a{_mark(lane, slot, marked)}></a>"
+                for slot in sorted({_slot(one.at, days) for one in rest} - marked)
+            )
+            lines += f"<li>{ends}… and {len(rest):,} more.</li>"
         parts.append(
             f"<details{opened}><summary>day {day} "
-            f"<small>{len(those):,}</small></summary><ol id='{kind}-{day}'>{lines}</ol></details>"
+            f"<small>{len(those):,}</small></summary><ol>{lines}</ol></details>"
         )
     parts.append("</section>")
     return "".join(parts)
+
+
+def _mark(lane: Lane, slot: int, marked: set[int]) -> str:
+    """The name that a bar opens, once."""
+    if slot in marked:
+        return ""
+    marked.add(slot)
+    return f" id='{lane.kind}-{slot}'"
 
 
 _STYLE = """
@@ -196,7 +235,9 @@ svg { width: 100%; min-width: 44rem; height: auto }
   .stranger { fill: #dd86b0 }
   .fault { fill: #9aa6b2 } .bad { fill: #ff6b60 } }
 details { border-bottom: 1px solid var(--line) } summary { cursor: pointer; padding: .2rem 0 }
-ol:target { outline: 2px solid #3b6fb6 } a:focus rect { stroke: var(--ink); stroke-width: 2 }
-ol { margin: .2rem 0 .8rem; padding-left: 1.5rem; font-size: .9rem; overflow-wrap: anywhere }
+li:target { outline: 2px solid #3b6fb6; outline-offset: 2px }
+a:focus rect { stroke: var(--ink); stroke-width: 2 }
+ol { margin: .2rem 0 .8rem; padding-left: 2.6rem; font-size: .9rem; overflow-wrap: anywhere }
+.short { border-left: 4px solid #c62828; padding-left: 1rem } code { overflow-wrap: anywhere }
 time { color: var(--soft); font-variant-numeric: tabular-nums }
 """

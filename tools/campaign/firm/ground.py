@@ -40,6 +40,7 @@ from tallystick.server.state import ServerState
 from tallystick.server.store.bulk import GatheredRows
 from tallystick.server.store.database import Database
 from tallystick.server.store.opened import opened
+from tallystick.tools.campaign.firm.ledger import Ledger
 
 URL = "http://localhost:1"
 _PAGES_NEVER = 1 << 30
@@ -165,7 +166,7 @@ class House:
     aimed: what meets the next request of a kind. hit, went_away, ended_at_once, answers_lost, cuts,
     lost_once: how often each kind of fault has struck.
     down: nobody has started it again; cut_off: addresses that begin so have no way to it;
-    database_gone: its database stays away."""
+    database_gone: its database stays away. ledger: is told of every answer."""
 
     def __init__(
         self, folder: Path, clock: FirmClock, chance: FirmChance,
@@ -189,6 +190,7 @@ class House:
         self.loses_at: int | None = None  # statements until its connection to the database is lost
         self.answer_lost_at: int | None = None  # requests until an answer does not arrive
         self.after_end: Callable[[int], None] = lambda away_s: None
+        self.ledger: Ledger | None = None
         self._hears = hears
         self._away_s = self._requests_left = 0
         self._cuts_off: str | None = None
@@ -246,6 +248,8 @@ class House:
             state.sweeper.sweep_now()
         except ProcessEndedError:
             self._end()
+        if self.ledger is not None:
+            self.ledger.idle()
 
     @contextmanager
     def console(self) -> Iterator[Connection]:
@@ -254,6 +258,8 @@ class House:
             yield connection
 
     def close(self) -> None:
+        if self.ledger is not None:
+            self.ledger.close()
         if self._living is not None:
             self._loop.run_until_complete(self._living.__aexit__(None, None, None))
         self._app = self._living = None
@@ -274,7 +280,7 @@ class House:
         if self._app is None:
             self._open()
         assert self._app is not None
-        first = requests[0]
+        first, lost = requests[0], self.lost
         try:
             self._chance.step()
             self._path = f"{first.method} {first.url.path}"
@@ -283,16 +289,27 @@ class House:
             answers = self._loop.run_until_complete(_together(self._app, requests, name))
             for answer in answers:
                 self._hears("an answer", answer.content)
+            self._enters(requests, answers, name, lost)
             self._perhaps_lose_answer(first)
             return answers
         except BaseException as error:
             if self._app is None or not _holds(error, ProcessEndedError):
                 raise
             self._end()
+            self._enters(requests, [], name, lost)
             raise httpx.ReadError("the server ended", request=first) from None
         finally:
             self._path = ""
             self._chance.step()
+
+    def _enters(
+        self, requests: Sequence[httpx.Request], answers: Sequence[httpx.Response], name: str,
+        lost: int,
+    ) -> None:  # fmt: skip
+        """lost: how often the database had been, before they were asked."""
+        if self.ledger is not None:
+            sick = self.full or self.read_only or self.database_gone or self.lost > lost
+            self.ledger.answered(requests, answers, name, sound=not sick)
 
     def _perhaps_cut_off(self, name: str) -> None:
         if self._cuts_off is not None and name.startswith(self._cuts_off):

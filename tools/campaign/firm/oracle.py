@@ -68,7 +68,6 @@ class Judge:
         self.seeds: dict[str, bytes] = {}
         self.violations: list[str] = []
         self.locks: dict[str, LockSeen] = {}
-        self.acknowledged: Counter[tuple[str, str]] = Counter()
         self.entered: Counter[str] = Counter()
         self.perhaps_entered: Counter[str] = Counter()
         self.ended: set[str] = set()  # logins: barred, and the server has said so
@@ -171,10 +170,6 @@ class Judge:
     def touched(self, serial: str) -> None:
         """Something else than a service's question may have counted as a guess, or made it good."""
         self.locks_of(serial).sure = False
-
-    def acts(self, action: str, subject: str) -> None:
-        """The server has acknowledged this: from now on it is in the audit log."""
-        self.acknowledged[action, subject] += 1
 
     def came_in(self, login: str, said: str, *, factors: tuple[bool, bool]) -> None:
         """Somebody was at the portal as this person. said: "in", or why not. factors: whether the

@@ -414,14 +414,15 @@ class Portal:
     def check(self, login: str, code: str) -> ServerSaid:
         return self._ask("/v1/verify", {"user": login, "code": code})
 
-    def check_at_once(self, login: str, code: str) -> list[ServerSaid]:
-        """Two services ask the same at the same instant."""
-        body = {"user": login, "code": code}
-        requests = [self._request("/v1/verify", body) for _ in range(2)]
+    def check_at_once(self, *typed: tuple[str, str]) -> list[ServerSaid]:
+        """Services ask at the same instant, each with a login and a code."""
+        requests = [
+            self._request("/v1/verify", {"user": login, "code": code}) for login, code in typed
+        ]
         try:
             answers = self._house.answers(requests, self._address)
         except httpx.TransportError as error:
-            return [ServerSaid(0, asked=not isinstance(error, httpx.ConnectError))] * 2
+            return [ServerSaid(0, asked=not isinstance(error, httpx.ConnectError))] * len(typed)
         return [_said(one) for one in answers]
 
     def find_again(self, login: str, first: str, second: str) -> ServerSaid:

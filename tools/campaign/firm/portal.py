@@ -6,7 +6,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -114,6 +114,16 @@ class PortalBrowser:
         except PortalSilentError:
             return NO_ANSWER
         return IN if _OPEN.search(self.page) else REFUSED
+
+    def guess(self, login: str, password: str, kind: TypedKind, codes: Sequence[str]) -> None:
+        """One code after the other, as the second factor. Raises PortalSilentError."""
+        self._password(login, password)
+        way = re.search(rf"/p/default/second/{kind.value}/[\w.-]+", self.page)
+        if way is None:
+            return
+        self._get(way.group())
+        for code in codes:
+            self._post(way.group(), code=code)
 
     def log_in_alone(self, login: str, password: str) -> str:
         """With the password and nothing else. → "in", "half-way", "password", "refused",

@@ -37,6 +37,7 @@ from tallystick.tools.campaign.firm.ground import (
     without_waiting,
 )
 from tallystick.tools.campaign.firm.leaks import Eavesdropper
+from tallystick.tools.campaign.firm.ledger import Ledger
 from tallystick.tools.campaign.firm.oracle import ZONE, Judge
 from tallystick.tools.campaign.firm.parts import (
     CardDrawer,
@@ -149,6 +150,8 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
         ear = Eavesdropper(judge.seeds)
         stack.enter_context(_overheard(ear))
         house = House(folder, clock, chance, ear.hears)
+        callers = {one.token.reveal().decode(): one.id for some in made.values() for one in some}
+        house.ledger = Ledger(folder / "server.db", callers, clock.server, judge.violation)
         drawer = stack.enter_context(CardDrawer(image, firm.seed))
         stations = []
         for number, credential in enumerate(made[Role.STATION]):

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.devices.image import Image
 from tallystick.tools.campaign.firm.run import FirmResult, simulate
-from tallystick.tools.campaign.firm.script import FirmAct, Level, SimulatedFirm, Verb, script
+from tallystick.tools.campaign.firm.script import (
+    FirmAct,
+    Level,
+    Mishap,
+    SimulatedFirm,
+    Verb,
+    script,
+)
 
 _NAME = "firm"
 _TRIES = 120
@@ -122,12 +129,18 @@ def _kind(what: str) -> str:
 def _without_bystanders(
     acts: list[FirmAct], failed: FirmResult, fails: Callable[[Sequence[FirmAct]], bool]
 ) -> list[FirmAct]:
-    """At first only what the sentence names: whose card, whose login."""
+    """At first only what the sentence names: whose card, whose login. Then what goes wrong besides,
+    which is nobody's."""
     named = {
         int(number) - 1 for number in re.findall(r"(?:TS0*|\bp0*)([1-9]\d*)", failed.violations[0])
     }
-    few = [act for act in acts if act.who in named and act.what not in (Verb.SWEEP, Verb.SHIFT)]
-    return few if named and fails(few) else acts
+    their = {act for act in acts if act.who in named and act.what not in (Verb.SWEEP, Verb.SHIFT)}
+    wrong = {act for act in acts if act.what in set(Mishap)}
+    for chosen in (their, their | wrong) if named else ():
+        few = [act for act in acts if act in chosen]
+        if fails(few):
+            return few
+    return acts
 
 
 def _fewer(acts: list[FirmAct], fails: Callable[[Sequence[FirmAct]], bool]) -> list[FirmAct]:

@@ -27,6 +27,7 @@ _GUESSES = (4, 4, 13)
 _WAITS = 2
 _MORE, _NEXT_DAY_S = 7, 22 * 3600
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
+_CONTAINER, _NOBODYS = "application/pskc+xml", f"Bearer {'A' * 43}"
 _SEED = tlv.encode(TAG_NAME, b"x") + tlv.encode(TAG_KEY, b"\x11\x06" + bytes(20))
 _KEYLESS = (CommandApdu(0, INS_PUT, data=_SEED), CommandApdu(0, INS_RESET, 0xDE, 0xAD))
 """Of somebody who has no keys: a seed of his own, and none at all."""
@@ -162,7 +163,6 @@ def copy(world: FirmWorld, act: FirmAct) -> None:
     world.say(f"a copy of card {pocket.serial} is tried: {said.reason or said.status}")
     if not said.accepted:
         return
-    world.judge.acts("verified", pocket.serial)
     seen = world.press(pocket)
     pocket.put_away()
     if seen is not None:
@@ -182,7 +182,7 @@ def race(world: FirmWorld, act: FirmAct) -> None:
     if seen is None:
         return
     must = world.judge.must_be_let_in(pocket.serial, seen[1])
-    answers = world.portal.check_at_once(who.login, seen[0])
+    answers = world.portal.check_at_once((who.login, seen[0]), (who.login, seen[0]))
     for said in answers:
         world.judged(who.login, said)
         world.answered(who, pocket, seen, said)
@@ -190,16 +190,44 @@ def race(world: FirmWorld, act: FirmAct) -> None:
     world.say(f"{who.login} and a stranger type the same code at the same instant: {told}")
     if must and all(said.status == 200 and not said.accepted for said in answers):
         world.wrong(f"nobody was let in with the next code of card {pocket.serial}")
+    _beside_a_guess(world, act, who, pocket)
+
+
+def _beside_a_guess(world: FirmWorld, act: FirmAct, who: Employee, pocket: Pocket) -> None:
+    """At the same instant somebody guesses at another's code: each has the answer to his own."""
+    another = world.somebody(who.number + 1)
+    seen = world.press(pocket)
+    pocket.put_away()
+    if another is None or another[0] is who or seen is None:
+        return
+    other, guess = another[0], f"{act.draw % 10**6:06}"
+    other.quarrelled = max(other.quarrelled, world.at + _QUARREL_S)
+    must = world.judge.must_be_let_in(pocket.serial, seen[1])
+    mine, guessed = world.portal.check_at_once((who.login, seen[0]), (other.login, guess))
+    world.judged(who.login, mine)
+    world.answered(who, pocket, seen, mine)
+    world.judged(other.login, guessed)
+    world.say(
+        f"{who.login} types a code while a stranger guesses at one of {other.login}: "
+        f"{mine.reason or mine.status}, {guessed.reason or guessed.status}"
+    )
+    if guessed.accepted and not _was_luck(world, guessed, guess):
+        world.wrong(f"a guess was accepted as {other.login}")
+    if must and mine.status == 200 and not mine.accepted:
+        world.wrong(f"{who.login} was refused beside a guess ({mine.reason})")
 
 
 def clone(world: FirmWorld, act: FirmAct) -> None:
-    """Whoever has a desk's credential registers a card of his own."""
-    try:
-        answer = world.stranger.post(
-            "/v1/cards", content=b"<x/>", headers={"content-type": "application/pskc+xml"}
-        )
-    except httpx.TransportError:
-        return
-    world.say(f"a desk's credential is used to register a card: {answer.status_code}")
-    if answer.status_code not in (401, 403, 503):
-        world.wrong(f"a desk's credential may register cards ({answer.status_code})")
+    """Whoever has a desk's credential registers a card of his own; and whoever has none."""
+    for whose, headers in (
+        ("a desk's credential", {}), ("a credential that is nobody's", {"authorization": _NOBODYS})
+    ):  # fmt: skip
+        try:
+            answer = world.stranger.post(
+                "/v1/cards", content=b"<x/>", headers={"content-type": _CONTAINER} | headers
+            )
+        except httpx.TransportError:
+            return
+        world.say(f"{whose} is used to register a card: {answer.status_code}")
+        if answer.status_code not in (401, 403, 503):
+            world.wrong(f"{whose} may register cards ({answer.status_code})")

@@ -109,8 +109,9 @@ class Counts:
 @dataclass
 class FirmWorld:
     """One firm while it is simulated. until: nothing happens after this, in seconds since the first
-    midnight. waiting: a card that is made while the other station makes the next; whose. happened:
-    how often each kind of act came about."""
+    midnight. doubted: cards of which the desk does not know what has become. waiting: a card that
+    is made while the other station makes the next; whose. happened: how often each kind of act came
+    about."""
 
     firm: SimulatedFirm
     house: House
@@ -135,6 +136,7 @@ class FirmWorld:
     counts: Counts = field(default_factory=Counts)
     readers: dict[int, ThumbReader] = field(default_factory=dict)
     drawer: list[Pocket] = field(default_factory=list)
+    doubted: set[str] = field(default_factory=set)
     cells: dict[str, CellSeen] = field(default_factory=dict)
     clocks_until: int = -1
     until: int | None = None
@@ -164,6 +166,8 @@ class FirmWorld:
         heapq.heappush(self.later, (self.at + seconds, self.act.number, self._sub, what))
 
     def say(self, words: str) -> None:
+        """Also what programs have told whoever uses them: it is listened to."""
+        self.ear.hears("what the programs say", words.encode() + b"\n")
         self.told.append(FirmEvent(self.at, self.act.number, words))
 
     def wrong(self, what: str) -> None:
@@ -287,7 +291,6 @@ class FirmWorld:
             in_a_row = factor == who.used[1] + 1 and pocket is who.own
             who.pair = (who.used[0], code) if in_a_row else None
             who.last_code, who.used = code, (code, factor)
-            self.judge.acts("verified", pocket.serial)
 
     def check(self, login: str, code: str) -> ServerSaid:
         """A service asks."""
@@ -300,8 +303,6 @@ class FirmWorld:
         the person has."""
         if said.status == 500:
             self.wrong(f"the server answered {said.status} {said.reason}")
-        if said.status == 200 and not said.accepted and said.serial:
-            self.judge.acts("refused", said.serial)
         who = self.people[int(login[1:]) - 1]
         card = who.own
         if card is None or card.lost or not self.in_service(card):

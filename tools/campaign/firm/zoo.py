@@ -23,16 +23,18 @@ from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.registry import Registered, TallyServer
 from tallystick.provisioning.server_link import NoConnectionError, OutcomeUnknownError
 from tallystick.server.accounts import sessions
-from tallystick.server.checking import tokens
+from tallystick.server.checking import tokens, verification
 from tallystick.server.checking.group import GroupCommit
+from tallystick.server.checking.verification import Verifier
 from tallystick.server.errors import ApiError
 from tallystick.server.joining import leaving
 from tallystick.server.loans import desk, holding, proof
 from tallystick.server.methods import fido
-from tallystick.server.rules import judge
+from tallystick.server.rules import judge, otp
 from tallystick.server.rules.throttle import Throttle
-from tallystick.server.signing_in import login, recovery, second
+from tallystick.server.signing_in import limits, login, recovery, second, together
 from tallystick.server.stock import cards
+from tallystick.server.store import audit
 from tallystick.server.store.audit import WorkerChain
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.tools import fresh
@@ -299,6 +301,56 @@ def _still_the_borrowers(_genuine: Any) -> Any:
     return give_back
 
 
+def _silent(act: str) -> Callable[[Any], Any]:
+    """This kind of act is not written."""
+
+    def make(genuine: Any) -> Any:
+        def write(connection: Any, ring: Any, chain: str, head: Any, acts: Any) -> Any:
+            told = [one for one in acts if one.action != act]
+            return genuine(connection, ring, chain, head, told) if told else head
+
+        return write
+
+    return make
+
+
+def _swapped(genuine: Any) -> Any:
+    def run(self: Any, connection: Any, checks: Any, now: float) -> Any:
+        return list(reversed(genuine(self, connection, checks, now)))
+
+    return run
+
+
+def _uncounted(genuine: Any) -> Any:
+    def ask(connection: Any, ring: Any, question: Any, now: float) -> Any:
+        judged = connection.begin_nested()
+        answer = genuine(connection, ring, question, now)
+        (judged.commit if getattr(answer, "accepted", False) else judged.rollback)()
+        return answer
+
+    return ask
+
+
+def _no_limit(_genuine: Any) -> Any:
+    def before_password(*_words: Any, **_named: Any) -> None:
+        return None
+
+    return before_password
+
+
+def _nearly_in_a_row(_genuine: Any) -> Any:
+    def find_pair(seed: bytes, codes: Any, factors: range, algorithm: str = "sha1") -> int | None:
+        last = None
+        for factor in range(factors.start, factors.stop + 1):
+            code = otp.hotp(seed, factor, len(codes[0]), algorithm)
+            if last is not None and factor - last < 4 and code == codes[1]:
+                return factor - 1
+            last = factor if code == codes[0] else last
+        return None
+
+    return find_pair
+
+
 def _lends_nothing(_genuine: Any) -> Any:
     def lend(*_words: Any, **_named: Any) -> Any:
         raise ApiError(409, "held", "Somebody holds it.")
@@ -351,6 +403,21 @@ SERVER = (
            in_place_of(recovery, "_void", _voids_nothing)),
     Broken("still-the-borrowers", "A card that was given back still lets the borrower in.",
            in_place_of(desk, "give_back", _still_the_borrowers)),
+    Broken("answers-swapped", "Who asks at the same instant gets the other's answer.",
+           in_place_of(Verifier, "run", _swapped)),
+    Broken("guesses-uncounted", "Guesses at the portal are not counted.",
+           in_place_of(verification, "ask", _uncounted)),
+    Broken("passwords-without-end", "Passwords can be guessed without end.",
+           in_place_of(limits, "before_password", _no_limit)),
+    Broken("help-without-end", "A code of the help desk is good for months.",
+           in_place_of(together, "LIFE_S", lambda _genuine: 10**7)),
+    Broken("not-in-a-row", "Two codes of which one was left out find a card again.",
+           in_place_of(judge, "find_pair", _nearly_in_a_row)),
+    *(Broken(f"unlogged-{act}", f"{what} leaves no entry in the audit log.",
+             in_place_of(audit, "_write", _silent(act)))
+      for act, what in (
+          ("password-wrong", "A wrong password"), ("factor-checked", "A second factor"),
+          ("people-imported", "A list of people"), ("recovery-begun", "A recovery"))),
     Broken("lends-nothing", "No card can be lent.", in_place_of(desk, "lend", _lends_nothing)),
 )  # fmt: skip
 

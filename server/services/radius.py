@@ -256,6 +256,8 @@ class _Judging:
 
     def judge(self, request: Any, peer: str, by_eap: EapAnswer | None = None) -> RadiusReply:
         """by_eap: what EAP holds, in place of a User-Password."""
+        if any(len(request.get(one, ())) > 1 for one in ONCE):
+            return _reject("A name, a password and a state are sent once.")
         try:
             return self._judge(request, peer, by_eap)
         except _NotUtf8Error:  # RFC 2865 5: a text is UTF-8
@@ -267,8 +269,6 @@ class _Judging:
             return _reject("Name and password must come in UTF-8.")
 
     def _judge(self, request: Any, peer: str, by_eap: EapAnswer | None) -> RadiusReply:
-        if any(len(request.get(one, ())) > 1 for one in ONCE):
-            return _reject("A name, a password and a state are sent once.")
         name = _text(request, "User-Name")
         token = bytes(request.get("State", [b""])[0]).decode("ascii", "ignore")
         typed = self._of_pap(request) if by_eap is None else self._of_eap(name, token, by_eap)

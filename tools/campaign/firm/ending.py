@@ -9,6 +9,7 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
+from tallystick.common.errors import TallyError
 from tallystick.emulator import boards
 from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.server.store import audit
@@ -97,7 +98,11 @@ def _halves(world: FirmWorld) -> None:
                 f"card {pocket.serial}: the server's factor is {row.moving_factor}, "
                 f"and the newest on the glass was {seen.shown}"
             )
-        at_hand = looked_at(pocket, world.us)
+        try:
+            at_hand = looked_at(pocket, world.us, world.ear.hears)
+        except TallyError as error:
+            world.wrong(f"card {pocket.serial} does not say what it is: {error.what}")
+            continue
         if at_hand.life_cycle is not LifeCycle.SECURED or at_hand.credentials != (pocket.serial,):
             world.wrong(f"card {pocket.serial} is left as {at_hand.life_cycle.name}")
     for station in world.stations:

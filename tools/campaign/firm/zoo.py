@@ -73,6 +73,14 @@ _KEYLESS = Animal(
         "",
     ),),
 )  # fmt: skip
+_TELLS = Animal(
+    "tells-its-seed", "Whoever asks a card what is on it is told its seed.",
+    (Patch(
+        "card/oath.py",
+        "bytes((wire.HOTP_SHA1,)) + name)",
+        "bytes((wire.HOTP_SHA1,)) + name) + tlv.item(0x77, card.store.seed)",
+    ),),
+)  # fmt: skip
 FIRMWARE = (
     *(
         one
@@ -82,6 +90,7 @@ FIRMWARE = (
     _WAKEFUL,
     _SKIPS,
     _KEYLESS,
+    _TELLS,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -147,7 +148,20 @@ def no_seed_in_clear(world: FirmWorld) -> None:
             no_seed_in(world, file)
 
 
+def no_new_seed_in_clear(world: FirmWorld) -> None:
+    """Of cards that were made since the last time: in what the server's database has written
+    lately, which may be overwritten by the end."""
+    made = {one: seed for one, seed in world.judge.seeds.items() if one not in world.looked_for}
+    for file in world.house.folder.glob("*-wal") if made else ():
+        _no_seed_of(world, file, made)
+    world.looked_for |= made.keys()
+
+
 def no_seed_in(world: FirmWorld, file: Path) -> None:
     """In clear."""
-    for serial in found_in(file.read_bytes(), world.judge.seeds):
+    _no_seed_of(world, file, world.judge.seeds)
+
+
+def _no_seed_of(world: FirmWorld, file: Path, seeds: Mapping[str, bytes]) -> None:
+    for serial in found_in(file.read_bytes(), seeds):
         world.wrong(f"the seed of card {serial} is in {file.name} in clear")

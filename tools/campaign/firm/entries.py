@@ -14,7 +14,9 @@ from urllib.parse import parse_qs
 ANY = "*"  # a subject that whoever was answered is not told
 NOBODY = "unknown"  # an actor who has proved nothing
 _OK = "ok"
-_REFUSED = frozenset({"wrong", "replayed", "resynchronise", "throttled", "expired", "not-accepted"})
+_REFUSED = frozenset(
+    {"wrong", "replayed", "resynchronise", "throttled", "expired", "not-accepted", "no-card"}
+)
 _OATH = frozenset({"card", "totp"})  # their codes are judged together
 _SIGNED_IN = re.compile("<h1>(?:You are signed in|My account)</h1>")
 _PORTAL, _LOCKED = "/p/default", "Too many wrong codes in a row."

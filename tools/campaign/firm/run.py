@@ -24,7 +24,12 @@ from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.opened import opened
 from tallystick.tools.campaign.firm.acts import carry_out
 from tallystick.tools.campaign.firm.directory import PersonnelOffice
-from tallystick.tools.campaign.firm.ending import acknowledged, at_rest, figures
+from tallystick.tools.campaign.firm.ending import (
+    acknowledged,
+    at_rest,
+    figures,
+    no_new_seed_in_clear,
+)
 from tallystick.tools.campaign.firm.ground import (
     URL,
     FirmChance,
@@ -185,6 +190,7 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
 
         def ended(away_s: int) -> None:
             acknowledged(world)
+            no_new_seed_in_clear(world)
             world.server_ended(away_s)
 
         house.after_end = ended

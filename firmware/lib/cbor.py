@@ -1,6 +1,6 @@
 """CBOR in CTAP2's canonical form (RFC 8949; CTAP 2.1, section 8): shortest numbers, definite
-lengths, no tags, no floats, sorted keys without duplicates, at most four levels. Anything else is
-refused.
+lengths, no tags, sorted keys without duplicates, at most four levels. Anything else is refused.
+Nobody here computes with a float: it is kept as it came, and is of no type that is asked for.
 """
 
 from micropython import const
@@ -14,6 +14,13 @@ _DEPTH = const(4)
 
 class InvalidError(Exception):
     """Not canonical CBOR."""
+
+
+class Float:
+    """encoded: 3, 5 or 9 bytes."""
+
+    def __init__(self, encoded: bytes) -> None:
+        self.encoded = encoded
 
 
 def decode(data: "Readable") -> "Item":
@@ -37,8 +44,10 @@ def _head(data: "Readable", at: int) -> "tuple[int, int, int]":
         raise InvalidError
     size = 1 << (info - 24)
     end = at + size
-    if end > len(data) or first >> 5 == 7:
+    if end > len(data) or first >> 5 == 7 and size == 1:
         raise InvalidError
+    if first >> 5 == 7:
+        return 7, 0, end  # a float
     value = int.from_bytes(data[at:end], "big")
     if value < 24 or size > 1 and value < 1 << size * 4:
         raise InvalidError  # would have been shorter
@@ -46,6 +55,7 @@ def _head(data: "Readable", at: int) -> "tuple[int, int, int]":
 
 
 def _item(data: "Readable", at: int, depth: int) -> "tuple[Item, int]":
+    start = at
     major, value, at = _head(data, at)
     if major == 0:
         return value, at
@@ -62,6 +72,8 @@ def _item(data: "Readable", at: int, depth: int) -> "tuple[Item, int]":
     if major == 7:
         if 20 <= value <= 22:
             return (False, True, None)[value - 20], at
+        if at - start > 1:
+            return Float(bytes(data[start:at])), at
         raise InvalidError
     if major == 6 or not depth or value > len(data) - at:
         raise InvalidError
@@ -114,7 +126,7 @@ def _text(content: bytes) -> str:
 
 
 def encode(value: "Item") -> bytes:
-    """Canonical CBOR of None, bool, int, bytes, str, list and dict."""
+    """Canonical CBOR of None, bool, int, bytes, str, list, dict, and of a Float that came."""
     out = bytearray()
     _put(out, value)
     return bytes(out)
@@ -134,6 +146,8 @@ def _put(out: bytearray, value: "Item") -> None:
         out.append(0xF6)
     elif value is True or value is False:
         out.append(0xF5 if value else 0xF4)
+    elif isinstance(value, Float):
+        out.extend(value.encoded)
     elif isinstance(value, int):
         _put_head(out, *((0, value) if value >= 0 else (1, -1 - value)))
     elif isinstance(value, str):

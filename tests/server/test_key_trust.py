@@ -106,6 +106,16 @@ def test_a_key_that_is_refused_and_why(
     assert "was refused a security key" in boss.get("/audit").page.text
 
 
+@pytest.mark.parametrize("rule", [{}, OF_THE_BATCH], ids=["any", "the batch's"])
+def test_a_key_that_did_not_verify_its_user_is_not_enrolled(
+    portal: Portal, ann: Browser, rule: dict
+) -> None:
+    portal.policy(**rule)
+    enrol(ann, replace(MAKER.key_of(AAGUID), verified=False))
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        assert factors.of_person(connection, 1) == []
+
+
 def test_a_key_of_the_batch_is_taken_and_is_hardware(portal: Portal, ann: Browser) -> None:
     portal.policy(**OF_THE_BATCH, key_models=[MODEL.upper()])
     key = MAKER.key_of(AAGUID)
@@ -336,6 +346,7 @@ class Alliance(Maker):
         spoil: bool = False,
         until: str = "2027-02-01",
         between: bool | None = None,
+        between_days: int = 4000,
     ) -> bytes:
         """between: a certificate stands between signer and root, which may sign others or not."""
         names = x509.SubjectAlternativeName([x509.DNSName(signer)])
@@ -345,7 +356,7 @@ class Alliance(Maker):
             other = Maker("Between")
             chain = [
                 other.issue(subject, _SIGNING, names, days=days),
-                self.issue(other.root.subject, other.key, ca=between),
+                self.issue(other.root.subject, other.key, ca=between, days=between_days),
             ]
         x5c = [base64.b64encode(one.public_bytes(Encoding.DER)).decode() for one in chain]
         head = {"alg": "RS256", "typ": "JWT", "x5c": x5c}
@@ -365,9 +376,14 @@ ALLIANCE = Alliance("Alliance's root")
 
 
 def entry(
-    maker: Maker, model: str = MODEL, status: str = "FIDO_CERTIFIED", protection: str = "hardware"
+    maker: Maker,
+    model: str = MODEL,
+    status: str = "FIDO_CERTIFIED",
+    protection: str = "hardware",
+    named: x509.Certificate | None = None,
 ) -> dict:
-    root = base64.b64encode(maker.root.public_bytes(Encoding.DER)).decode()
+    """named: instead of the maker's root."""
+    root = base64.b64encode((named or maker.root).public_bytes(Encoding.DER)).decode()
     return {
         "aaguid": model,
         "statusReports": [{"status": status, "effectiveDate": "2026-01-01"}],
@@ -404,6 +420,7 @@ def files(tmp_path):
         (STRANGER and Alliance("Other").blob(entry(MAKER)), "signature"),
         (ALLIANCE.blob(entry(MAKER), signer="shop.example"), "not signed by"),
         (ALLIANCE.blob(entry(MAKER), days=1), "not valid today"),
+        (ALLIANCE.blob(entry(MAKER), between=True, between_days=1), "not valid today"),
         (ALLIANCE.blob(entry(MAKER), between=False), "may sign no others"),
         (b"", ""),
         (b"a.b.c", ""),
@@ -498,6 +515,26 @@ def test_a_key_that_the_list_does_not_vouch_for(listed, one: dict, key: SoftKey,
     portal = listed(one)
     ann = enrol(Browser(portal.url).sign_in("ann"), key)
     assert ann.page.status_code == 403 and why in ann.problem
+
+
+def test_the_list_may_name_a_keys_own_certificate(listed) -> None:
+    """FIDO metadata statements, attestationRootCertificates: instead of what signed it."""
+    key = MAKER.key_of(AAGUID)
+    portal = listed(entry(MAKER, named=key.certificate))
+    ann = Browser(portal.url).sign_in("ann")
+    assert "is enrolled" in enrol(ann, key).page.text
+    another = enrol(ann, MAKER.key_of(AAGUID))
+    assert another.page.status_code == 403 and "Nobody whom your firm trusts" in another.problem
+
+
+@pytest.mark.parametrize("trust", ["metadata", "roots"])
+def test_who_vouches_must_be_one_whom_the_firm_asks(listed, trust: str) -> None:
+    """The other one would."""
+    lists, roots = (STRANGER, MAKER) if trust == "metadata" else (MAKER, STRANGER)
+    portal = listed(entry(lists))
+    portal.policy(key_trust=[trust], key_roots=roots.pem)
+    ann = enrol(Browser(portal.url).sign_in("ann"), MAKER.key_of(AAGUID))
+    assert ann.page.status_code == 403 and "Nobody whom your firm trusts" in ann.problem
 
 
 def test_a_key_whose_model_was_broken_since(listed) -> None:

@@ -407,10 +407,16 @@ def test_before_a_forced_change_nothing_verifies(two: Rig) -> None:
     _force_change(two)
     assert refused(lambda: permitted(two, PERMISSION.CREDENTIAL_MGMT, finger=True)) == 0x37
     assert refused(lambda: permitted(two, PERMISSION.CREDENTIAL_MGMT)) == 0x37
-    request = {1: "example.com", 2: HASH, 5: {"uv": True}}
-    assert Host(two).status(ASSERT, request, press="thumb") == 0x36
+    requests = [{1: "example.com", 2: HASH, 5: {"uv": True, "up": up}} for up in (True, False)]
+    assert [Host(two).status(ASSERT, one, press="thumb") for one in requests] == [0x36, 0x36]
     ClientPin(two.ctap()).change_pin("2468", "13579")
-    assert Host(two).status(ASSERT, request, press="thumb") == 0
+    assert [Host(two).status(ASSERT, one, press="thumb") for one in requests] == [0, 0]
+
+
+def test_verification_is_refused_where_there_is_none(fresh: Rig) -> None:
+    """6.2.2 step 4, also where no presence is asked for."""
+    for up in (True, False):
+        assert Host(fresh).status(ASSERT, {**_ASSERT, 5: {"uv": True, "up": up}}) == 0x2C
 
 
 # -- tries -------------------------------------------------------------------------------------
@@ -516,7 +522,19 @@ def test_no_tries_left_and_a_pin(two: Rig) -> None:
 
 _MAKE = {1: HASH, 2: PARTY, 3: USER, 4: ES256}
 _ASSERT = {1: "example.com", 2: HASH}
+
+
+def _float(request: Any) -> bytes:
+    """With 1.0 where it says "1.0"."""
+    return cbor.encode(request).replace(b"\x631.0", b"\xf9\x3c\x00")
+
+
 STATUSES: list[tuple[int, Any, int]] = [
+    # 8: a float is canonical; unknown extensions and options are ignored, whatever is in them
+    (ASSERT, _float({**_ASSERT, 4: {"new": ["1.0"]}, 5: {"new": "1.0", "up": False}}), 0x2E),
+    (ASSERT, _float({**_ASSERT, 2: "1.0"}), 0x11),
+    (ASSERT, _float({**_ASSERT, 5: {"up": "1.0"}}), 0x11),
+    (PIN, _float({2: "1.0"}), 0x11),
     # 6.10.2
     (BLOBS, {2: bytes(20), 3: 7}, 0x04),
     (BLOBS, {1: 10, 3: 0, 4: 20}, 0x02),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from binascii import crc32
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
@@ -34,7 +35,7 @@ PERMISSION = ClientPin.PERMISSION
 _EVERY = PERMISSION(0x3C)  # but what takes a relying party
 _ALLOWED = {one: (PERMISSION(3), "example.com") for one in (MAKE, ASSERT)}
 _PROTOCOLS: dict[int, Any] = {1: PinProtocolV1, 2: PinProtocolV2}
-_HEAD, _SLOT = 12, 256  # of a record: firmware/lib/journal.py
+_HEAD, _SLOT = 14, 256  # of a record: firmware/lib/records.py
 _PART = bytes(20)
 _LARGE = b"\xff" * 32 + b"\x0c\x00" + bytes(4) + sha256(_PART).digest()
 
@@ -195,31 +196,60 @@ def test_what_is_kept_twice_looks_like_something_else(rig: Rig) -> None:
     assert blocks and not any(block in second for block in blocks)
 
 
-def _forged(slot: bytes) -> bytes | None:
-    """A record with a bit of its initial vector flipped, so that its third byte (of the state: the
-    PIN's tries) is another one, and its unkeyed checks made anew. None: there is no record."""
+def _changed(slot: bytes, change: Callable[[bytearray], None]) -> bytes | None:
+    """A record with something changed, and its unkeyed checks made anew. None: there is none."""
     for end in range(_HEAD + 1, len(slot) - 7):
         crc = crc32(slot[:end]).to_bytes(4, "little")
         if slot[end : end + 8] == crc + sha256(slot[:end]).digest()[:4]:
             body = bytearray(slot[:end])
-            body[_HEAD + 2] ^= 7 ^ 8
+            change(body)
             checks = crc32(body).to_bytes(4, "little") + sha256(body).digest()[:4]
             return bytes(body) + checks + slot[end + 8 :]
     return None
+
+
+def _change_all(rig: Rig, change: Callable[[bytearray], None]) -> None:
+    rig.reader.power_off()
+    flash, journal = rig.reader.flash, rig.reader.board.journal
+    found = 0
+    for at in range(journal.address, journal.end, _SLOT):
+        record = _changed(flash.memory[at : at + _SLOT], change)
+        if record is not None:
+            found += 1
+            flash.load(at, record)
+    assert found
+    rig.reader.power_on()
 
 
 def test_a_record_that_somebody_else_wrote_is_damage(rig: Rig) -> None:
     """Who can write the flash chip gives himself no tries: each record has a MAC."""
     assert refused(lambda: ClientPin(rig.ctap()).get_pin_token("0000")) == 0x31
     assert ClientPin(rig.ctap()).get_pin_retries()[0] == 7
-    rig.reader.power_off()
-    flash, journal = rig.reader.flash, rig.reader.board.journal
-    forged = 0
-    for at in range(journal.address, journal.end, _SLOT):
-        record = _forged(flash.memory[at : at + _SLOT])
-        if record is not None:
-            forged += 1
-            flash.load(at, record)
-    assert forged
-    rig.reader.power_on()
+
+    def give_a_try(record: bytearray) -> None:
+        """Flips a bit of the initial vector: its third byte, of the state the PIN's tries."""
+        record[_HEAD + 2] ^= 7 ^ 8
+
+    _change_all(rig, give_a_try)
     assert Host(rig).status(PIN, {2: 1}) == 0x7F
+
+
+def test_a_record_in_the_place_of_another_is_damage(rig: Rig) -> None:
+    """Large blobs, which a program writes, as the list of those who are told the least length."""
+    client = ClientPin(rig.ctap())
+    token = client.get_pin_token(RIGHT, PERMISSION.LARGE_BLOB_WRITE)
+    content = sha256(b"example.com").digest()
+    whole = content + sha256(content).digest()[:16]
+    message = b"\xff" * 32 + b"\x0c\x00" + bytes(4) + sha256(whole).digest()
+    proof = {5: client.protocol.authenticate(token, message), 6: client.protocol.VERSION}
+    host = Host(rig)
+    assert host.status(BLOBS, {2: whole, 3: 0, 4: len(whole)} | proof) == 0
+    told = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 6: {"minPinLength": True}}
+    assert host.status(MAKE, told, press="thumb") == 0
+
+    def put(record: bytearray) -> None:
+        if record[8:10] == b"\x01\x00":
+            record[8:10] = b"\x02\x00"
+
+    _change_all(rig, put)
+    assert Host(rig).status(MAKE, told, press="thumb") == 0x7F

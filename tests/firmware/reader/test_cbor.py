@@ -28,7 +28,7 @@ REFUSED = {
     "1a0000ffff": "longer than it need be", "1b00000000ffffffff": "longer than it need be",
     "5f42010243030405ff": "indefinite length", "9fff": "indefinite length",
     "bfff": "indefinite length",
-    "c074": "tag", "f93c00": "float", "fb3ff199999999999a": "float",
+    "c074": "tag", "f93c": "ends early", "fb3ff19999999999": "ends early", "a1f93c0001": "key",
     "f7": "undefined", "f0": "simple value",
     "f818": "simple value", "1c": "reserved", "ff": "break", "0000": "something after it",
     "a2030401020": "odd", "a203040102": "keys not sorted", "a201020103": "key twice",
@@ -56,6 +56,17 @@ def test_vectors(cbor: Any, encoded: str) -> None:
 def test_refused(cbor: Any, encoded: str) -> None:
     with pytest.raises(cbor.InvalidError):
         cbor.decode(bytes.fromhex(encoded))
+
+
+@pytest.mark.parametrize("encoded", ["f93c00", "f90014", "fa47c35000", "fb3ff199999999999a"])
+def test_a_float_stays_as_it_came(cbor: Any, encoded: str) -> None:
+    """CTAP 2.1, 8: its size is part of it."""
+    value = cbor.decode(bytes.fromhex(encoded))
+    assert not isinstance(value, (int, str, bytes, list, dict)) and value is not None
+    assert cbor.encode(value).hex() == encoded
+    assert (
+        cbor.encode(cbor.decode(bytes.fromhex(f"a10182{encoded}f6"))).hex() == f"a10182{encoded}f6"
+    )
 
 
 _KEYS = st.integers(-(2**64), 2**64 - 1) | st.text(max_size=20)

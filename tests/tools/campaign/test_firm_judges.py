@@ -303,11 +303,20 @@ def test_a_network_goes_between_two_requests_and_comes_back() -> None:
     assert "the station makes card TS00000002 for the drawer" in told
 
 
-@pytest.mark.parametrize(("planted", "wrong"), [(False, 0), (True, 1)])
-def test_whoever_found_a_card_gives_it_no_seed(planted: bool, wrong: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("", []),
+        ("keyless", ["card TS00000001 does not ask for keys before it takes a seed"]),
+        ("tells-its-seed", ["the seed of card TS00000001 is in the line to a card in clear"]),
+    ],
+)
+def test_whoever_found_a_card_gives_it_no_seed_and_is_told_none(
+    name: str, wrong: list[str]
+) -> None:
     shipped = fresh.image(boards.DEFAULT)
-    with zoo.planted(zoo.find("keyless"), shipped) as broken:
-        played = [*MADE, FirmAct(9 * HOUR, 2, Verb.LOSE, 0), FirmAct(10 * HOUR, 3, Verb.THIEF, 0)]
-        result = simulate(TWO, played, image=broken if planted else shipped)
+    played = [*MADE, FirmAct(9 * HOUR, 2, Verb.LOSE, 0), FirmAct(10 * HOUR, 3, Verb.THIEF, 0)]
+    with zoo.planted(zoo.find(name), shipped) if name else nullcontext(shipped) as image:
+        result = simulate(TWO, played, image=image)
     assert any("a seed of his own, without keys" in one.words for one in result.told)
-    assert len(result.violations) == wrong
+    assert result.violations[:1] == wrong

@@ -8,7 +8,14 @@ from tallystick.emulator import boards
 from tallystick.tools import fresh
 from tallystick.tools.campaign.firm import zoo
 from tallystick.tools.campaign.firm.run import simulate
-from tallystick.tools.campaign.firm.script import IN_A_WALLET, FirmAct, Level, SimulatedFirm, Verb
+from tallystick.tools.campaign.firm.script import (
+    IN_A_WALLET,
+    FirmAct,
+    Level,
+    Mishap,
+    SimulatedFirm,
+    Verb,
+)
 
 HOUR = 3600
 TWO = SimulatedFirm(cards=3, readers=0, days=1, level=Level.NONE)  # two people's, and a spare
@@ -39,6 +46,22 @@ TOO_OFTEN = FirmAct(9 * HOUR, 4, Verb.PRESS, 0, IN_A_WALLET.index(10))
             "help-without-end", [PHONE, FirmAct(9 * HOUR, 4, Verb.CALL, 0, 1)],
             "p0001 types the code of the help desk when it is over",
             "a code of the help desk for p0001 is good when it is over",
+        ),
+        (
+            "one-step-late", [PHONE, FirmAct(9 * HOUR, 4, Mishap.PHONE_CLOCK, 0, 1)],
+            "the clock of p0001's telephone is -60 s off",
+            "p0001 is let in with a code that is 2 steps off",
+        ),
+        (
+            "barred-signs-in",
+            [PHONE, FirmAct(9 * HOUR, 4, Verb.LEAVE, 0, 1), FirmAct(10 * HOUR, 5, Verb.PORTAL, 0)],
+            "p0001, who has left, is at the portal with the telephone: password",
+            "p0001 was asked for a second factor after leaving the firm",
+        ),
+        (
+            "on-a-shelf", [FirmAct(5 * HOUR + 90, 4, Verb.SWEEP)],
+            "the station makes card TS00000001 for p0001",
+            "the seed of card TS00000001 is in server.db-wal in clear",
         ),
         (
             "not-in-a-row", [TOO_OFTEN, FirmAct(10 * HOUR, 5, Verb.LOG_IN, 0)],

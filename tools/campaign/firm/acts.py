@@ -135,16 +135,17 @@ def _join(world: FirmWorld, act: FirmAct) -> None:
 
 
 def _leave(world: FirmWorld, act: FirmAct) -> None:
-    _bar(world, world.people[act.who])
+    who = world.people[act.who]
+    _bar(world, who, by_hand=who.number % 2 == 1 or bool(act.draw))
 
 
-def _bar(world: FirmWorld, who: Employee) -> None:
+def _bar(world: FirmWorld, who: Employee, *, by_hand: bool) -> None:
     """The directory says so until the server has acknowledged it; of some, a person does."""
     if not who.known or who.gone:
         return
     who.leaving = True
     office = world.office
-    said = None if who.number % 2 == 0 or who.by_directory else office.bars(who.login)
+    said = office.bars(who.login) if by_hand and not who.by_directory else None
     by_directory = said is None  # of whoever the directory keeps, too
     if by_directory:
         who.by_directory = True
@@ -156,7 +157,7 @@ def _bar(world: FirmWorld, who: Employee) -> None:
         calls.must_be_closed(world, who)
         return
     world.say(f"{who.login} leaves; the server does not say that it knows")
-    world.after(_LATER_S, partial(_bar, world, who))
+    world.after(_LATER_S, partial(_bar, world, who, by_hand=by_hand))
 
 
 def _log_in(world: FirmWorld, act: FirmAct) -> None:
@@ -320,6 +321,7 @@ def _count(world: FirmWorld) -> None:
 
 
 def _sweep(world: FirmWorld, act: FirmAct) -> None:
+    ending.no_new_seed_in_clear(world)
     world.house.catch_up()
     world.happened[Verb.SWEEP] += 1
 

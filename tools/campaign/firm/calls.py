@@ -15,6 +15,7 @@ from tallystick.tools.campaign.firm.portal import (
     NO_ANSWER,
     PASSWORD,
     PASSWORD_WRONG,
+    REFUSED,
     STEP_S,
     PortalBrowser,
     PortalSilentError,
@@ -32,7 +33,7 @@ _FOUND_S = 2 * 3600
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
 _CODE_S = 3600  # so long a code of the help desk is good
 _SEEN_BY_OTHERS = 4  # one code in so many
-_PHONES_OFF_S = (-3600, -75, -40, 40, 75, 3600)
+_PHONES_OFF_S = (-3600, 3600)
 _LOCKED_OUT = frozenset({"refused", "password"})
 
 
@@ -81,17 +82,29 @@ def _at_hand_again(world: FirmWorld, number: int) -> None:
 
 
 def phone_clock(world: FirmWorld, act: FirmAct) -> None:
-    """The clock of somebody's telephone is off for a while."""
+    """The clock of somebody's telephone is off for a while: far, by one step too many, and by one
+    that policy allows."""
     phones = [who for who in world.people if who.phone is not None]
     if not phones:
         return
     who = phones[act.draw % len(phones)]
-    assert who.phone is not None
     who.quarrelled = max(who.quarrelled, world.at + _QUARREL_S)
-    who.phone.off_s = random.Random(act.draw).choice(_PHONES_OFF_S)
-    world.say(f"the clock of {who.login}'s telephone is {who.phone.off_s:+d} s off")
-    world.after(60, partial(_sign_in, world, who, 0))
+    rng, most = random.Random(act.draw), world.policy.totp_steps_around * STEP_S
+    beyond = most + STEP_S
+    # At last what is taken: the server goes by the difference from then on.
+    offs = (*rng.sample(_PHONES_OFF_S, 1), -beyond, beyond, rng.choice((-most, most)))
+    for number, off_s in enumerate(offs):
+        world.after(60 * number, partial(_off, world, who, off_s))
     world.after(3 * 3600, partial(_phone_clock_is_well, world, who))
+    world.say(f"the clock of {who.login}'s telephone goes wrong")
+
+
+def _off(world: FirmWorld, who: Employee, off_s: int) -> None:
+    if who.phone is None:
+        return
+    who.phone.off_s = off_s
+    world.say(f"the clock of {who.login}'s telephone is {off_s:+d} s off")
+    _sign_in(world, who, 0)
 
 
 def _phone_clock_is_well(world: FirmWorld, who: Employee) -> None:
@@ -112,6 +125,8 @@ def _sign_in(world: FirmWorld, who: Employee, left: int) -> None:
         world.say(f"{who.login}, who has left, is at the portal with the telephone: {tried}")
         if tried == IN and who.gone:
             world.wrong(f"{who.login} was let in by the portal after leaving the firm")
+        elif tried == REFUSED and who.gone:
+            world.wrong(f"{who.login} was asked for a second factor after leaving the firm")
         return
     if who.phone is None or not who.known:
         return
@@ -156,15 +171,23 @@ def _with_phone(world: FirmWorld, who: Employee, browser: PortalBrowser) -> str:
     code = partial(who.phone.code, world.clock.now)
     said = browser.log_in(who.login, who.password, TypedKind.TOTP, code)
     world.judge.came_in(who.login, said, factors=(True, True))
-    if said == NO_ANSWER and who.recovered:
-        who.recovered = None
+    if said == NO_ANSWER:
+        who.phone.drift = None
+        who.recovered = None if who.recovered else who.recovered
     if said == IN:
         who.recovered = False
         who.session = browser.session()
-        steps = abs(who.phone.step(world.clock.now) - int(world.clock.server()) // STEP_S)
-        if steps > world.policy.totp_steps_around:
-            world.wrong(f"{who.login} is let in with a code that is {steps} steps off")
+        _steps_must_fit(world, who, who.phone)
     return said
+
+
+def _steps_must_fit(world: FirmWorld, who: Employee, phone: Telephone) -> None:
+    """The server goes by how far the telephone was off when it last took a code of it."""
+    ahead = phone.step(world.clock.now) - int(world.clock.server()) // STEP_S
+    steps = 0 if phone.drift is None else abs(ahead - phone.drift)
+    if steps > world.policy.totp_steps_around:
+        world.wrong(f"{who.login} is let in with a code that is {steps} steps off")
+    phone.drift = ahead
 
 
 def must_be_closed(world: FirmWorld, who: Employee) -> None:

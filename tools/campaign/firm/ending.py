@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from functools import cache
 from pathlib import Path
 
+from tallystick.common.errors import TallyError
 from tallystick.emulator import boards
 from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.server.store import audit
@@ -97,7 +99,11 @@ def _halves(world: FirmWorld) -> None:
                 f"card {pocket.serial}: the server's factor is {row.moving_factor}, "
                 f"and the newest on the glass was {seen.shown}"
             )
-        at_hand = looked_at(pocket, world.us)
+        try:
+            at_hand = looked_at(pocket, world.us, world.ear.hears)
+        except TallyError as error:
+            world.wrong(f"card {pocket.serial} does not say what it is: {error.what}")
+            continue
         if at_hand.life_cycle is not LifeCycle.SECURED or at_hand.credentials != (pocket.serial,):
             world.wrong(f"card {pocket.serial} is left as {at_hand.life_cycle.name}")
     for station in world.stations:
@@ -142,7 +148,20 @@ def no_seed_in_clear(world: FirmWorld) -> None:
             no_seed_in(world, file)
 
 
+def no_new_seed_in_clear(world: FirmWorld) -> None:
+    """Of cards that were made since the last time: in what the server's database has written
+    lately, which may be overwritten by the end."""
+    made = {one: seed for one, seed in world.judge.seeds.items() if one not in world.looked_for}
+    for file in world.house.folder.glob("*-wal") if made else ():
+        _no_seed_of(world, file, made)
+    world.looked_for |= made.keys()
+
+
 def no_seed_in(world: FirmWorld, file: Path) -> None:
     """In clear."""
-    for serial in found_in(file.read_bytes(), world.judge.seeds):
+    _no_seed_of(world, file, world.judge.seeds)
+
+
+def _no_seed_of(world: FirmWorld, file: Path, seeds: Mapping[str, bytes]) -> None:
+    for serial in found_in(file.read_bytes(), seeds):
         world.wrong(f"the seed of card {serial} is in {file.name} in clear")

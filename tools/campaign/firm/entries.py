@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,9 @@ from urllib.parse import parse_qs
 ANY = "*"  # a subject that whoever was answered is not told
 NOBODY = "unknown"  # an actor who has proved nothing
 _OK = "ok"
-_REFUSED = frozenset({"wrong", "replayed", "resynchronise", "throttled", "expired", "not-accepted"})
+_REFUSED = frozenset(
+    {"wrong", "replayed", "resynchronise", "throttled", "expired", "not-accepted", "no-card"}
+)
 _OATH = frozenset({"card", "totp"})  # their codes are judged together
 _SIGNED_IN = re.compile("<h1>(?:You are signed in|My account)</h1>")
 _PORTAL, _LOCKED = "/p/default", "Too many wrong codes in a row."
@@ -50,12 +52,13 @@ def _is(said: object, fact: Fact) -> bool:
 
 @dataclass
 class LogSoFar:
-    """What the entries until now amount to. persons: logins by number, handles: by what the
-    directory calls them; holders: of cards by serial.
-    named: which login was last named from an address, helped: whether by a code of the help desk
-    since; voids: what is void when somebody's was used."""
+    """What the entries until now amount to. persons: logins by number, numbers: the other way;
+    handles: logins by what the directory calls them; holders: of cards by serial. named: which
+    login was last named from an address, helped: whether by a code of the help desk since; voids:
+    what is void when somebody's was used."""
 
     persons: dict[int, str] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
     handles: dict[str, str] = field(default_factory=dict)
     holders: dict[str, str] = field(default_factory=dict)
     registered: set[str] = field(default_factory=set)
@@ -69,8 +72,13 @@ class LogSoFar:
 
     def person(self, login: str) -> str:
         """As the log names whoever acts."""
-        found = next((number for number, one in self.persons.items() if one == login), None)
+        found = self.numbers.get(login)
         return NOBODY if found is None else f"person:{found}"
+
+    def know(self, people: Iterable[tuple[int, str]]) -> None:
+        """Of everybody the number and the login."""
+        self.persons.update(people)
+        self.numbers = {login: number for number, login in self.persons.items()}
 
     def read(self, action: str, subject: str, detail: Mapping[str, Any]) -> None:
         """One more entry."""

@@ -138,7 +138,9 @@ class Ledger:
     ) -> Exchange:
         token = _TOKEN.fullmatch(request.headers.get("authorization", ""))
         caller = self._callers.get(token.group(1), NOBODY) if token else ""
-        status, text = (0, "") if answer is None else (answer.status_code, answer.text)
+        # Not `text`: that looks for a character set each time.
+        status = 0 if answer is None else answer.status_code
+        text = "" if answer is None else answer.content.decode("utf-8", "replace")
         path, content = request.url.path, request.read()
         return Exchange(request.method, path, address, caller, content, status, text)
 
@@ -209,8 +211,10 @@ class Ledger:
         rows = self._rows(_NEW, self._last)
         if rows:
             self._last, self._mac = rows[-1][0], rows[-1][-1]
-            self._log.persons.update(self._rows("SELECT id, login FROM person"))
-        return [_Written(row) for row in rows]
+        new = [_Written(row) for row in rows]
+        if not self._log.persons or any(one.action == "person-added" for one in new):
+            self._log.know(self._rows("SELECT id, login FROM person"))
+        return new
 
     def _rows(self, query: str, *values: object) -> list[Any]:
         if self._database is None:

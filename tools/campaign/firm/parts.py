@@ -374,16 +374,17 @@ class StationDesk:
         return said
 
 
-def looked_at(pocket: Pocket, us: int) -> CardAtHand:
-    """What the card says of itself in its dock, to anybody."""
+def looked_at(pocket: Pocket, us: int, hears: Callable[[str, bytes], None]) -> CardAtHand:
+    """What the card says of itself in its dock, to anybody. hears: is told of what is on the
+    line."""
     card = pocket.at(us)
     if not card.powered:
         card.power_on()
-    link = DockedLink(card)
+    line = BadLine(DockedLink(card), None, hears)
     try:
-        return look_at(CardConnection(link))
+        return look_at(CardConnection(line))
     finally:
-        link.close()
+        line.close()
         card.settle()
 
 

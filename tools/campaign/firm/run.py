@@ -25,7 +25,12 @@ from tallystick.server.store.opened import opened
 from tallystick.tools.campaign.engine.memory import memory_folder
 from tallystick.tools.campaign.firm.acts import carry_out
 from tallystick.tools.campaign.firm.directory import PersonnelOffice
-from tallystick.tools.campaign.firm.ending import acknowledged, at_rest, figures
+from tallystick.tools.campaign.firm.ending import (
+    acknowledged,
+    at_rest,
+    figures,
+    no_new_seed_in_clear,
+)
 from tallystick.tools.campaign.firm.ground import (
     URL,
     FirmChance,
@@ -184,6 +189,7 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
 
         def ended(away_s: int) -> None:
             acknowledged(world)
+            no_new_seed_in_clear(world)
             world.server_ended(away_s)
 
         house.after_end = ended

@@ -368,10 +368,15 @@ def _over_the_change(firm: SimulatedFirm, rng: random.Random) -> Iterator[Drawn]
 
 
 def _leaving(firm: SimulatedFirm, count: int, rng: random.Random) -> Iterator[Drawn]:
-    """One by the directory, and one by hand; neither has a reader or a telephone."""
+    """One by the directory, and one by hand; neither has a reader or a telephone. On the last day
+    somebody with a telephone, by hand: what opens an account is still there, and opens nothing."""
     others = set(range(firm.with_readers, firm.from_the_first_day)) - set(firm.with_phones)
     if firm.days < 2 or firm.people <= _ENOUGH:
         return
+    if len(firm.with_phones) > 1:
+        last, person = (firm.days - 1) * DAY_S, firm.with_phones[-1]
+        yield last + 17 * 3600, Verb.LEAVE, person, 1
+        yield last + 18 * 3600, Verb.PORTAL, person, rng.getrandbits(32)
     for by_hand in range(count):
         fitting = sorted(one for one in others if one % 2 == by_hand)
         if not fitting:

@@ -20,7 +20,8 @@ from tallystick.tools.campaign.firm.script import (
 )
 
 _NAME = "firm"
-_TRIES = 120
+_WHOLE = 60  # all tries together cost as much as the whole script so often
+_START = 10  # acts that a try costs by itself
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,13 @@ def shrink(
     what = _kind(failed.violations[0])
     last = max(one.number for one in failed.told)
     acts = [act for act in script(firm) if act.number <= last or _at_the_end(failed)]
-    best, left = failed, _TRIES
+    best, left = failed, _WHOLE * (len(acts) + _START)
 
     def fails(chosen: Sequence[FirmAct]) -> bool:
         nonlocal best, left
         if left <= 0:
             return False
-        left -= 1
+        left -= len(chosen) + _START
         on_try(len(chosen))
         result = simulate(firm, chosen, image=image)
         if not any(_kind(one) == what for one in result.violations):

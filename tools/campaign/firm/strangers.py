@@ -15,9 +15,16 @@ from tallystick.provisioning.card.connection import (
     CommandApdu,
     StatusWord,
 )
-from tallystick.provisioning.card.oath import INS_PUT, INS_RESET, TAG_KEY, TAG_NAME, select_oath
+from tallystick.provisioning.card.oath import (
+    INS_LIST,
+    INS_PUT,
+    INS_RESET,
+    TAG_KEY,
+    TAG_NAME,
+    select_oath,
+)
 from tallystick.tools.campaign.firm.asked import ServerSaid
-from tallystick.tools.campaign.firm.parts import Pocket
+from tallystick.tools.campaign.firm.parts import BadLine, Pocket
 from tallystick.tools.campaign.firm.portal import PortalSilentError, TypedKind
 from tallystick.tools.campaign.firm.script import FirmAct
 from tallystick.tools.campaign.firm.world import Employee, FirmWorld
@@ -29,6 +36,7 @@ _MORE, _NEXT_DAY_S = 7, 22 * 3600
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
 _CONTAINER, _NOBODYS = "application/pskc+xml", f"Bearer {'A' * 43}"
 _SEED = tlv.encode(TAG_NAME, b"x") + tlv.encode(TAG_KEY, b"\x11\x06" + bytes(20))
+_LIST = CommandApdu(0, INS_LIST)
 _KEYLESS = (CommandApdu(0, INS_PUT, data=_SEED), CommandApdu(0, INS_RESET, 0xDE, 0xAD))
 """Of somebody who has no keys: a seed of his own, and none at all."""
 
@@ -111,10 +119,11 @@ def thief(world: FirmWorld, act: FirmAct) -> None:
 def _without_keys(world: FirmWorld, pocket: Pocket) -> None:
     """In a dock of his own."""
     card = pocket.at(world.us)
-    link = DockedLink(card)
+    link = BadLine(DockedLink(card), None, world.ear.hears)
     with closing(link):
         line = CardConnection(link)
         select_oath(line)
+        line.send(_LIST.encode())
         refused = all(_wants_keys(line, command) for command in _KEYLESS)
     card.settle()
     world.say(f"whoever found card {pocket.serial} gives it a seed of his own, without keys")

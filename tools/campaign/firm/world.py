@@ -109,9 +109,9 @@ class Counts:
 @dataclass
 class FirmWorld:
     """One firm while it is simulated. until: nothing happens after this, in seconds since the first
-    midnight. doubted: cards of which the desk does not know what has become. waiting: a card that
-    is made while the other station makes the next; whose. happened: how often each kind of act came
-    about."""
+    midnight. doubted: cards of which the desk does not know what has become. looked_for: cards
+    whose seeds were, in what the database has written. waiting: a card that is made while the other
+    station makes the next; whose. happened: how often each kind of act came about."""
 
     firm: SimulatedFirm
     house: House
@@ -137,6 +137,7 @@ class FirmWorld:
     readers: dict[int, ThumbReader] = field(default_factory=dict)
     drawer: list[Pocket] = field(default_factory=list)
     doubted: set[str] = field(default_factory=set)
+    looked_for: set[str] = field(default_factory=set)
     cells: dict[str, CellSeen] = field(default_factory=dict)
     clocks_until: int = -1
     until: int | None = None

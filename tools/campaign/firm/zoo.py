@@ -22,7 +22,7 @@ from tallystick.provisioning.desk.client import Desk
 from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.registry import Registered, TallyServer
 from tallystick.provisioning.server_link import NoConnectionError, OutcomeUnknownError
-from tallystick.server.accounts import sessions
+from tallystick.server.accounts import people, sessions
 from tallystick.server.checking import tokens, verification
 from tallystick.server.checking.group import GroupCommit
 from tallystick.server.checking.verification import Verifier
@@ -73,6 +73,14 @@ _KEYLESS = Animal(
         "",
     ),),
 )  # fmt: skip
+_TELLS = Animal(
+    "tells-its-seed", "Whoever asks a card what is on it is told its seed.",
+    (Patch(
+        "card/oath.py",
+        "bytes((wire.HOTP_SHA1,)) + name)",
+        "bytes((wire.HOTP_SHA1,)) + name) + tlv.item(0x77, card.store.seed)",
+    ),),
+)  # fmt: skip
 FIRMWARE = (
     *(
         one
@@ -82,6 +90,7 @@ FIRMWARE = (
     _WAKEFUL,
     _SKIPS,
     _KEYLESS,
+    _TELLS,
 )
 
 
@@ -272,6 +281,48 @@ def _any_time(genuine: Any) -> Any:
     return windows
 
 
+def _one_step_late(genuine: Any) -> Any:
+    def windows(state: Any, policy: Any, now: int, generator: Any) -> Any:
+        made = genuine(state, policy, now, generator)
+        if not generator.step_s:
+            return made
+        first = max(made.good.start - 1, state.moving_factor)
+        return dataclasses.replace(made, good=range(first, made.good.stop))
+
+    return windows
+
+
+def _on_a_shelf(genuine: Any) -> Any:
+    """Until the next card comes."""
+
+    def register(
+        connection: Any, ring: Any, caller: Any, entries: Any, *words: Any, **named: Any
+    ) -> Any:
+        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS shelf (seed BLOB)")
+        connection.exec_driver_sql("DELETE FROM shelf")
+        seed = entries[0].seed.reveal()
+        connection.exec_driver_sql("INSERT INTO shelf VALUES (?)", (seed,))
+        return genuine(connection, ring, caller, entries, *words, **named)
+
+    return register
+
+
+class _NobodyBarred:
+    """`people`, where nobody is."""
+
+    def __getattr__(self, name: str) -> Any:
+        genuine = getattr(people, name)
+        return self._found(genuine) if name in ("find", "get") else genuine
+
+    @staticmethod
+    def _found(genuine: Any) -> Any:
+        def found(*words: Any, **named: Any) -> Any:
+            person = genuine(*words, **named)
+            return person and dataclasses.replace(person, disabled=False)
+
+        return found
+
+
 def _left_open(_genuine: Any) -> Any:
     def end_all(connection: Any, person_id: int, *, but: int | None = None) -> None:
         return None
@@ -397,6 +448,12 @@ SERVER = (
            in_place_of(judge, "_windows", _one_more(-1))),
     Broken("any-time", "A telephone's code is good ten minutes early or late.",
            in_place_of(judge, "_windows", _any_time)),
+    Broken("on-a-shelf", "A seed is stored in clear until the next card comes.",
+           in_place_of(cards, "register", _on_a_shelf)),
+    Broken("one-step-late", "A telephone's code is good for half a minute longer.",
+           in_place_of(judge, "_windows", _one_step_late)),
+    Broken("barred-signs-in", "The portal does not look whether somebody is barred.",
+           in_place_of(login, "people", lambda _genuine: _NobodyBarred())),
     Broken("left-open", "Browsers stay signed in when the account is taken away.",
            in_place_of(sessions, "end_all", _left_open)),
     Broken("old-telephone", "What the help desk voids is still good.",

@@ -42,6 +42,7 @@ _MOST_PINS = const(128)
 _UNTOUCHED = const(255)
 _pins = [None] * _MOST_PINS
 _set_to = bytearray(b"\xff" * (3 * _MOST_PINS))
+_triggers = bytearray(_MOST_PINS)  # the edges that its handler is called at
 
 
 def set_to(number, mode, pull, alt):
@@ -118,11 +119,16 @@ class Pin:
     def off(self):
         self.value(0)
 
-    def irq(self, handler=None, trigger=None, hard=False):
+    def irq(self, handler=link, trigger=None, hard=False):
+        if handler is link:  # it was given none
+            handler = None
+            if trigger is None:
+                return irq_of(self)
         if trigger is None:
             trigger = Pin.IRQ_FALLING | Pin.IRQ_RISING
+        _triggers[self._n] = edges(trigger) if handler else 0
         time._handlers[self._n] = (handler, self) if handler else None
-        link.post(link.OP_PIN_IRQ, self._n, edges(trigger) if handler else 0)
+        link.post(link.OP_PIN_IRQ, self._n, _triggers[self._n])
         return irq_of(self)
 
     def __repr__(self):

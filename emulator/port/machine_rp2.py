@@ -73,6 +73,12 @@ class _PinIrq:
     def __repr__(self):
         return "<irq>"
 
+    def __call__(self):
+        self.call()
+
+    def __getattr__(self, name):
+        return machine.late.more(self, "pin_irq", name)
+
 
 def name_functions():
     for number, name in enumerate(functions):
@@ -152,7 +158,7 @@ machine.spi_clock = spi_clock
 machine.spi_default_hz = 1000000
 machine.uart_default_room = 256
 machine.ADC.CORE_TEMP = 4
-machine.pwm_slice = lambda pin: pin >> 1 & 7
+machine.pwm_place = lambda pin: (pin >> 1 & 7, pin & 1, 4)
 machine.check_watchdog = check_watchdog
 machine.first_weekday = 0
 machine.UART.IRQ_RXIDLE = 64

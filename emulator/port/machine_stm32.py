@@ -11,6 +11,7 @@ adc_channels = ()  # of these
 buses = {}  # kind → the numbers that the header defines
 bus_pins = {}  # bus → its pins
 alternates = ""  # "A0:1_TIM2 …": pin, function, what has it
+pwm_pins = ""  # "A0:5.1.2 …": pin, timer, channel, function
 pclk_hz = 0  # what SPI1 and USART1 are clocked from
 
 machine.HARD_RESET = 2
@@ -124,6 +125,15 @@ def name_functions():
             setattr(machine.Pin, "AF" + name, int(name.split("_")[0]))
 
 
+def pwm_place(number):
+    """Timer, channel and alternate function of the pin's PWM."""
+    begin = name_of(number) + ":"
+    for one in pwm_pins.split():
+        if one.startswith(begin):
+            return tuple(int(part) for part in one[len(begin) :].split("."))
+    raise ValueError("Pin(%s) doesn't have PWM capabilities" % name_of(number))
+
+
 def adc_channel(channel):
     if isinstance(channel, int):
         return channel
@@ -162,7 +172,7 @@ machine.spi_default_hz = 500000
 machine.uart_default_room = 64
 machine.clocks = lambda hz: (hz, hz, pclk_hz, pclk_hz)  # of the core, AHB, APB1, APB2
 machine.never_set = (3, 0, 0)
-machine.pwm_slice = lambda pin: pin
+machine.pwm_place = pwm_place
 machine.check_watchdog = check_watchdog
 machine.first_weekday = 1
 machine.UART.IRQ_RX = 32

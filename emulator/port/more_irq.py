@@ -3,19 +3,26 @@
 import time
 
 import link
+import machine
 
 
 def disable_irq():
+    """An RP2 says whether they were off (PRIMASK), as a number; an STM32 whether they were on."""
     before = time.masked is None
     if before:
         time.masked = b""
-    return before
+    return int(not before) if machine.closed_write else before
 
 
-def enable_irq(state=True):
-    if state and time.masked is not None:
+def enable_irq(*state):
+    on = not state or bool(state[0])
+    if machine.closed_write:
+        on = not int(*state)
+    if on and time.masked is not None:
         fired, time.masked = time.masked, None
         time._run(fired)
+    elif not on and time.masked is None:
+        time.masked = b""
 
 
 def time_pulse_us(pin, level, timeout_us=1000000):

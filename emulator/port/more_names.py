@@ -25,6 +25,7 @@ _WHERE = {
     "os.unlink": "more_os",
     "os.sync": "more_os",
     "os.uname": "more_os",
+    "sys.stdin": "more_console",
     "time.localtime": "more_clock",
     "time.gmtime": "more_clock",
     "time.mktime": "more_clock",

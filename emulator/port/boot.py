@@ -172,6 +172,8 @@ def run():
         # The board would open its prompt. Interrupts go on.
         while True:
             sys.modules["time"].wait(0x7FFFFFFF, 0)
+    except SystemExit:  # the board starts anew
+        link.call(link.OP_RESET)
     except BaseException as error:  # noqa: BLE001
         _crash(error)
 

@@ -26,8 +26,12 @@ uart_default_room = 0  # bytes
 spi_default_hz = 0
 clocks = None  # what freq() makes of the clock; None: it is said as it is
 check_bus = None
+fourth_of_pin = None  # what the fourth argument of a pin is: its alternate function, or refused
 check_mode = None  # of a pin: what it becomes (below), from what is asked for
 spi_clock = None
+default_bus = 0  # of an SPI that is given none
+check_freq = None  # whether the clock can be set to so many Hz
+set_hz = 0  # what it was set to
 
 
 # What each pin is set to: the level of an output, with one of these bits that of an output which is
@@ -75,7 +79,9 @@ class Pin:
             pin._n = number
         return pin
 
-    def __init__(self, name, mode=-1, pull=-1, value=None, alt=-1):
+    def __init__(self, name, mode=-1, pull=-1, *fourth, value=None, alt=-1):
+        if fourth:
+            alt = fourth_of_pin(*fourth)
         if mode != -1 or pull != -1 or value is not None:
             self._set_up(mode, pull, value, alt)
 
@@ -126,9 +132,10 @@ class Pin:
                 return irq_of(self)
         if trigger is None:
             trigger = Pin.IRQ_FALLING | Pin.IRQ_RISING
-        _triggers[self._n] = edges(trigger) if handler else 0
+        _triggers[self._n] = edges(trigger)
+        time.had[self._n] = 0
         time._handlers[self._n] = (handler, self) if handler else None
-        link.post(link.OP_PIN_IRQ, self._n, _triggers[self._n])
+        link.post(link.OP_PIN_IRQ, self._n, _triggers[self._n] if handler else 0)
         return irq_of(self)
 
     def __repr__(self):
@@ -185,18 +192,20 @@ class SPI:
 
     def __init__(
         self,
-        bus,
+        id=None,
         baudrate=None,
+        *,
         polarity=0,
         phase=0,
         bits=8,
-        firstbit=0,
+        firstbit=None,
         sck=None,
         mosi=None,
         miso=None,
     ):
+        bus = default_bus if id is None else id
         check_bus("SPI", bus, (sck, mosi, miso))
-        if firstbit:
+        if firstbit not in (None, self.MSB):
             raise NotImplementedError("not emulated: SPI.LSB (docs/guides/emulator.md)")
         self._n = bus
         self._baud = spi_clock(baudrate or spi_default_hz)
@@ -221,12 +230,12 @@ class SPI:
 
 
 class I2C:
-    def __init__(self, bus=0, scl=None, sda=None, freq=400000, timeout=50000):
-        check_bus("I2C", bus, (scl, sda))
-        self._n = bus
+    def __init__(self, id=0, freq=400000, *, scl=None, sda=None, timeout=50000):
+        check_bus("I2C", id, (scl, sda))
+        self._n = id
         self._freq = freq
         self._set = (scl, sda, timeout)
-        _bus(2, bus, self._set[:2])
+        _bus(2, id, self._set[:2])
 
     def __repr__(self):
         return late.shown(self, "i2c")
@@ -239,9 +248,6 @@ class I2C:
 
     def writevto(self, addr, vector, stop=True):
         return self.writeto(addr, b"".join(bytes(part) for part in vector))
-
-    def deinit(self):
-        pass
 
     def __getattr__(self, name):
         return late.more(self, "i2c", name)
@@ -258,6 +264,7 @@ class UART:
         bits=8,
         parity=None,
         stop=1,
+        *,
         tx=None,
         rx=None,
         rxbuf=0,
@@ -274,14 +281,16 @@ class UART:
     def __repr__(self):
         return late.shown(self, "uart")
 
-    def init(self, baudrate=115200, rxbuf=0, timeout=0, **kw):
+    def init(self, baudrate=115200, rxbuf=0, timeout=0, timeout_char=0, **kw):
         uart_clock(baudrate)
+        if kw:
+            self._take_more(kw)
         rxbuf = rxbuf or uart_default_room
         self._baud = baudrate
-        self._set = self._set[:5] + (rxbuf, timeout, kw.get("timeout_char", 0))
+        self._set = self._set[:5] + (rxbuf, timeout, timeout_char)
         link.post(link.OP_UART_CONFIG, self._n, baudrate, rxbuf.to_bytes(2, "little"))
         if timeout:
-            self._be_patient(timeout, kw.get("timeout_char", 0))
+            self._be_patient(timeout, timeout_char)
 
     def any(self):
         if self._n != line:
@@ -510,8 +519,9 @@ def idle():
 
 def freq(hz=None):
     if hz is None:
-        hz = link.call(link.OP_FREQ)
+        hz = set_hz or link.call(link.OP_FREQ)
         return clocks(hz) if clocks else hz
+    check_freq(hz)
     global slept
     slept = False
     link.post_slow(link.OP_FREQ, 0, hz, b"")

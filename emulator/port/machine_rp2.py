@@ -1,5 +1,6 @@
 """What `machine` of the RP2 boards has of its own: pins by number, and its refusals."""
 
+import link
 import machine
 
 _PINS = 30
@@ -53,12 +54,16 @@ def check_mode(pin, mode, pull, alt):
     if mode is None:
         mode = -1
     elif mode > 2 and alt in (-1, _SIO):
-        mode = machine.Pin.IN
+        mode = 1 if machine.setting(pin._n, 0) == 1 else machine.Pin.IN  # as it was
     elif mode > 2:
         mode = machine.Pin.ALT
         if not 0 <= alt < len(functions) or not functions[alt]:
             raise ValueError("invalid pin af: %d" % alt)
     return mode, 0 if pull is None or pull < 0 else pull & 3, alt
+
+
+def fourth_of_pin(*_):
+    raise TypeError("extra positional arguments given")
 
 
 def alt_name(number):
@@ -131,6 +136,27 @@ def adc_channel(channel):
     raise ValueError("Pin doesn't have ADC capabilities")
 
 
+_KHZ = 12000  # of the crystal
+
+
+def check_freq(hz):
+    """Whether the PLL can make it (RP2040 data sheet, 2.18.2): a whole multiple of the crystal's,
+    between 750 and 1,600 MHz, divided twice by 1 to 7."""
+    khz = hz // 1000
+    for by in range(1, 50):
+        vco = khz * by
+        if vco > 1600000:
+            break
+        if vco < 750000 or vco % _KHZ:
+            continue
+        if any(by % first == 0 and by // first < 8 for first in range(1, 8)):
+            machine.set_hz = khz * 1000
+            link.clock_mhz = clock_hz // 1000000
+            link.set_clock(khz / 1000)
+            return
+    raise ValueError("cannot change frequency")
+
+
 def check_watchdog(ms):
     if not 0 <= ms <= 8388:
         raise ValueError("timeout exceeds 8388")
@@ -141,11 +167,14 @@ machine.Pin.cpu = machine._PinNames(lambda name: name[4:].isdigit())
 machine.Pin.IRQ_FALLING = 4
 machine.Pin.IRQ_RISING = 8
 machine.irq_of = _PinIrq
+machine.check_freq = check_freq
 machine.closed_write = len
+machine.SPI.MSB, machine.SPI.LSB = 1, 0
 machine.edges = lambda trigger: trigger
 machine.pin_number = pin_number
 machine.check_bus = check_bus
 machine.check_mode = check_mode
+machine.fourth_of_pin = fourth_of_pin
 machine.take_pins = take_pins
 machine.analog_pin = analog_pin
 machine.uart_clock = lambda baud: baud

@@ -34,7 +34,12 @@ def pin_number(name):
     return (ord(name[0]) - 65) << 4 | int(name[1:])
 
 
+_SOFT = -1
+
+
 def check_bus(kind, bus, pins):
+    if bus == _SOFT and kind == "SPI":
+        raise ValueError("must specify all of sck/mosi/miso")
     if bus not in buses[kind]:
         raise ValueError("%s(%s) doesn't exist" % (kind, bus))
     if any(pin is not None for pin in pins):
@@ -144,6 +149,10 @@ def adc_channel(channel):
     return number
 
 
+def check_freq(hz):
+    raise NotImplementedError("machine.freq set not supported yet")
+
+
 def check_watchdog(ms):
     """Ticks of 125 µs in twelve bits, behind a prescaler of up to 64."""
     for _ in range(6):
@@ -157,11 +166,14 @@ def check_watchdog(ms):
 
 
 machine.irq_of = lambda pin: None
+machine.check_freq = check_freq
+machine.default_bus = _SOFT
 machine.closed_write = None
 machine.edges = lambda trigger: trigger >> 17 & 8 | trigger >> 19 & 4
 machine.pin_number = pin_number
 machine.check_bus = check_bus
 machine.check_mode = check_mode
+machine.fourth_of_pin = int
 machine.take_pins = take_pins
 machine.analog_pin = analog_pin
 machine.uart_clock = uart_clock

@@ -57,7 +57,7 @@ def scan(self):
     return found
 
 
-def _unsupported(*_):
+def _unsupported(*_, **__):
     raise OSError("I2C operation not supported")
 
 
@@ -68,6 +68,7 @@ for _name, _function in (
     ("readfrom_mem", readfrom_mem),
     ("writeto_mem", writeto_mem),
     ("scan", scan),
+    ("init", _unsupported),
     ("start", _unsupported),
     ("stop", _unsupported),
     ("readinto", _unsupported),

@@ -14,15 +14,23 @@ def disable_irq():
     return int(not before) if machine.closed_write else before
 
 
-def enable_irq(*state):
-    on = not state or bool(state[0])
-    if machine.closed_write:
-        on = not int(*state)
+def _enable(on):
     if on and time.masked is not None:
         fired, time.masked = time.masked, None
         time._run(fired)
     elif not on and time.masked is None:
         time.masked = b""
+
+
+def _enable_by_mask(state):
+    _enable(not state)
+
+
+def _enable_by_state(state=True):
+    _enable(bool(state))
+
+
+enable_irq = _enable_by_mask if machine.closed_write else _enable_by_state
 
 
 def time_pulse_us(pin, level, timeout_us=1000000):

@@ -23,6 +23,7 @@ def trigger(self, edges=None):
     number = self._pin._n
     before = machine._triggers[number]
     if edges is not None:
+        time.had[number] = 0
         machine._triggers[number] = edges & _EDGES
         link.post(link.OP_PIN_IRQ, number, edges & _EDGES)
     return before

@@ -66,6 +66,8 @@ class PWM:
     def _set_freq(self, freq):
         clock = machine.freq()
         clock = clock[0] if isinstance(clock, tuple) else clock
+        if not isinstance(freq, int):
+            raise TypeError("can't convert %s to int" % type(freq).__name__)
         if freq <= 0:
             raise ValueError("freq too small")
         of = _slice_counter(clock, freq) if _is_rp2 else _timer_counter(clock, freq, self._slice)
@@ -76,6 +78,8 @@ class PWM:
                 output._tell()
 
     def _set_duty(self, value, in_ns):
+        if not isinstance(value, int):
+            raise TypeError("can't convert %s to int" % type(value).__name__)
         self._duty = (value, in_ns)
         if self._slice not in _counters:
             return

@@ -30,7 +30,6 @@ fourth_of_pin = None  # what the fourth argument of a pin is: its alternate func
 check_mode = None  # of a pin: what it becomes (below), from what is asked for
 spi_clock = None
 default_bus = 0  # of an SPI that is given none
-check_freq = None  # whether the clock can be set to so many Hz
 set_hz = 0  # what it was set to
 
 
@@ -521,7 +520,7 @@ def freq(hz=None):
     if hz is None:
         hz = set_hz or link.call(link.OP_FREQ)
         return clocks(hz) if clocks else hz
-    check_freq(hz)
+    link.late("machine", "check_freq")(hz)
     global slept
     slept = False
     link.post_slow(link.OP_FREQ, 0, hz, b"")

@@ -1,6 +1,5 @@
 """What `machine` of the RP2 boards has of its own: pins by number, and its refusals."""
 
-import link
 import machine
 
 _PINS = 30
@@ -136,27 +135,6 @@ def adc_channel(channel):
     raise ValueError("Pin doesn't have ADC capabilities")
 
 
-_KHZ = 12000  # of the crystal
-
-
-def check_freq(hz):
-    """Whether the PLL can make it (RP2040 data sheet, 2.18.2): a whole multiple of the crystal's,
-    between 750 and 1,600 MHz, divided twice by 1 to 7."""
-    khz = hz // 1000
-    for by in range(1, 50):
-        vco = khz * by
-        if vco > 1600000:
-            break
-        if vco < 750000 or vco % _KHZ:
-            continue
-        if any(by % first == 0 and by // first < 8 for first in range(1, 8)):
-            machine.set_hz = khz * 1000
-            link.clock_mhz = clock_hz // 1000000
-            link.set_clock(khz / 1000)
-            return
-    raise ValueError("cannot change frequency")
-
-
 def check_watchdog(ms):
     if not 0 <= ms <= 8388:
         raise ValueError("timeout exceeds 8388")
@@ -167,7 +145,6 @@ machine.Pin.cpu = machine._PinNames(lambda name: name[4:].isdigit())
 machine.Pin.IRQ_FALLING = 4
 machine.Pin.IRQ_RISING = 8
 machine.irq_of = _PinIrq
-machine.check_freq = check_freq
 machine.closed_write = len
 machine.SPI.MSB, machine.SPI.LSB = 1, 0
 machine.edges = lambda trigger: trigger

@@ -149,10 +149,6 @@ def adc_channel(channel):
     return number
 
 
-def check_freq(hz):
-    raise NotImplementedError("machine.freq set not supported yet")
-
-
 def check_watchdog(ms):
     """Ticks of 125 µs in twelve bits, behind a prescaler of up to 64."""
     for _ in range(6):
@@ -166,7 +162,6 @@ def check_watchdog(ms):
 
 
 machine.irq_of = lambda pin: None
-machine.check_freq = check_freq
 machine.default_bus = _SOFT
 machine.closed_write = None
 machine.edges = lambda trigger: trigger >> 17 & 8 | trigger >> 19 & 4

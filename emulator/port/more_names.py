@@ -15,6 +15,7 @@ _WHERE = {
     "machine.WDT": "more_timer",
     "machine.SoftI2C": "more_soft",
     "machine.SoftSPI": "more_soft",
+    "machine.check_freq": "more_freq",
     "machine.disable_irq": "more_irq",
     "machine.enable_irq": "more_irq",
     "machine.time_pulse_us": "more_irq",

@@ -229,6 +229,8 @@ class SPI:
 
 
 class I2C:
+    _NOBODY = 5  # EIO: what an address that nobody answers is told as
+
     def __init__(self, id=0, freq=400000, *, scl=None, sda=None, timeout=50000):
         check_bus("I2C", id, (scl, sda))
         self._n = id
@@ -242,7 +244,7 @@ class I2C:
     def writeto(self, addr, buf, stop=True):
         buf = memoryview(buf)
         if not link.call(link.OP_I2C_WRITE, self._n, addr << 24 | self._freq // 1000, buf):
-            raise OSError(5)
+            raise OSError(self._NOBODY)
         return len(buf)
 
     def writevto(self, addr, vector, stop=True):

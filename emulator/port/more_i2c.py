@@ -19,7 +19,7 @@ def readfrom_into(self, addr, buf, stop=True):
         taken = _ask(self, addr, len(part))
         link.answer_into(part)
         if not taken:
-            raise OSError(5)
+            raise OSError(self._NOBODY)
 
 
 def readfrom(self, addr, n, stop=True):

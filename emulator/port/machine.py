@@ -159,11 +159,17 @@ class _PinNames:
         raise AttributeError("'type' object has no attribute '%s'" % name)
 
 
+ABSENT = const(254)  # in place of a pin: the bus has none there
+
+
 def _bus(kind, number, pins, idle=0):
-    """The host hears which pins a bus is on: a byte each, FF for none. idle: the clock's level."""
+    """The host hears which pins a bus is on: a byte each, FF for those that it has, FE for none.
+    idle: the clock's level."""
     value = 0
     for pin in reversed(pins):
-        value = value << 8 | (255 if pin is None else pin_of(pin)._n)
+        value = value << 8 | (
+            255 if pin is None else pin if pin is ABSENT else pin_of(pin)._n
+        )
     link.post(link.OP_BUS, kind << 4 | number, value)
     take_pins(kind, number, pins, idle)
 
@@ -200,16 +206,19 @@ class SPI:
         firstbit=None,
         sck=None,
         mosi=None,
-        miso=None,
+        miso=-1,
     ):
         bus = default_bus if id is None else id
+        absent = miso is None
+        if miso == -1:
+            miso = None
         check_bus("SPI", bus, (sck, mosi, miso))
         if firstbit not in (None, self.MSB):
             raise NotImplementedError("not emulated: SPI.LSB (docs/guides/emulator.md)")
         self._n = bus
         self._baud = spi_clock(baudrate or spi_default_hz)
         self._set = (sck, mosi, miso, polarity, phase, bits)
-        _bus(1, bus, self._set[:3], polarity)
+        _bus(1, bus, (sck, mosi, ABSENT if absent else miso), polarity)
 
     def __repr__(self):
         return late.shown(self, "spi")

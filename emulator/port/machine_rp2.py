@@ -93,9 +93,13 @@ def name_functions():
 def take_pins(kind, number, pins, idle):
     """The pins of a bus: those that it was given, or the board's own."""
     bits = machine.Pin
-    own = own_pins.get(_KINDS[kind] + str(number), pins)
+    name = _KINDS[kind] + str(number)
+    own = list(own_pins.get(name, pins))
     for at, pin in enumerate(pins):
-        n = own[at] if pin is None else machine.pin_of(pin)._n
+        n = own[at] if pin is None else machine.pin_of(pin)._n if pin != machine.ABSENT else None
+        own[at] = n
+        if n is None:
+            continue
         pull = machine.setting(n, 1)
         if number < 8:
             machine.set_to(n, bits.ALT, 1 if kind == 2 else pull, _FUNCTIONS[kind])
@@ -103,6 +107,8 @@ def take_pins(kind, number, pins, idle):
             machine.set_to(n, bits.OPEN_DRAIN, pull, _SIO)
         else:
             machine.set_to(n, bits.OUT if at < 2 else bits.IN, pull, _SIO)
+    if number < 8:
+        own_pins[name] = own  # the next that is given none has these
 
 
 def analog_pin(channel, number):

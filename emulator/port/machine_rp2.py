@@ -41,7 +41,9 @@ def pin_number(name):
 
 
 def check_bus(kind, bus, pins):
-    masks = buses.get(kind + str(bus)) if isinstance(bus, int) else None
+    if not isinstance(bus, int):
+        raise TypeError("can't convert %s to int" % type(bus).__name__)
+    masks = buses.get(kind + str(bus))
     if masks is None:
         raise ValueError("%s(%s) doesn't exist" % (kind, bus))
     for pin, mask, name in zip(pins, masks, _SIGNALS[kind]):
@@ -135,9 +137,10 @@ def adc_channel(channel):
     if isinstance(number, str):
         number = pin_number(number)
     if isinstance(number, int) and (
-        _ADC_FIRST <= number < _PINS or number <= 4 and channel is number
+        _ADC_FIRST <= number < _PINS or 0 <= number <= 4 and channel is number
     ):
         return number
+    pin_number(number)
     raise ValueError("Pin doesn't have ADC capabilities")
 
 

@@ -24,6 +24,7 @@ _ADC_PIN = 26  # where channels are pins as well: that of channel 0
 _KINDS = ("UART", "SPI", "I2C")
 _SIGNALS = (2, 3, 2)  # pins of each
 _NONE = 0xFF
+_ABSENT = 0xFE  # the bus has no pin there
 _FIRST_PROBED = 0x08
 
 
@@ -178,7 +179,7 @@ class Peripherals:
             else pin
             for n in range(_SIGNALS[kind])
         )
-        pins = tuple(pin for pin in pins if pin != _NONE)
+        pins = tuple(pin for pin in pins if pin not in (_NONE, _ABSENT))
         # A serial line idles high, SPI's clock low; I2C's wires are pulled up, and only ever
         # pulled down.
         driven = {pins[0]: 1} if kind == 0 else dict.fromkeys(pins[:2], 0) if kind == 1 else {}

@@ -17,7 +17,15 @@ class PinTable:
     names: Mapping[int, str]
     functions: Mapping[int, tuple[str, ...]]
     channels: Mapping[int, int]  # pin → channel of the ADC
-    alternates: Mapping[int, Mapping[int, str]]  # pin → number of a function → what has it
+    signals: Mapping[int, Mapping[int, str]]  # pin → number of a function → signal
+
+    @property
+    def alternates(self) -> dict[int, dict[int, str]]:
+        """Pin → number of a function → what has it."""
+        return {
+            pin: {number: signal.partition("_")[0] for number, signal in signals.items()}
+            for pin, signals in self.signals.items()
+        }
 
     @classmethod
     def parse(cls, text: str) -> PinTable:
@@ -26,7 +34,7 @@ class PinTable:
         names: dict[int, str] = {}
         functions: dict[int, tuple[str, ...]] = {}
         channels: dict[int, int] = {}
-        alternates: dict[int, dict[int, str]] = {}
+        numbers: dict[int, dict[int, str]] = {}
         for line in text.split("\n"):
             if not line:
                 continue
@@ -42,8 +50,8 @@ class PinTable:
                 if signal.startswith("ADC"):
                     channels[pin] = int(signal.removeprefix("ADC"))
             numbered = (signal.partition(":") for signal in signals if ":" in signal)
-            alternates[pin] = {int(n): name.partition("_")[0] for name, _, n in numbered}
-        return cls(names, functions, channels, alternates)
+            numbers[pin] = {int(n): name for name, _, n in numbered}
+        return cls(names, functions, channels, numbers)
 
     def pins_of(self, signal: str) -> tuple[int, ...]:
         """The pins that can be `signal`, such as "I2C0_SDA"."""

@@ -8,6 +8,7 @@ Shutdown keeps the backup domain and nothing else, and ends as power-on does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from tallystick.emulator.chips.stm32l476_pins import PINS
 PWRON_RESET = 1
 WDT_RESET = 3
 SOFT_RESET = 0
+
+_TIMER = re.compile(r"TIM(\d+)_CH([1-4])")
 
 _FLASH = 0x40022000
 _ACR, _KEYR, _SR, _CR = _FLASH, _FLASH + 0x08, _FLASH + 0x10, _FLASH + 0x14
@@ -240,6 +243,17 @@ class Stm32L4:
         registers[_ADC_CR] = 0 if value & _ADDIS else value & ~_ADSTART
 
 
+def _pwm(pins: PinTable, pin: int) -> list[str]:
+    """Timer, channel and alternate function of a pin's PWM: MicroPython takes the second that it
+    has, where it has two."""
+    found = [
+        f"{signal[1]}.{signal[2]}.{number}"
+        for number, name in pins.signals[pin].items()
+        if (signal := _TIMER.fullmatch(name))
+    ]
+    return found[:2][-1:]
+
+
 def _pin_settings(pins: PinTable, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     return {
         "machine_stm32": {
@@ -250,6 +264,9 @@ def _pin_settings(pins: PinTable, names: Mapping[str, int]) -> dict[str, dict[st
                 f"{pins.names[pin]}:{n}_{name} "
                 for pin, functions in pins.alternates.items()
                 for n, name in functions.items()
+            ),
+            "pwm_pins": " ".join(
+                f"{pins.names[pin]}:{place}" for pin in pins.names for place in _pwm(pins, pin)
             ),
         }
     }

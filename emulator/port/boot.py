@@ -72,6 +72,7 @@ def _words(error):
 
 
 def _start(*way):
+    import builtins
     import gc
     import json
 
@@ -120,6 +121,7 @@ def _start(*way):
         for key, us in costs.items():
             setattr(sys.modules[name], key, us)
     sys.modules["machine"].name_functions()
+    builtins.input = late.typed
     import vfs
 
     # The board knows nothing of the host's files.
@@ -170,6 +172,8 @@ def run():
         # The board would open its prompt. Interrupts go on.
         while True:
             sys.modules["time"].wait(0x7FFFFFFF, 0)
+    except SystemExit:  # the board starts anew
+        link.call(link.OP_RESET)
     except BaseException as error:  # noqa: BLE001
         _crash(error)
 

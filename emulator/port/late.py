@@ -30,6 +30,11 @@ def name(module, wanted):
     return (guard.kept.get("more_names") or load("more_names")).name(module, wanted)
 
 
+def typed(*prompt):
+    """`input`."""
+    return (guard.kept.get("more_console") or load("more_console")).ask(*prompt)
+
+
 def shown(thing, kind):
     """How a thing is printed."""
     return getattr(guard.kept.get("more_shown") or load("more_shown"), kind)(thing)

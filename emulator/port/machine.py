@@ -26,8 +26,11 @@ uart_default_room = 0  # bytes
 spi_default_hz = 0
 clocks = None  # what freq() makes of the clock; None: it is said as it is
 check_bus = None
+fourth_of_pin = None  # what the fourth argument of a pin is: its alternate function, or refused
 check_mode = None  # of a pin: what it becomes (below), from what is asked for
 spi_clock = None
+default_bus = 0  # of an SPI that is given none
+set_hz = 0  # what it was set to
 
 
 # What each pin is set to: the level of an output, with one of these bits that of an output which is
@@ -42,6 +45,7 @@ _MOST_PINS = const(128)
 _UNTOUCHED = const(255)
 _pins = [None] * _MOST_PINS
 _set_to = bytearray(b"\xff" * (3 * _MOST_PINS))
+_triggers = bytearray(_MOST_PINS)  # the edges that its handler is called at
 
 
 def set_to(number, mode, pull, alt):
@@ -74,7 +78,9 @@ class Pin:
             pin._n = number
         return pin
 
-    def __init__(self, name, mode=-1, pull=-1, value=None, alt=-1):
+    def __init__(self, name, mode=-1, pull=-1, *fourth, value=None, alt=-1):
+        if fourth:
+            alt = fourth_of_pin(*fourth)
         if mode != -1 or pull != -1 or value is not None:
             self._set_up(mode, pull, value, alt)
 
@@ -118,11 +124,17 @@ class Pin:
     def off(self):
         self.value(0)
 
-    def irq(self, handler=None, trigger=None, hard=False):
+    def irq(self, handler=link, trigger=None, hard=False):
+        if handler is link:  # it was given none
+            handler = None
+            if trigger is None:
+                return irq_of(self)
         if trigger is None:
             trigger = Pin.IRQ_FALLING | Pin.IRQ_RISING
+        _triggers[self._n] = edges(trigger)
+        time.had[self._n] = 0
         time._handlers[self._n] = (handler, self) if handler else None
-        link.post(link.OP_PIN_IRQ, self._n, edges(trigger) if handler else 0)
+        link.post(link.OP_PIN_IRQ, self._n, _triggers[self._n] if handler else 0)
         return irq_of(self)
 
     def __repr__(self):
@@ -147,11 +159,17 @@ class _PinNames:
         raise AttributeError("'type' object has no attribute '%s'" % name)
 
 
+ABSENT = const(254)  # in place of a pin: the bus has none there
+
+
 def _bus(kind, number, pins, idle=0):
-    """The host hears which pins a bus is on: a byte each, FF for none. idle: the clock's level."""
+    """The host hears which pins a bus is on: a byte each, FF for those that it has, FE for none.
+    idle: the clock's level."""
     value = 0
     for pin in reversed(pins):
-        value = value << 8 | (255 if pin is None else pin_of(pin)._n)
+        value = value << 8 | (
+            255 if pin is None else pin if pin is ABSENT else pin_of(pin)._n
+        )
     link.post(link.OP_BUS, kind << 4 | number, value)
     take_pins(kind, number, pins, idle)
 
@@ -179,23 +197,28 @@ class SPI:
 
     def __init__(
         self,
-        bus,
+        id=None,
         baudrate=None,
+        *,
         polarity=0,
         phase=0,
         bits=8,
-        firstbit=0,
+        firstbit=None,
         sck=None,
         mosi=None,
-        miso=None,
+        miso=-1,
     ):
+        bus = default_bus if id is None else id
+        absent = miso is None
+        if miso == -1:
+            miso = None
         check_bus("SPI", bus, (sck, mosi, miso))
-        if firstbit:
+        if firstbit not in (None, self.MSB):
             raise NotImplementedError("not emulated: SPI.LSB (docs/guides/emulator.md)")
         self._n = bus
         self._baud = spi_clock(baudrate or spi_default_hz)
         self._set = (sck, mosi, miso, polarity, phase, bits)
-        _bus(1, bus, self._set[:3], polarity)
+        _bus(1, bus, (sck, mosi, ABSENT if absent else miso), polarity)
 
     def __repr__(self):
         return late.shown(self, "spi")
@@ -215,12 +238,14 @@ class SPI:
 
 
 class I2C:
-    def __init__(self, bus=0, scl=None, sda=None, freq=400000, timeout=50000):
-        check_bus("I2C", bus, (scl, sda))
-        self._n = bus
+    _NOBODY = 5  # EIO: what an address that nobody answers is told as
+
+    def __init__(self, id=0, freq=400000, *, scl=None, sda=None, timeout=50000):
+        check_bus("I2C", id, (scl, sda))
+        self._n = id
         self._freq = freq
         self._set = (scl, sda, timeout)
-        _bus(2, bus, self._set[:2])
+        _bus(2, id, self._set[:2])
 
     def __repr__(self):
         return late.shown(self, "i2c")
@@ -228,14 +253,11 @@ class I2C:
     def writeto(self, addr, buf, stop=True):
         buf = memoryview(buf)
         if not link.call(link.OP_I2C_WRITE, self._n, addr << 24 | self._freq // 1000, buf):
-            raise OSError(5)
+            raise OSError(self._NOBODY)
         return len(buf)
 
     def writevto(self, addr, vector, stop=True):
         return self.writeto(addr, b"".join(bytes(part) for part in vector))
-
-    def deinit(self):
-        pass
 
     def __getattr__(self, name):
         return late.more(self, "i2c", name)
@@ -252,6 +274,7 @@ class UART:
         bits=8,
         parity=None,
         stop=1,
+        *,
         tx=None,
         rx=None,
         rxbuf=0,
@@ -268,14 +291,16 @@ class UART:
     def __repr__(self):
         return late.shown(self, "uart")
 
-    def init(self, baudrate=115200, rxbuf=0, timeout=0, **kw):
+    def init(self, baudrate=115200, rxbuf=0, timeout=0, timeout_char=0, **kw):
         uart_clock(baudrate)
+        if kw:
+            self._take_more(kw)
         rxbuf = rxbuf or uart_default_room
         self._baud = baudrate
-        self._set = self._set[:5] + (rxbuf, timeout, kw.get("timeout_char", 0))
+        self._set = self._set[:5] + (rxbuf, timeout, timeout_char)
         link.post(link.OP_UART_CONFIG, self._n, baudrate, rxbuf.to_bytes(2, "little"))
         if timeout:
-            self._be_patient(timeout, kw.get("timeout_char", 0))
+            self._be_patient(timeout, timeout_char)
 
     def any(self):
         if self._n != line:
@@ -504,8 +529,9 @@ def idle():
 
 def freq(hz=None):
     if hz is None:
-        hz = link.call(link.OP_FREQ)
+        hz = set_hz or link.call(link.OP_FREQ)
         return clocks(hz) if clocks else hz
+    link.late("machine", "check_freq")(hz)
     global slept
     slept = False
     link.post_slow(link.OP_FREQ, 0, hz, b"")

@@ -41,7 +41,9 @@ def pin_number(name):
 
 
 def check_bus(kind, bus, pins):
-    masks = buses.get(kind + str(bus)) if isinstance(bus, int) else None
+    if not isinstance(bus, int):
+        raise TypeError("can't convert %s to int" % type(bus).__name__)
+    masks = buses.get(kind + str(bus))
     if masks is None:
         raise ValueError("%s(%s) doesn't exist" % (kind, bus))
     for pin, mask, name in zip(pins, masks, _SIGNALS[kind]):
@@ -53,12 +55,16 @@ def check_mode(pin, mode, pull, alt):
     if mode is None:
         mode = -1
     elif mode > 2 and alt in (-1, _SIO):
-        mode = machine.Pin.IN
+        mode = 1 if machine.setting(pin._n, 0) == 1 else machine.Pin.IN  # as it was
     elif mode > 2:
         mode = machine.Pin.ALT
         if not 0 <= alt < len(functions) or not functions[alt]:
             raise ValueError("invalid pin af: %d" % alt)
     return mode, 0 if pull is None or pull < 0 else pull & 3, alt
+
+
+def fourth_of_pin(*_):
+    raise TypeError("extra positional arguments given")
 
 
 def alt_name(number):
@@ -73,6 +79,12 @@ class _PinIrq:
     def __repr__(self):
         return "<irq>"
 
+    def __call__(self):
+        self.call()
+
+    def __getattr__(self, name):
+        return machine.late.more(self, "pin_irq", name)
+
 
 def name_functions():
     for number, name in enumerate(functions):
@@ -83,9 +95,13 @@ def name_functions():
 def take_pins(kind, number, pins, idle):
     """The pins of a bus: those that it was given, or the board's own."""
     bits = machine.Pin
-    own = own_pins.get(_KINDS[kind] + str(number), pins)
+    name = _KINDS[kind] + str(number)
+    own = list(own_pins.get(name, pins))
     for at, pin in enumerate(pins):
-        n = own[at] if pin is None else machine.pin_of(pin)._n
+        n = own[at] if pin is None else machine.pin_of(pin)._n if pin != machine.ABSENT else None
+        own[at] = n
+        if n is None:
+            continue
         pull = machine.setting(n, 1)
         if number < 8:
             machine.set_to(n, bits.ALT, 1 if kind == 2 else pull, _FUNCTIONS[kind])
@@ -93,6 +109,8 @@ def take_pins(kind, number, pins, idle):
             machine.set_to(n, bits.OPEN_DRAIN, pull, _SIO)
         else:
             machine.set_to(n, bits.OUT if at < 2 else bits.IN, pull, _SIO)
+    if number < 8:
+        own_pins[name] = own  # the next that is given none has these
 
 
 def analog_pin(channel, number):
@@ -119,9 +137,10 @@ def adc_channel(channel):
     if isinstance(number, str):
         number = pin_number(number)
     if isinstance(number, int) and (
-        _ADC_FIRST <= number < _PINS or number <= 4 and channel is number
+        _ADC_FIRST <= number < _PINS or 0 <= number <= 4 and channel is number
     ):
         return number
+    pin_number(number)
     raise ValueError("Pin doesn't have ADC capabilities")
 
 
@@ -136,10 +155,12 @@ machine.Pin.IRQ_FALLING = 4
 machine.Pin.IRQ_RISING = 8
 machine.irq_of = _PinIrq
 machine.closed_write = len
+machine.SPI.MSB, machine.SPI.LSB = 1, 0
 machine.edges = lambda trigger: trigger
 machine.pin_number = pin_number
 machine.check_bus = check_bus
 machine.check_mode = check_mode
+machine.fourth_of_pin = fourth_of_pin
 machine.take_pins = take_pins
 machine.analog_pin = analog_pin
 machine.uart_clock = lambda baud: baud
@@ -152,7 +173,7 @@ machine.spi_clock = spi_clock
 machine.spi_default_hz = 1000000
 machine.uart_default_room = 256
 machine.ADC.CORE_TEMP = 4
-machine.pwm_slice = lambda pin: pin >> 1 & 7
+machine.pwm_place = lambda pin: (pin >> 1 & 7, pin & 1, 4)
 machine.check_watchdog = check_watchdog
 machine.first_weekday = 0
 machine.UART.IRQ_RXIDLE = 64

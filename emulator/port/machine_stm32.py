@@ -11,6 +11,7 @@ adc_channels = ()  # of these
 buses = {}  # kind → the numbers that the header defines
 bus_pins = {}  # bus → its pins
 alternates = ""  # "A0:1_TIM2 …": pin, function, what has it
+pwm_pins = ""  # "A0:5.1.2 …": pin, timer, channel, function
 pclk_hz = 0  # what SPI1 and USART1 are clocked from
 
 machine.HARD_RESET = 2
@@ -33,7 +34,12 @@ def pin_number(name):
     return (ord(name[0]) - 65) << 4 | int(name[1:])
 
 
+_SOFT = -1
+
+
 def check_bus(kind, bus, pins):
+    if bus == _SOFT and kind == "SPI":
+        raise ValueError("must specify all of sck/mosi/miso")
     if bus not in buses[kind]:
         raise ValueError("%s(%s) doesn't exist" % (kind, bus))
     if any(pin is not None for pin in pins):
@@ -124,6 +130,15 @@ def name_functions():
             setattr(machine.Pin, "AF" + name, int(name.split("_")[0]))
 
 
+def pwm_place(number):
+    """Timer, channel and alternate function of the pin's PWM."""
+    begin = name_of(number) + ":"
+    for one in pwm_pins.split():
+        if one.startswith(begin):
+            return tuple(int(part) for part in one[len(begin) :].split("."))
+    raise ValueError("Pin(%s) doesn't have PWM capabilities" % name_of(number))
+
+
 def adc_channel(channel):
     if isinstance(channel, int):
         return channel
@@ -147,11 +162,13 @@ def check_watchdog(ms):
 
 
 machine.irq_of = lambda pin: None
+machine.default_bus = _SOFT
 machine.closed_write = None
 machine.edges = lambda trigger: trigger >> 17 & 8 | trigger >> 19 & 4
 machine.pin_number = pin_number
 machine.check_bus = check_bus
 machine.check_mode = check_mode
+machine.fourth_of_pin = int
 machine.take_pins = take_pins
 machine.analog_pin = analog_pin
 machine.uart_clock = uart_clock
@@ -162,7 +179,7 @@ machine.spi_default_hz = 500000
 machine.uart_default_room = 64
 machine.clocks = lambda hz: (hz, hz, pclk_hz, pclk_hz)  # of the core, AHB, APB1, APB2
 machine.never_set = (3, 0, 0)
-machine.pwm_slice = lambda pin: pin
+machine.pwm_place = pwm_place
 machine.check_watchdog = check_watchdog
 machine.first_weekday = 1
 machine.UART.IRQ_RX = 32

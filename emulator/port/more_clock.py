@@ -21,7 +21,9 @@ def _days_before(year):
 def gmtime(seconds=None):
     if seconds is None:
         seconds = time.time()
-    days, rest = divmod(int(seconds), _DAY)
+    if machine.closed_write and _whole(seconds) < 0:  # an RP2
+        raise OverflowError("overflow converting long int to machine word")
+    days, rest = divmod(_whole(seconds), _DAY)
     days += _days_before(time.epoch_year)
     year = days // 366 + 1
     while _days_before(year + 1) <= days:
@@ -42,8 +44,25 @@ def _before(year, month):
 localtime = gmtime
 
 
+def _whole(value):
+    if not isinstance(value, int):
+        raise TypeError("can't convert %s to int" % type(value).__name__)
+    return value
+
+
+def _items(parts):
+    if not isinstance(parts, (tuple, list)):
+        raise TypeError("object '%s' isn't a tuple or list" % type(parts).__name__)
+    return parts
+
+
 def mktime(parts):
-    year, month, day, hour, minute, second = [int(part) for part in parts[:6]]
+    if not 8 <= len(_items(parts)) <= 9:
+        raise TypeError("mktime needs a tuple of length 8 or 9 (%d given)" % len(parts))
+    return _seconds(*[_whole(part) for part in parts[:6]])
+
+
+def _seconds(year, month, day, hour, minute, second):
     year += (month - 1) // 12
     month = (month - 1) % 12 + 1
     days = _days_before(year) - _days_before(time.epoch_year) + _before(year, month) + day - 1
@@ -51,9 +70,8 @@ def mktime(parts):
 
 
 class RTC:
-    def __init__(self, id=0):
-        if id != 0:
-            raise ValueError("RTC(%d) doesn't exist" % id)
+    def __init__(self):
+        pass  # takes nothing
 
     def __repr__(self):
         return "<RTC>"
@@ -62,6 +80,8 @@ class RTC:
         if parts is None:
             y, m, d, hour, minute, second, weekday, _ = gmtime()
             return (y, m, d, weekday + machine.first_weekday, hour, minute, second, 0)
-        y, m, d, _, hour, minute, second = parts[:7]
-        now = mktime((y, m, d, hour, minute, second))
+        if len(_items(parts)) != 8:
+            raise ValueError("requested length 8 but object has length %d" % len(parts))
+        y, m, d, _, hour, minute, second = [_whole(part) for part in parts[:7]]
+        now = _seconds(y, m, d, hour, minute, second)
         time.epoch_s = now - link.now_us() // 1000000

@@ -19,7 +19,7 @@ def readfrom_into(self, addr, buf, stop=True):
         taken = _ask(self, addr, len(part))
         link.answer_into(part)
         if not taken:
-            raise OSError(5)
+            raise OSError(self._NOBODY)
 
 
 def readfrom(self, addr, n, stop=True):
@@ -57,7 +57,7 @@ def scan(self):
     return found
 
 
-def _unsupported(*_):
+def _unsupported(*_, **__):
     raise OSError("I2C operation not supported")
 
 
@@ -68,6 +68,7 @@ for _name, _function in (
     ("readfrom_mem", readfrom_mem),
     ("writeto_mem", writeto_mem),
     ("scan", scan),
+    ("init", _unsupported),
     ("start", _unsupported),
     ("stop", _unsupported),
     ("readinto", _unsupported),

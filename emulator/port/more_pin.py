@@ -5,7 +5,9 @@ import machine
 Pin = machine.Pin
 
 
-def init(self, mode=-1, pull=-1, value=None, alt=-1):
+def init(self, mode=-1, pull=-1, *fourth, value=None, alt=-1):
+    if fourth:
+        alt = machine.fourth_of_pin(*fourth)
     self._set_up(mode, pull, value, alt)
 
 

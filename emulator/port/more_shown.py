@@ -45,9 +45,9 @@ def adc(it):
 
 def _named(it, kind, count):
     """The pins of a bus, as they are printed."""
-    pins = it._set[:count]
-    own = machine.own_pins.get(kind + str(it._n), pins) if _is_rp2 else pins
-    numbers = (own[at] if p is None else machine.pin_of(p)._n for at, p in enumerate(pins))
+    if _is_rp2 and kind + str(it._n) in machine.own_pins:
+        return tuple(str(n) for n in machine.own_pins[kind + str(it._n)])
+    numbers = (machine.pin_of(p)._n for p in it._set[:count])
     return tuple(str(n) if _is_rp2 else machine.name_of(n) for n in numbers)
 
 

@@ -27,12 +27,13 @@ def write_readinto(self, out, into):
         link.answer_into(into[at : at + _MOST])
 
 
-def init(self, baudrate=None, **kw):
+def init(self, *, baudrate=None, polarity=None, phase=None, bits=None, firstbit=None):
+    if firstbit not in (None, self.MSB):
+        raise NotImplementedError("not emulated: SPI.LSB (docs/guides/emulator.md)")
     if baudrate is not None:
         self._baud = machine.spi_clock(baudrate)
-    names = ("polarity", "phase", "bits")
-    how = tuple(kw.get(name, was) for name, was in zip(names, self._set[3:]))
-    self._set = self._set[:3] + how
+    how = zip((polarity, phase, bits), self._set[3:])
+    self._set = self._set[:3] + tuple(was if value is None else value for value, was in how)
 
 
 for _kind in (machine.SPI,):

@@ -6,6 +6,12 @@ import link
 import machine
 
 UART = machine.UART
+_OTHERS = ("bits", "parity", "stop", "flow")
+_LACKS = ("flow", "invert", "cts", "rts")
+if machine.closed_write:  # an RP2
+    _OTHERS += ("tx", "rx", "txbuf", "invert", "cts", "rts")
+else:
+    _OTHERS += ("read_buf_len",)
 _EVENT = 0xF0  # among what fires: this, and the number of the UART
 
 
@@ -80,6 +86,17 @@ def irq(self, handler=None, trigger=0, hard=False):
     return _Irq(self, handler, trigger)
 
 
+def _take_more(self, kw):
+    """What else it is set up with."""
+    for name, value in kw.items():
+        if name not in _OTHERS:
+            raise TypeError("extra keyword arguments given")
+        if value and name in _LACKS:
+            raise NotImplementedError("not emulated: UART's %s (docs/guides/emulator.md)" % name)
+    frame = zip(("bits", "parity", "stop"), self._set[2:5])
+    self._set = self._set[:2] + tuple(kw.get(name, was) for name, was in frame)
+
+
 def txdone(self):
     return True  # what was written has been charged the time of the wire
 
@@ -92,6 +109,7 @@ def sendbreak(self):
     link.charge(13 * 1000000 // (self._baud or 1))
 
 
+UART._take_more = _take_more
 UART.readline = readline
 UART._be_patient = _be_patient
 UART.irq = irq

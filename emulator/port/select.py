@@ -41,11 +41,22 @@ class _Poll:
     def poll(self, ms=-1):
         ready = self._ready()
         if not ready and ms:
-            # What makes a stream ready is an interrupt's handler.
-            wake = time.WAKE_UART | (time.WAKE_PIN | time.WAKE_USB if self._streams else 0)
-            time.wait(ms * 1000 if ms > 0 else 0x7FFFFFFF, wake)
-            ready = self._ready()
+            ready = self._wait(ms)
         return ready
+
+    def _wait(self, ms):
+        wake = time.WAKE_UART
+        if self._streams:  # what makes one ready is an interrupt's handler
+            wake |= time.WAKE_PIN | time.WAKE_USB | time.WAKE_TIMER
+        us = ms * 1000 if ms > 0 else 0x7FFFFFFF
+        end = link.now_us_unasked() + us
+        while True:
+            time.wait(us, wake)
+            ready = self._ready()
+            if ms > 0:
+                us = end - link.now_us_unasked()
+            if ready or us <= 0:
+                return ready
 
     def _ready(self):
         if self._flags:

@@ -8,11 +8,12 @@ from sys import (  # noqa: F401
     path,
     print_exception,
     stderr,
-    stdin,
     stdout,
     version_info,
 )  # fmt: skip
 from sys import implementation as _here
+
+import link
 
 __name__ = "sys"
 maxsize = 0x7FFFFFFF
@@ -29,3 +30,7 @@ def describe(name, board, release):
     fields = ("name", "version", "_machine", "_mpy")
     value = namedtuple("", fields)
     implementation = value("micropython", tuple(release) + ("",), board, _here._mpy)
+
+
+def __getattr__(name):
+    return link.late("sys", name)

@@ -45,7 +45,7 @@ def sleep_ms(ms):
 
 
 def sleep(seconds):
-    sleep_us(int(seconds * 1000000))
+    sleep_us(int(1000000.0 * seconds))
 
 
 def time():
@@ -66,6 +66,7 @@ _HANDLERS = const(0x20)  # an interrupt's handler runs, and the wait goes on
 _USB = const(0xFE)
 
 _handlers = {}
+had = bytearray(256)  # which of them have been called
 masked = None  # what fired since `disable_irq`
 
 
@@ -109,6 +110,7 @@ def _run(fired):
         handler = _handlers.get(one)
         if not handler:
             continue
+        had[one] = 1
         if one == _USB:
             handler[0](handler[1])
             continue

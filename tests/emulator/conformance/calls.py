@@ -39,7 +39,7 @@ import time
 import machine
 
 CALLS = {calls!r}
-names = {{"line": machine.UART({uart}, {baud}, rxbuf=512), "UART": {uart}, {constants}}}
+names = {{"line": machine.UART({uart}, {baud}, rxbuf=512), "UART": {uart}, "baud": {baud}, {constants}}}
 said = []
 
 
@@ -179,6 +179,9 @@ SCRIPTS = {
         Script("nucleo_l476rg", ("stm32_shown",), "", part="_shown"),
         Script("pico", ("rp2_shown", "pico_shown"), "", part="_shown"),
         Script("pico2", ("rp2_shown",), "", 57600, part="_shown"),
+        Script("nucleo_l476rg", ("stm32_used",), "", part="_used"),
+        Script("pico", ("rp2_used", "pico_used"), "", part="_used"),
+        Script("pico2", ("rp2_used",), "", 57600, part="_used"),
     )
 }  # fmt: skip
 

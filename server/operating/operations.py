@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select, update
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import ColumnClause, Connection, func, select, update
 
 from tallystick.common.errors import BadInputError, RefusedError, TallyError
 from tallystick.server.accounts import factors
@@ -202,10 +201,10 @@ class EncryptedColumn:
     """A place where values lie under the server's keys. binding: of a row's value."""
 
     name: str
-    key_id: InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
-    box: InstrumentedAttribute[bytes] | InstrumentedAttribute[bytes | None]
-    row_id: InstrumentedAttribute[int] | InstrumentedAttribute[str]
-    parts: tuple[InstrumentedAttribute[int] | InstrumentedAttribute[str], ...]
+    key_id: ColumnClause[str] | ColumnClause[str | None]
+    box: ColumnClause[bytes] | ColumnClause[bytes | None]
+    row_id: ColumnClause[int] | ColumnClause[str]
+    parts: tuple[ColumnClause[int] | ColumnClause[str], ...]
 
     def binding(self, row: AnyRow) -> str:
         values = row[3:]

@@ -26,6 +26,7 @@ from tallystick.server.stock.cards import seed_binding
 from tallystick.server.store import keys, restored, schema, signing_keys
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow, Database
+from tallystick.server.store.declared import Base
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models import CardRow, CredentialRow
 from tallystick.server.store.models_login import Factor, MessageRow, SigningKeyRow
@@ -201,6 +202,7 @@ class EncryptedColumn:
     """A place where values lie under the server's keys. binding: of a row's value."""
 
     name: str
+    table: type[Base]
     key_id: ColumnClause[str] | ColumnClause[str | None]
     box: ColumnClause[bytes] | ColumnClause[bytes | None]
     row_id: ColumnClause[int] | ColumnClause[str]
@@ -223,6 +225,7 @@ class EncryptedColumn:
 ENCRYPTED = (
     EncryptedColumn(
         "seeds",
+        CardRow,
         CardRow.seed_key_id,
         CardRow.seed_box,
         CardRow.id,
@@ -230,6 +233,7 @@ ENCRYPTED = (
     ),
     EncryptedColumn(
         "stations' keys",
+        CredentialRow,
         CredentialRow.psk_key_id,
         CredentialRow.psk_box,
         CredentialRow.id,
@@ -237,6 +241,7 @@ ENCRYPTED = (
     ),
     EncryptedColumn(
         "factors",
+        Factor,
         Factor.secret_key_id,
         Factor.secret_box,
         Factor.id,
@@ -244,6 +249,7 @@ ENCRYPTED = (
     ),
     EncryptedColumn(
         "messages",
+        MessageRow,
         MessageRow.body_key_id,
         MessageRow.body_box,
         MessageRow.id,
@@ -251,6 +257,7 @@ ENCRYPTED = (
     ),
     EncryptedColumn(
         "signing keys",
+        SigningKeyRow,
         SigningKeyRow.key_id,
         SigningKeyRow.key_box,
         SigningKeyRow.id,
@@ -322,7 +329,7 @@ def _reencrypt(database: Database, ring: ServerKeyRing, column: EncryptedColumn)
                 old = Box(str(row[1]), bytes(row[2] or b""))
                 box = ring.encrypt(ring.decrypt(old, binding), binding)
                 connection.execute(
-                    update(column.row_id.class_)
+                    update(column.table)
                     .where(column.row_id == row[0], column.box == row[2])
                     .values({column.key_id.key: box.key_id, column.box.key: box.blob})
                 )

@@ -30,6 +30,7 @@ from tallystick.server.store.declared import Base
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models import CardRow, CredentialRow
 from tallystick.server.store.models_login import Factor, MessageRow, SigningKeyRow
+from tallystick.server.store.probe import must_take_writes
 
 BATCH = 500
 BY_TIME = re.compile(r"tallystick-\d{8}T\d{6}Z\.(db|dump)")
@@ -48,7 +49,7 @@ def backup(database: Database, target: Path) -> None:
         raise BadInputError(
             f"{target} exists already.", kept="It was not changed.", todo="Name a new file."
         )
-    with _draft(target) as draft:
+    with _copying(target), _draft(target) as draft:
         if database.is_sqlite:
             assert database.url.database
             with (
@@ -112,6 +113,7 @@ def _put_back(database: Database, source: Path) -> None:
         raise BadInputError(f"{source} is not an SQLite database.", kept="Nothing was changed.")
     assert database.url.database
     with (
+        _copying(Path(database.url.database)),
         closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as copy,
         closing(sqlite3.connect(database.url.database)) as target,
     ):
@@ -284,6 +286,7 @@ def rotate(database: Database, key_file: Path, *, now: float) -> tuple[str, int]
     """Make a new encryption key and move every value under it, a few at a time, while the server
     runs: its workers read the key file again when they meet the new key. Safe to interrupt and to
     run again. → the new key's id and how many values moved."""
+    must_take_writes(database)  # no key is made that nothing would be under
     key_id = keys.add_encryption_key(key_file)
     ring = keys.load(key_file)
     moved = sum(_reencrypt(database, ring, column) for column in ENCRYPTED)
@@ -336,6 +339,21 @@ def _reencrypt(database: Database, ring: ServerKeyRing, column: EncryptedColumn)
             moved += len(rows)
         if len(rows) < BATCH:
             return moved
+
+
+@contextmanager
+def _copying(target: Path) -> Iterator[None]:
+    """What a disk does to it, in words. Raises TallyError."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        what = error.strerror if isinstance(error, OSError) else str(error)
+        raise TallyError(
+            f"The database cannot be copied to {target}: {what}.",
+            kept="No copy was made. Older ones stay.",
+            todo="See whether there is room on that disk, and whether the server's user may write "
+            "there; the log of the machine's kernel says more.",
+        ) from None
 
 
 @contextmanager

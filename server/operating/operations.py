@@ -109,7 +109,9 @@ def _put_back(database: Database, source: Path) -> None:
     if not database.is_sqlite:
         _run_tool(database, "pg_restore", "--no-owner", "--dbname={}", str(source))
         return
-    if source.read_bytes()[:16] != SQLITE_MAGIC:
+    with source.open("rb") as file:
+        begin = file.read(len(SQLITE_MAGIC))
+    if begin != SQLITE_MAGIC:
         raise BadInputError(f"{source} is not an SQLite database.", kept="Nothing was changed.")
     assert database.url.database
     with (
@@ -363,12 +365,20 @@ def _draft(target: Path) -> Iterator[Path]:
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         yield draft
-        descriptor = os.open(draft, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        _sync(draft)
         draft.replace(target)
+        _sync(target.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """A file's contents, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _run_tool(database: Database, name: str, *arguments: str) -> None:

@@ -428,6 +428,27 @@ def well_no_longer(monkeypatch):
     monkeypatch.setattr(probe, "FRESH_S", 0.0)
 
 
+def test_a_database_that_took_nothing_is_not_well_a_moment_later(server, monkeypatch):
+    database, asked = Database(server.settings.db_url), []
+    well = iter([False, False, True])
+
+    def take(_database: Database) -> None:
+        asked.append(1)
+        if not next(well):
+            raise OperationalError(None, None, sqlite3.OperationalError("x"))
+
+    monkeypatch.setattr(probe, "must_take_writes", take)
+    monkeypatch.setattr(probe, "FRESH_S", 3600.0)
+    prober = probe.WriteProbe(database)
+    for _ in range(2):
+        with pytest.raises(OperationalError):
+            prober.check()
+    for _ in range(3):
+        prober.check()
+    assert len(asked) == 3
+    database.close()
+
+
 @pytest.mark.parametrize("end", ["", "-wal", "-shm"])
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_file_of_the_database_goes_away(server, caplog, well_no_longer, end, replaced):

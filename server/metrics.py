@@ -50,6 +50,7 @@ REQUEST_LOG_LOST = Counter(
 )
 STREAM = Counter("tally_audit_stream", "Entries of the audit log that were streamed.", ["outcome"])
 STREAM.labels("dropped")
+STREAM.labels("failed")  # a try; the entry comes again
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

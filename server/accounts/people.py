@@ -263,7 +263,7 @@ def gathered(firm_id: int, rows: Iterable[Mapping[str, Any]], now: float) -> Gat
         )
         for row in rows
     )  # fmt: skip
-    return GatheredRows(PersonRow.__table__, names, values)  # type: ignore[arg-type]
+    return GatheredRows(PersonRow.__table__, names, values)
 
 
 def insert_many(connection: Connection, new: GatheredRows) -> None:

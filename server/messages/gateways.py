@@ -17,8 +17,8 @@ from urllib.parse import SplitResult, parse_qs, unquote
 
 from tallystick.common import beside
 from tallystick.common.errors import BadInputError, UnreachableError
+from tallystick.common.failing import why
 from tallystick.common.urls import parsed
-from tallystick.server.messages.failing import why
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.mails import NO_FACE, MailFace, mail
 from tallystick.server.messages.modem import ModemGateway, parts_of

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tallystick.common.errors import BadInputError, UnreachableError
+from tallystick.common.failing import why
 from tallystick.common.private_files import secret_in
-from tallystick.server.messages.failing import why
 
 ANSWER = 300  # characters of an answer that are shown
 Texts = dict[Annotated[str, Field(max_length=200)], str]

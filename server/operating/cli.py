@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
 from tallystick.common import moments
 from tallystick.common.console import err, json_option, out, print_json
-from tallystick.common.errors import BadInputError
+from tallystick.common.errors import BadInputError, TallyError
 from tallystick.common.groups import LateGroup
 from tallystick.common.tidying import nothing_to_tidy
 from tallystick.common.visible import visible
@@ -42,7 +42,27 @@ LATE = {
 }
 
 
-@click.group(cls=LateGroup, late=LATE, path="server")
+class _Commands(LateGroup):
+    """Whatever the database does to one of them is told in words."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (TallyError, click.ClickException, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            # Late: `--help` carries no database.
+            from sqlalchemy.exc import DBAPIError
+
+            from tallystick.server.store.trouble import on_the_console
+
+            words = on_the_console(error) if isinstance(error, DBAPIError) else None
+            if words is None:
+                raise
+            raise words from None
+
+
+@click.group(cls=_Commands, late=LATE, path="server")
 @click.option(
     "--environment",
     "environment_file",

@@ -17,10 +17,10 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tallystick.common.errors import TallyError
+from tallystick.common.failing import why
 from tallystick.server.directory.ldap_directory import LdapDirectory
 from tallystick.server.directory.settings import DirectorySettings, directories_from
 from tallystick.server.messages import outbox
-from tallystick.server.messages.failing import why
 from tallystick.server.messages.gateways import gateway_from
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.modem import ModemGateway
@@ -32,6 +32,7 @@ from tallystick.server.store.database import Database
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.opened import LOST_DATABASE
 from tallystick.server.store.probe import must_take_writes
+from tallystick.server.store.stream import sink_from
 from tallystick.server.store.trouble import refusal, trouble_of
 from tallystick.server.store.watch import clock_fault, newest_entry
 
@@ -61,7 +62,9 @@ def examine(settings: Settings) -> Iterator[DoctorFinding]:
     else:
         yield from _stored(settings, database)
     yield _apart(settings)
-    yield _try("disk", lambda: _disk(settings))
+    yield _try("disk", lambda: _disk("disk", _place(settings)))
+    yield from _other_disks(settings)
+    yield from _stream(settings)
     yield from _killed(UNIT)
     yield from _open_files(UNIT)
     yield _try("public URL", lambda: _public_url(settings))
@@ -209,7 +212,8 @@ def _clock(database: Database, now: float) -> DoctorFinding:
     if not fault:
         return DoctorFinding("clock", "ok", "fits the audit log")
     if newest > now:
-        return DoctorFinding("clock", "bad", f"{fault}: set it right")
+        todo = "set it right; where it is, it was ahead when that was written"
+        return DoctorFinding("clock", "bad", f"{fault}: {todo}")
     return DoctorFinding("clock", "note", f"{fault}: is it right?")
 
 
@@ -239,6 +243,8 @@ def _audit(database: Database, ring: ServerKeyRing | None) -> DoctorFinding:
     if ring is None:
         return DoctorFinding("audit log", "bad", "not checkable without the key file")
     with database.snapshot() as connection:
+        if not belongs(connection, ring):
+            return DoctorFinding("audit log", "bad", "not checkable with another server's keys")
         reports = audit.check(connection, ring)
     broken = [report for report in reports if report.broken_at is not None]
     if broken:
@@ -248,13 +254,49 @@ def _audit(database: Database, ring: ServerKeyRing | None) -> DoctorFinding:
     return DoctorFinding("audit log", "ok", f"{entries} entries in {len(reports)} chains")
 
 
-def _disk(settings: Settings) -> DoctorFinding:
-    place = _place(settings)
+def _disk(name: str, place: Path) -> DoctorFinding:
+    free = shutil.disk_usage(_there(place)).free
+    state = "ok" if free > LOW_DISK_BYTES else "bad"
+    return DoctorFinding(name, state, f"{free // 1024**2} MiB free")
+
+
+def _there(place: Path) -> Path:
     while not place.exists():
         place = place.parent
-    free = shutil.disk_usage(place).free
-    state = "ok" if free > LOW_DISK_BYTES else "bad"
-    return DoctorFinding("disk", state, f"{free // 1024**2} MiB free")
+    return place
+
+
+def _other_disks(settings: Settings) -> Iterator[DoctorFinding]:
+    """Of what else the server writes, where that is not on the database's."""
+    places = {}
+    if settings.request_log is not None:
+        places["disk of the request log"] = settings.request_log.absolute()
+    stream = urlsplit(settings.audit_stream)
+    if stream.scheme == "file":
+        places["disk of the audit stream"] = Path(stream.path)
+    seen = {_there(_place(settings)).stat().st_dev}
+    for name, file in places.items():
+        disk = _there(file.parent).stat().st_dev
+        if disk not in seen:
+            seen.add(disk)
+            yield _try(name, lambda name=name, file=file: _disk(name, file.parent))  # type: ignore[misc]
+
+
+def _stream(settings: Settings) -> Iterator[DoctorFinding]:
+    """Whether whoever receives the audit log is there, as far as can be seen without sending."""
+    if settings.audit_stream:
+        yield _try("audit stream", lambda: _receiver(settings.audit_stream))
+
+
+def _receiver(url: str) -> DoctorFinding:
+    sink = sink_from(url)
+    try:
+        told = sink.look()
+    finally:
+        sink.close()
+    return DoctorFinding(
+        "audit stream", "ok" if told else "note", told or "a datagram tells nothing"
+    )
 
 
 def _killed(unit: Path) -> Iterator[DoctorFinding]:

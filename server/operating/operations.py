@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select, update
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import ColumnClause, Connection, func, select, update
 
 from tallystick.common.errors import BadInputError, RefusedError, TallyError
 from tallystick.server.accounts import factors
@@ -27,9 +26,11 @@ from tallystick.server.stock.cards import seed_binding
 from tallystick.server.store import keys, restored, schema, signing_keys
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow, Database
+from tallystick.server.store.declared import Base
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models import CardRow, CredentialRow
 from tallystick.server.store.models_login import Factor, MessageRow, SigningKeyRow
+from tallystick.server.store.probe import must_take_writes
 
 BATCH = 500
 BY_TIME = re.compile(r"tallystick-\d{8}T\d{6}Z\.(db|dump)")
@@ -48,7 +49,7 @@ def backup(database: Database, target: Path) -> None:
         raise BadInputError(
             f"{target} exists already.", kept="It was not changed.", todo="Name a new file."
         )
-    with _draft(target) as draft:
+    with _copying(target), _draft(target) as draft:
         if database.is_sqlite:
             assert database.url.database
             with (
@@ -108,10 +109,13 @@ def _put_back(database: Database, source: Path) -> None:
     if not database.is_sqlite:
         _run_tool(database, "pg_restore", "--no-owner", "--dbname={}", str(source))
         return
-    if source.read_bytes()[:16] != SQLITE_MAGIC:
+    with source.open("rb") as file:
+        begin = file.read(len(SQLITE_MAGIC))
+    if begin != SQLITE_MAGIC:
         raise BadInputError(f"{source} is not an SQLite database.", kept="Nothing was changed.")
     assert database.url.database
     with (
+        _copying(Path(database.url.database)),
         closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as copy,
         closing(sqlite3.connect(database.url.database)) as target,
     ):
@@ -202,10 +206,11 @@ class EncryptedColumn:
     """A place where values lie under the server's keys. binding: of a row's value."""
 
     name: str
-    key_id: InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
-    box: InstrumentedAttribute[bytes] | InstrumentedAttribute[bytes | None]
-    row_id: InstrumentedAttribute[int] | InstrumentedAttribute[str]
-    parts: tuple[InstrumentedAttribute[int] | InstrumentedAttribute[str], ...]
+    table: type[Base]
+    key_id: ColumnClause[str] | ColumnClause[str | None]
+    box: ColumnClause[bytes] | ColumnClause[bytes | None]
+    row_id: ColumnClause[int] | ColumnClause[str]
+    parts: tuple[ColumnClause[int] | ColumnClause[str], ...]
 
     def binding(self, row: AnyRow) -> str:
         values = row[3:]
@@ -224,6 +229,7 @@ class EncryptedColumn:
 ENCRYPTED = (
     EncryptedColumn(
         "seeds",
+        CardRow,
         CardRow.seed_key_id,
         CardRow.seed_box,
         CardRow.id,
@@ -231,6 +237,7 @@ ENCRYPTED = (
     ),
     EncryptedColumn(
         "stations' keys",
+        CredentialRow,
         CredentialRow.psk_key_id,
         CredentialRow.psk_box,
         CredentialRow.id,
@@ -238,6 +245,7 @@ ENCRYPTED = (
     ),
     EncryptedColumn(
         "factors",
+        Factor,
         Factor.secret_key_id,
         Factor.secret_box,
         Factor.id,
@@ -245,6 +253,7 @@ ENCRYPTED = (
     ),
     EncryptedColumn(
         "messages",
+        MessageRow,
         MessageRow.body_key_id,
         MessageRow.body_box,
         MessageRow.id,
@@ -252,6 +261,7 @@ ENCRYPTED = (
     ),
     EncryptedColumn(
         "signing keys",
+        SigningKeyRow,
         SigningKeyRow.key_id,
         SigningKeyRow.key_box,
         SigningKeyRow.id,
@@ -278,6 +288,7 @@ def rotate(database: Database, key_file: Path, *, now: float) -> tuple[str, int]
     """Make a new encryption key and move every value under it, a few at a time, while the server
     runs: its workers read the key file again when they meet the new key. Safe to interrupt and to
     run again. → the new key's id and how many values moved."""
+    must_take_writes(database)  # no key is made that nothing would be under
     key_id = keys.add_encryption_key(key_file)
     ring = keys.load(key_file)
     moved = sum(_reencrypt(database, ring, column) for column in ENCRYPTED)
@@ -323,7 +334,7 @@ def _reencrypt(database: Database, ring: ServerKeyRing, column: EncryptedColumn)
                 old = Box(str(row[1]), bytes(row[2] or b""))
                 box = ring.encrypt(ring.decrypt(old, binding), binding)
                 connection.execute(
-                    update(column.row_id.class_)
+                    update(column.table)
                     .where(column.row_id == row[0], column.box == row[2])
                     .values({column.key_id.key: box.key_id, column.box.key: box.blob})
                 )
@@ -333,18 +344,41 @@ def _reencrypt(database: Database, ring: ServerKeyRing, column: EncryptedColumn)
 
 
 @contextmanager
+def _copying(target: Path) -> Iterator[None]:
+    """What a disk does to it, in words. Raises TallyError."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        what = error.strerror if isinstance(error, OSError) else str(error)
+        raise TallyError(
+            f"The database cannot be copied to {target}: {what}.",
+            kept="No copy was made. Older ones stay.",
+            todo="See whether there is room on that disk, and whether the server's user may write "
+            "there; the log of the machine's kernel says more.",
+        ) from None
+
+
+@contextmanager
 def _draft(target: Path) -> Iterator[Path]:
     """A private file beside the target that takes its name when it is whole."""
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         yield draft
-        descriptor = os.open(draft, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        _sync(draft)
         draft.replace(target)
+        _sync(target.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """A file's contents, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _run_tool(database: Database, name: str, *arguments: str) -> None:

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tallystick.common import moments
 from tallystick.common.errors import BadInputError
 from tallystick.server import metrics
+from tallystick.server.store import whole_lines
 
 UNKNOWN = "-"  # no route: whatever was typed
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -46,8 +47,13 @@ class RequestLogFile(WatchedFileHandler):
             ) from None
 
     def _open(self) -> TextIOWrapper:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        return open(os.open(self.baseFilename, flags, 0o640), "a", encoding="utf-8")  # noqa: PTH123
+        descriptor = os.open(self.baseFilename, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+        try:
+            whole_lines.end_the_last(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return open(descriptor, "a", encoding="utf-8")  # noqa: PTH123
 
     def line(self, text: str) -> None:
         """Write it, and a line end."""

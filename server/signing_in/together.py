@@ -10,7 +10,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.orm import aliased
 
 from tallystick.common.moments import in_words
 from tallystick.server.accounts import people
@@ -62,23 +61,23 @@ def waiting(
     connection: Connection, firm_id: int, now: float, *, person_id: int | None = None
 ) -> list[WaitingDecision]:
     """What was asked for and is not over, the oldest first."""
-    person, asker = aliased(PersonRow), aliased(PersonRow)
+    person, asker = PersonRow.__table__.alias(), PersonRow.__table__.alias()
     query = (
         select(
             HelpRequest.id,
             HelpRequest.kind,
             HelpRequest.person_id,
-            person.login.label("person"),
+            person.c.login.label("person"),
             HelpRequest.asked_by,
-            asker.login.label("asker"),
+            asker.c.login.label("asker"),
             HelpRequest.agreed_by,
             HelpRequest.reason,
             HelpRequest.detail,
             HelpRequest.asked_at,
             HelpRequest.expires_at,
         )
-        .join(person, person.id == HelpRequest.person_id)
-        .join(asker, asker.id == HelpRequest.asked_by)
+        .join(person, person.c.id == HelpRequest.person_id)
+        .join(asker, asker.c.id == HelpRequest.asked_by)
         .where(
             HelpRequest.firm_id == firm_id,
             HelpRequest.expires_at > int(now),

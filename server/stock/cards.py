@@ -147,7 +147,7 @@ class Registering:
     @staticmethod
     def gathered(rows: Iterable[Sequence[Any]]) -> GatheredRows:
         """rows: of cards that are new, values of WRITTEN_COLUMNS."""
-        return GatheredRows(CardRow.__table__, WRITTEN_COLUMNS, rows)  # type: ignore[arg-type]
+        return GatheredRows(CardRow.__table__, WRITTEN_COLUMNS, rows)
 
     def act(self, serial: str) -> Act:
         at_ms = int(self.now * 1000)

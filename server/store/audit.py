@@ -44,7 +44,7 @@ BROWSER_SIZE = 160
 
 
 # Built once: they are on the fast path.
-_APPEND = insert(AuditEntry.__table__)  # type: ignore[arg-type]
+_APPEND = insert(AuditEntry.__table__)
 _MOVE_HEAD = (
     update(AuditHead)
     .where(AuditHead.chain == bindparam("of"), AuditHead.number == bindparam("seen"))
@@ -149,7 +149,7 @@ class OwnChain:
     @staticmethod
     def gathered(rows: Iterable[Sequence[Any]]) -> GatheredRows:
         """All that was linked, for `write`. rows: values of COLUMNS."""
-        return GatheredRows(AuditEntry.__table__, COLUMNS, rows)  # type: ignore[arg-type]
+        return GatheredRows(AuditEntry.__table__, COLUMNS, rows)
 
     def write(self, connection: Connection, entries: GatheredRows) -> None:
         """In the caller's transaction."""

@@ -14,12 +14,12 @@ from sqlalchemy.exc import DBAPIError
 from tallystick.common.errors import TallyError
 from tallystick.server.store import audit
 from tallystick.server.store.database import Database, patient
+from tallystick.server.store.declared import Base
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import (
     AuditCheckpoint,
     AuditEntry,
     AuditHead,
-    Base,
     CheckAnswer,
     DeskActRow,
 )

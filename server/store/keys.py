@@ -175,8 +175,7 @@ def load(path: Path) -> ServerKeyRing:
 
 def add_encryption_key(path: Path) -> str:
     """Add a new encryption key and make it the active one; older ones stay readable. → its id."""
-    document = json.loads(_read_private(path))
-    _parse(json.dumps(document))
+    document = _document(path)
     number = 1 + max(int(key_id.removeprefix("k")) for key_id in document["encryption"])
     key_id = f"k{number}"
     document["encryption"][key_id] = _new_key()
@@ -188,7 +187,7 @@ def add_encryption_key(path: Path) -> str:
 def remove_encryption_key(path: Path, key_id: str) -> None:
     """Forget a key that nothing is encrypted under any more (the caller has made sure).
     Raises KeyFileError."""
-    document = json.loads(_read_private(path))
+    document = _document(path)
     if key_id == document["active"]:
         raise KeyFileError(f"Key {key_id!r} is the active one.", kept="It stays.")
     document["encryption"].pop(key_id, None)
@@ -226,12 +225,21 @@ def _replace(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def _write_draft(path: Path, document: Mapping[str, Any]) -> Path:
+    """Raises KeyFileError: nothing of it is left then."""
     draft = path.with_name(f".{path.name}.{chance.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise KeyFileError(
+            f"The key file {path} cannot be written: {error.strerror}.",
+            kept="No key was made, and no key file was changed.",
+            todo="See whether there is room in its folder, and who may write there.",
+        ) from None
     return draft
 
 
@@ -243,9 +251,9 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _read_private(path: Path) -> str:
+def _read_private(path: Path) -> bytes:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if stat.S_IMODE(mode) & 0o077:
                 raise KeyFileError(
@@ -262,7 +270,7 @@ def _read_private(path: Path) -> str:
         ) from None
 
 
-def _parse(text: str, path: Path | None = None) -> ServerKeyRing:
+def _parse(text: str | bytes, path: Path | None = None) -> ServerKeyRing:
     try:
         document = json.loads(text)
         if number_of(document["format"], FORMAT, "The server's key file") is None:
@@ -270,6 +278,8 @@ def _parse(text: str, path: Path | None = None) -> ServerKeyRing:
         encryption = {key_id: _decode(value) for key_id, value in document["encryption"].items()}
         fingerprint, audit = _decode(document["fingerprint"]), _decode(document["audit"])
         active = str(document["active"])
+        if active not in encryption:
+            raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise KeyFileError(
             "The key file is damaged, or is none.",
@@ -277,6 +287,14 @@ def _parse(text: str, path: Path | None = None) -> ServerKeyRing:
             todo="Restore it from your backup: without it, no stored seed can be read.",
         ) from None
     return ServerKeyRing(active, encryption, fingerprint, audit, path)
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """A good key file's contents. Raises KeyFileError."""
+    text = _read_private(path)
+    _parse(text)
+    document: dict[str, Any] = json.loads(text)
+    return document
 
 
 def _decode(value: str) -> Secret:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    ColumnClause,
     ForeignKey,
     Index,
     LargeBinary,
@@ -16,13 +17,9 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tallystick.server.store import said
-
-
-class Base(DeclarativeBase):
-    """Base of all tables."""
+from tallystick.server.store.declared import Base, column
 
 
 class Firm(Base):
@@ -30,9 +27,9 @@ class Firm(Base):
 
     __tablename__ = "firm"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(64), unique=True)
-    policy: Mapped[str] = mapped_column(Text)
+    id: ColumnClause[int] = column(primary_key=True)
+    name: ColumnClause[str] = column(String(64), unique=True)
+    policy: ColumnClause[str] = column(Text)
 
 
 class FirmLogo(Base):
@@ -40,14 +37,14 @@ class FirmLogo(Base):
 
     __tablename__ = "firm_logo"
 
-    firm_id: Mapped[int] = mapped_column(
+    firm_id: ColumnClause[int] = column(
         ForeignKey("firm.id"), primary_key=True, autoincrement=False
     )
-    png: Mapped[bytes] = mapped_column(LargeBinary)
-    tag: Mapped[str] = mapped_column(String(16))
-    width: Mapped[int] = mapped_column()
-    height: Mapped[int] = mapped_column()
-    changed_at: Mapped[int] = mapped_column(BigInteger)
+    png: ColumnClause[bytes] = column(LargeBinary)
+    tag: ColumnClause[str] = column(String(16))
+    width: ColumnClause[int] = column()
+    height: ColumnClause[int] = column()
+    changed_at: ColumnClause[int] = column(BigInteger)
 
 
 class CredentialRow(Base):
@@ -55,15 +52,15 @@ class CredentialRow(Base):
 
     __tablename__ = "credential"
 
-    id: Mapped[str] = mapped_column(String(24), primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    role: Mapped[str] = mapped_column(String(16))
-    name: Mapped[str] = mapped_column(String(64))
-    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
-    psk_key_id: Mapped[str | None] = mapped_column(String(16))
-    psk_box: Mapped[bytes | None] = mapped_column(LargeBinary)
-    created_at: Mapped[int] = mapped_column(BigInteger)
-    revoked_at: Mapped[int | None] = mapped_column(BigInteger)
+    id: ColumnClause[str] = column(String(24), primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    role: ColumnClause[str] = column(String(16))
+    name: ColumnClause[str] = column(String(64))
+    token_hash: ColumnClause[bytes] = column(LargeBinary(32), unique=True)
+    psk_key_id: ColumnClause[str | None] = column(String(16))
+    psk_box: ColumnClause[bytes | None] = column(LargeBinary)
+    created_at: ColumnClause[int] = column(BigInteger)
+    revoked_at: ColumnClause[int | None] = column(BigInteger)
 
     __table_args__ = (UniqueConstraint("firm_id", "name"),)
 
@@ -85,27 +82,27 @@ class PersonRow(Base):
 
     __tablename__ = "person"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    login: Mapped[str] = mapped_column(String(255))
-    login_key: Mapped[str] = mapped_column(String(255), server_default="")
-    role: Mapped[str] = mapped_column(String(16))
-    email: Mapped[str | None] = mapped_column(String(255))
-    disabled_at: Mapped[int | None] = mapped_column(BigInteger)
-    password_hash: Mapped[str | None] = mapped_column(String(255))
-    enrolled_at: Mapped[int | None] = mapped_column(BigInteger)
-    created_at: Mapped[int] = mapped_column(BigInteger)
-    recovered_by: Mapped[str | None] = mapped_column(String(16))
-    password_at: Mapped[int | None] = mapped_column(BigInteger)
-    email_verified: Mapped[int] = mapped_column(server_default="0")
-    full_name: Mapped[str] = mapped_column(String(255), server_default="")
-    groups: Mapped[str] = mapped_column(Text, server_default="")
-    handle: Mapped[str | None] = mapped_column(String(32))
-    source: Mapped[str] = mapped_column(String(16), server_default="")
-    external_id: Mapped[str] = mapped_column(String(255), server_default="")
-    language: Mapped[str] = mapped_column(String(8), server_default="")
-    colleague_from: Mapped[int | None] = mapped_column(BigInteger)
-    left_at: Mapped[int | None] = mapped_column(BigInteger)
+    id: ColumnClause[int] = column(primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    login: ColumnClause[str] = column(String(255))
+    login_key: ColumnClause[str] = column(String(255), server_default="")
+    role: ColumnClause[str] = column(String(16))
+    email: ColumnClause[str | None] = column(String(255))
+    disabled_at: ColumnClause[int | None] = column(BigInteger)
+    password_hash: ColumnClause[str | None] = column(String(255))
+    enrolled_at: ColumnClause[int | None] = column(BigInteger)
+    created_at: ColumnClause[int] = column(BigInteger)
+    recovered_by: ColumnClause[str | None] = column(String(16))
+    password_at: ColumnClause[int | None] = column(BigInteger)
+    email_verified: ColumnClause[int] = column(server_default="0")
+    full_name: ColumnClause[str] = column(String(255), server_default="")
+    groups: ColumnClause[str] = column(Text, server_default="")
+    handle: ColumnClause[str | None] = column(String(32))
+    source: ColumnClause[str] = column(String(16), server_default="")
+    external_id: ColumnClause[str] = column(String(255), server_default="")
+    language: ColumnClause[str] = column(String(8), server_default="")
+    colleague_from: ColumnClause[int | None] = column(BigInteger)
+    left_at: ColumnClause[int | None] = column(BigInteger)
 
     __table_args__ = (
         UniqueConstraint("firm_id", "login"),
@@ -120,9 +117,9 @@ class Departed(Base):
 
     __tablename__ = "departed"
 
-    person_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    at: Mapped[int] = mapped_column(BigInteger)
+    person_id: ColumnClause[int] = column(primary_key=True, autoincrement=False)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    at: ColumnClause[int] = column(BigInteger)
 
 
 class DirectoryRecord(Base):
@@ -131,11 +128,11 @@ class DirectoryRecord(Base):
 
     __tablename__ = "directory_record"
 
-    person_id: Mapped[int] = mapped_column(
+    person_id: ColumnClause[int] = column(
         ForeignKey("person.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
-    document: Mapped[str] = mapped_column(Text)
-    changed_at: Mapped[int] = mapped_column(BigInteger)
+    document: ColumnClause[str] = column(Text)
+    changed_at: ColumnClause[int] = column(BigInteger)
 
 
 class DirectoryGroup(Base):
@@ -143,13 +140,13 @@ class DirectoryGroup(Base):
 
     __tablename__ = "directory_group"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"), index=True)
-    handle: Mapped[str] = mapped_column(String(32), unique=True)
-    name: Mapped[str] = mapped_column(String(255))
-    external_id: Mapped[str] = mapped_column(String(255), server_default="")
-    created_at: Mapped[int] = mapped_column(BigInteger)
-    changed_at: Mapped[int] = mapped_column(BigInteger)
+    id: ColumnClause[int] = column(primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"), index=True)
+    handle: ColumnClause[str] = column(String(32), unique=True)
+    name: ColumnClause[str] = column(String(255))
+    external_id: ColumnClause[str] = column(String(255), server_default="")
+    created_at: ColumnClause[int] = column(BigInteger)
+    changed_at: ColumnClause[int] = column(BigInteger)
 
 
 class DirectoryMember(Base):
@@ -157,16 +154,16 @@ class DirectoryMember(Base):
 
     __tablename__ = "directory_member"
 
-    group_id: Mapped[int] = mapped_column(
+    group_id: ColumnClause[int] = column(
         ForeignKey("directory_group.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
-    person_id: Mapped[int] = mapped_column(
+    person_id: ColumnClause[int] = column(
         ForeignKey("person.id", ondelete="CASCADE"),
         primary_key=True,
         autoincrement=False,
         index=True,
     )
-    display: Mapped[str] = mapped_column(String(255), server_default="")
+    display: ColumnClause[str] = column(String(255), server_default="")
 
 
 class CardRow(Base):
@@ -180,25 +177,25 @@ class CardRow(Base):
 
     __tablename__ = "card"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    serial: Mapped[str] = mapped_column(String(64))
-    status: Mapped[str] = mapped_column(String(16))
-    digits: Mapped[int]
-    moving_factor: Mapped[int] = mapped_column(BigInteger)
-    seed_key_id: Mapped[str] = mapped_column(String(16), index=True)
-    seed_box: Mapped[bytes] = mapped_column(LargeBinary)
-    seed_fingerprint: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
-    registered_by: Mapped[str] = mapped_column(ForeignKey("credential.id"))
-    registered_at: Mapped[int] = mapped_column(BigInteger)
-    last_used_at: Mapped[int | None] = mapped_column(BigInteger)
-    failures: Mapped[int]
-    lockout_s: Mapped[int]
-    blocked_until: Mapped[int] = mapped_column(BigInteger)
-    algorithm: Mapped[str] = mapped_column(String(8), server_default="sha1")
-    step_s: Mapped[int] = mapped_column(server_default="0")
-    drift: Mapped[int] = mapped_column(server_default="0")
-    valid_until: Mapped[int | None] = mapped_column(BigInteger)
+    id: ColumnClause[int] = column(primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    serial: ColumnClause[str] = column(String(64))
+    status: ColumnClause[str] = column(String(16))
+    digits: ColumnClause[int]
+    moving_factor: ColumnClause[int] = column(BigInteger)
+    seed_key_id: ColumnClause[str] = column(String(16), index=True)
+    seed_box: ColumnClause[bytes] = column(LargeBinary)
+    seed_fingerprint: ColumnClause[bytes] = column(LargeBinary(32), unique=True)
+    registered_by: ColumnClause[str] = column(ForeignKey("credential.id"))
+    registered_at: ColumnClause[int] = column(BigInteger)
+    last_used_at: ColumnClause[int | None] = column(BigInteger)
+    failures: ColumnClause[int]
+    lockout_s: ColumnClause[int]
+    blocked_until: ColumnClause[int] = column(BigInteger)
+    algorithm: ColumnClause[str] = column(String(8), server_default="sha1")
+    step_s: ColumnClause[int] = column(server_default="0")
+    drift: ColumnClause[int] = column(server_default="0")
+    valid_until: ColumnClause[int | None] = column(BigInteger)
 
     __table_args__ = (UniqueConstraint("firm_id", "serial"),)
 
@@ -210,13 +207,13 @@ class Assignment(Base):
 
     __tablename__ = "assignment"
 
-    card_id: Mapped[int] = mapped_column(ForeignKey("card.id"), primary_key=True)
-    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), index=True)
-    assigned_at: Mapped[int] = mapped_column(BigInteger)
-    assigned_by: Mapped[str] = mapped_column(String(255))
-    expires_at: Mapped[int | None] = mapped_column(BigInteger)
-    label: Mapped[str | None] = mapped_column(String(64))
-    confirmed_at: Mapped[int | None] = mapped_column(BigInteger)
+    card_id: ColumnClause[int] = column(ForeignKey("card.id"), primary_key=True)
+    person_id: ColumnClause[int] = column(ForeignKey("person.id"), index=True)
+    assigned_at: ColumnClause[int] = column(BigInteger)
+    assigned_by: ColumnClause[str] = column(String(255))
+    expires_at: ColumnClause[int | None] = column(BigInteger)
+    label: ColumnClause[str | None] = column(String(64))
+    confirmed_at: ColumnClause[int | None] = column(BigInteger)
 
 
 class DeskActRow(Base):
@@ -225,13 +222,13 @@ class DeskActRow(Base):
 
     __tablename__ = "desk_act"
 
-    card_id: Mapped[int] = mapped_column(
+    card_id: ColumnClause[int] = column(
         ForeignKey("card.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
-    actor: Mapped[str] = mapped_column(String(255))
-    act: Mapped[str] = mapped_column(String(40))
-    until: Mapped[int] = mapped_column(BigInteger)
-    kept: Mapped[str] = mapped_column(Text)
+    actor: ColumnClause[str] = column(String(255))
+    act: ColumnClause[str] = column(String(40))
+    until: ColumnClause[int] = column(BigInteger)
+    kept: ColumnClause[str] = column(Text)
 
 
 class Tombstone(Base):
@@ -240,12 +237,12 @@ class Tombstone(Base):
 
     __tablename__ = "tombstone"
 
-    seed_fingerprint: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    serial: Mapped[str] = mapped_column(String(64))
-    moving_factor: Mapped[int] = mapped_column(BigInteger)
-    deleted_at: Mapped[int] = mapped_column(BigInteger)
-    as_given: Mapped[int] = mapped_column(server_default="0")
+    seed_fingerprint: ColumnClause[bytes] = column(LargeBinary(32), primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    serial: ColumnClause[str] = column(String(64))
+    moving_factor: ColumnClause[int] = column(BigInteger)
+    deleted_at: ColumnClause[int] = column(BigInteger)
+    as_given: ColumnClause[int] = column(server_default="0")
 
 
 class Signer(Base):
@@ -254,12 +251,12 @@ class Signer(Base):
 
     __tablename__ = "signer"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    name: Mapped[str] = mapped_column(String(64))
-    public_key: Mapped[bytes] = mapped_column(LargeBinary(32))
-    created_at: Mapped[int] = mapped_column(BigInteger)
-    revoked_at: Mapped[int | None] = mapped_column(BigInteger)
+    id: ColumnClause[int] = column(primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    name: ColumnClause[str] = column(String(64))
+    public_key: ColumnClause[bytes] = column(LargeBinary(32))
+    created_at: ColumnClause[int] = column(BigInteger)
+    revoked_at: ColumnClause[int | None] = column(BigInteger)
 
     __table_args__ = (
         UniqueConstraint("firm_id", "name"),
@@ -273,15 +270,15 @@ class TicketRow(Base):
 
     __tablename__ = "ticket"
 
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    cards: Mapped[int]
-    used: Mapped[int]
-    digits: Mapped[int]
-    station: Mapped[str | None] = mapped_column(String(24))
-    expires_at: Mapped[int] = mapped_column(BigInteger)
-    presented_at: Mapped[int] = mapped_column(BigInteger)
-    account: Mapped[str | None] = mapped_column(Text)
+    id: ColumnClause[str] = column(String(32), primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    cards: ColumnClause[int]
+    used: ColumnClause[int]
+    digits: ColumnClause[int]
+    station: ColumnClause[str | None] = column(String(24))
+    expires_at: ColumnClause[int] = column(BigInteger)
+    presented_at: ColumnClause[int] = column(BigInteger)
+    account: ColumnClause[str | None] = column(Text)
 
 
 class TicketCard(Base):
@@ -290,10 +287,10 @@ class TicketCard(Base):
 
     __tablename__ = "ticket_card"
 
-    ticket_id: Mapped[str] = mapped_column(ForeignKey("ticket.id"), primary_key=True)
-    serial: Mapped[str] = mapped_column(String(64), primary_key=True)
-    registered_at: Mapped[int] = mapped_column(BigInteger)
-    certificate: Mapped[str | None] = mapped_column(Text)
+    ticket_id: ColumnClause[str] = column(ForeignKey("ticket.id"), primary_key=True)
+    serial: ColumnClause[str] = column(String(64), primary_key=True)
+    registered_at: ColumnClause[int] = column(BigInteger)
+    certificate: ColumnClause[str | None] = column(Text)
 
 
 class SerialRange(Base):
@@ -302,10 +299,10 @@ class SerialRange(Base):
 
     __tablename__ = "serial_range"
 
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"), primary_key=True)
-    letters: Mapped[str] = mapped_column(String(64), primary_key=True)
-    digits: Mapped[int] = mapped_column(primary_key=True)
-    next: Mapped[int] = mapped_column(BigInteger)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"), primary_key=True)
+    letters: ColumnClause[str] = column(String(64), primary_key=True)
+    digits: ColumnClause[int] = column(primary_key=True)
+    next: ColumnClause[int] = column(BigInteger)
 
 
 class SerialBlock(Base):
@@ -314,12 +311,12 @@ class SerialBlock(Base):
 
     __tablename__ = "serial_block"
 
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"), primary_key=True)
-    request: Mapped[str] = mapped_column(String(32), primary_key=True)
-    first: Mapped[str] = mapped_column(String(64))
-    count: Mapped[int]
-    station: Mapped[str] = mapped_column(String(24))
-    reserved_at: Mapped[int] = mapped_column(BigInteger)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"), primary_key=True)
+    request: ColumnClause[str] = column(String(32), primary_key=True)
+    first: ColumnClause[str] = column(String(64))
+    count: ColumnClause[int]
+    station: ColumnClause[str] = column(String(24))
+    reserved_at: ColumnClause[int] = column(BigInteger)
 
 
 class AuditEntry(Base):
@@ -329,15 +326,15 @@ class AuditEntry(Base):
 
     __tablename__ = "audit"
 
-    chain: Mapped[str] = mapped_column(String(40), primary_key=True)
-    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    at_ms: Mapped[int] = mapped_column(BigInteger)
-    firm_id: Mapped[int | None] = mapped_column(BigInteger)
-    actor: Mapped[str] = mapped_column(String(255))
-    action: Mapped[str] = mapped_column(String(40))
-    subject: Mapped[str] = mapped_column(String(255))
-    detail: Mapped[str] = mapped_column(String(1000))
-    mac: Mapped[bytes] = mapped_column(LargeBinary(32))
+    chain: ColumnClause[str] = column(String(40), primary_key=True)
+    number: ColumnClause[int] = column(BigInteger, primary_key=True, autoincrement=False)
+    at_ms: ColumnClause[int] = column(BigInteger)
+    firm_id: ColumnClause[int | None] = column(BigInteger)
+    actor: ColumnClause[str] = column(String(255))
+    action: ColumnClause[str] = column(String(40))
+    subject: ColumnClause[str] = column(String(255))
+    detail: ColumnClause[str] = column(String(1000))
+    mac: ColumnClause[bytes] = column(LargeBinary(32))
 
 
 # Whatever is looked for in the log is looked up, and comes in the order of time. `number` is in
@@ -373,9 +370,9 @@ class AuditHead(Base):
 
     __tablename__ = "audit_head"
 
-    chain: Mapped[str] = mapped_column(String(40), primary_key=True)
-    number: Mapped[int] = mapped_column(BigInteger)
-    mac: Mapped[bytes] = mapped_column(LargeBinary(32))
+    chain: ColumnClause[str] = column(String(40), primary_key=True)
+    number: ColumnClause[int] = column(BigInteger)
+    mac: ColumnClause[bytes] = column(LargeBinary(32))
 
 
 class AuditCheckpoint(Base):
@@ -384,11 +381,11 @@ class AuditCheckpoint(Base):
 
     __tablename__ = "audit_checkpoint"
 
-    chain: Mapped[str] = mapped_column(String(40), primary_key=True)
-    number: Mapped[int] = mapped_column(BigInteger)
-    mac: Mapped[bytes] = mapped_column(LargeBinary(32))
-    at: Mapped[int] = mapped_column(BigInteger)
-    seal: Mapped[bytes] = mapped_column(LargeBinary(32))
+    chain: ColumnClause[str] = column(String(40), primary_key=True)
+    number: ColumnClause[int] = column(BigInteger)
+    mac: ColumnClause[bytes] = column(LargeBinary(32))
+    at: ColumnClause[int] = column(BigInteger)
+    seal: ColumnClause[bytes] = column(LargeBinary(32))
 
 
 class RestoreRow(Base):
@@ -397,9 +394,9 @@ class RestoreRow(Base):
 
     __tablename__ = "restored"
 
-    at: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    report: Mapped[str] = mapped_column(Text)
-    confirmed_at: Mapped[int | None] = mapped_column(BigInteger)
+    at: ColumnClause[int] = column(BigInteger, primary_key=True, autoincrement=False)
+    report: ColumnClause[str] = column(Text)
+    confirmed_at: ColumnClause[int | None] = column(BigInteger)
 
 
 class CheckAnswer(Base):
@@ -408,7 +405,7 @@ class CheckAnswer(Base):
 
     __tablename__ = "check_answer"
 
-    id_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    answer: Mapped[str] = mapped_column(Text)
-    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+    id_hash: ColumnClause[bytes] = column(LargeBinary(32), primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    answer: ColumnClause[str] = column(Text)
+    expires_at: ColumnClause[int] = column(BigInteger, index=True)

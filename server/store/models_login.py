@@ -5,10 +5,18 @@ Tokens that a browser holds are stored as hashes. Times are whole seconds since 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import (
+    BigInteger,
+    ColumnClause,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
 
-from tallystick.server.store.models import Base
+from tallystick.server.store.declared import Base, column
 
 
 class Factor(Base):
@@ -22,22 +30,22 @@ class Factor(Base):
 
     __tablename__ = "factor"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), index=True)
-    kind: Mapped[str] = mapped_column(String(16))
-    label: Mapped[str] = mapped_column(String(64))
-    secret_key_id: Mapped[str | None] = mapped_column(String(16), index=True)
-    secret_box: Mapped[bytes | None] = mapped_column(LargeBinary)
-    facts: Mapped[str] = mapped_column(Text)
-    external_id: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True)
-    position: Mapped[int] = mapped_column(BigInteger)
-    failures: Mapped[int]
-    lockout_s: Mapped[int]
-    blocked_until: Mapped[int] = mapped_column(BigInteger)
-    created_at: Mapped[int] = mapped_column(BigInteger)
-    confirmed_at: Mapped[int | None] = mapped_column(BigInteger)
-    last_used_at: Mapped[int | None] = mapped_column(BigInteger)
+    id: ColumnClause[int] = column(primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    person_id: ColumnClause[int] = column(ForeignKey("person.id"), index=True)
+    kind: ColumnClause[str] = column(String(16))
+    label: ColumnClause[str] = column(String(64))
+    secret_key_id: ColumnClause[str | None] = column(String(16), index=True)
+    secret_box: ColumnClause[bytes | None] = column(LargeBinary)
+    facts: ColumnClause[str] = column(Text)
+    external_id: ColumnClause[bytes | None] = column(LargeBinary, unique=True)
+    position: ColumnClause[int] = column(BigInteger)
+    failures: ColumnClause[int]
+    lockout_s: ColumnClause[int]
+    blocked_until: ColumnClause[int] = column(BigInteger)
+    created_at: ColumnClause[int] = column(BigInteger)
+    confirmed_at: ColumnClause[int | None] = column(BigInteger)
+    last_used_at: ColumnClause[int | None] = column(BigInteger)
 
     __table_args__ = (Index("ix_factor_kind", "firm_id", "kind", "person_id"),)
 
@@ -52,14 +60,14 @@ class Attempt(Base):
 
     __tablename__ = "attempt"
 
-    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"), index=True)
-    purpose: Mapped[str] = mapped_column(String(16))
-    stage: Mapped[str] = mapped_column(String(16))
-    context: Mapped[str] = mapped_column(Text)
-    source: Mapped[str] = mapped_column(String(64))
-    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+    token_hash: ColumnClause[bytes] = column(LargeBinary(32), primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    person_id: ColumnClause[int | None] = column(ForeignKey("person.id"), index=True)
+    purpose: ColumnClause[str] = column(String(16))
+    stage: ColumnClause[str] = column(String(16))
+    context: ColumnClause[str] = column(Text)
+    source: ColumnClause[str] = column(String(64))
+    expires_at: ColumnClause[int] = column(BigInteger, index=True)
 
 
 class SentCode(Base):
@@ -68,14 +76,14 @@ class SentCode(Base):
 
     __tablename__ = "sent_code"
 
-    factor_id: Mapped[int] = mapped_column(
+    factor_id: ColumnClause[int] = column(
         ForeignKey("factor.id", ondelete="CASCADE"), primary_key=True
     )
-    attempt: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    code_tag: Mapped[bytes] = mapped_column(LargeBinary(32))
-    tries: Mapped[int]
-    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
-    message_id: Mapped[int | None] = mapped_column()
+    attempt: ColumnClause[bytes] = column(LargeBinary(32), primary_key=True)
+    code_tag: ColumnClause[bytes] = column(LargeBinary(32))
+    tries: ColumnClause[int]
+    expires_at: ColumnClause[int] = column(BigInteger, index=True)
+    message_id: ColumnClause[int | None] = column()
 
 
 class RateRow(Base):
@@ -83,9 +91,9 @@ class RateRow(Base):
 
     __tablename__ = "rate"
 
-    bucket: Mapped[str] = mapped_column(String(120), primary_key=True)
-    ends_at: Mapped[int] = mapped_column(BigInteger, index=True)
-    count: Mapped[int]
+    bucket: ColumnClause[str] = column(String(120), primary_key=True)
+    ends_at: ColumnClause[int] = column(BigInteger, index=True)
+    count: ColumnClause[int]
 
 
 class MessageRow(Base):
@@ -93,14 +101,14 @@ class MessageRow(Base):
 
     __tablename__ = "message"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    channel: Mapped[str] = mapped_column(String(8))
-    body_key_id: Mapped[str] = mapped_column(String(16))
-    body_box: Mapped[bytes] = mapped_column(LargeBinary)
-    tries: Mapped[int]
-    due_at: Mapped[int] = mapped_column(BigInteger, index=True)
-    expires_at: Mapped[int] = mapped_column(BigInteger)
+    id: ColumnClause[int] = column(primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    channel: ColumnClause[str] = column(String(8))
+    body_key_id: ColumnClause[str] = column(String(16))
+    body_box: ColumnClause[bytes] = column(LargeBinary)
+    tries: ColumnClause[int]
+    due_at: ColumnClause[int] = column(BigInteger, index=True)
+    expires_at: ColumnClause[int] = column(BigInteger)
 
 
 class SessionRow(Base):
@@ -110,19 +118,19 @@ class SessionRow(Base):
 
     __tablename__ = "session"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), index=True)
-    amr: Mapped[str] = mapped_column(String(64))
-    browser: Mapped[str] = mapped_column(String(255))
-    source: Mapped[str] = mapped_column(String(64))
-    created_at: Mapped[int] = mapped_column(BigInteger)
-    seen_at: Mapped[int] = mapped_column(BigInteger)
-    expires_at: Mapped[int] = mapped_column(BigInteger)
-    proved_at: Mapped[int | None] = mapped_column(BigInteger)
-    handle: Mapped[str] = mapped_column(String(32), server_default="")
-    enrol_only: Mapped[int] = mapped_column(server_default="0")
+    id: ColumnClause[int] = column(primary_key=True)
+    token_hash: ColumnClause[bytes] = column(LargeBinary(32), unique=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    person_id: ColumnClause[int] = column(ForeignKey("person.id"), index=True)
+    amr: ColumnClause[str] = column(String(64))
+    browser: ColumnClause[str] = column(String(255))
+    source: ColumnClause[str] = column(String(64))
+    created_at: ColumnClause[int] = column(BigInteger)
+    seen_at: ColumnClause[int] = column(BigInteger)
+    expires_at: ColumnClause[int] = column(BigInteger)
+    proved_at: ColumnClause[int | None] = column(BigInteger)
+    handle: ColumnClause[str] = column(String(32), server_default="")
+    enrol_only: ColumnClause[int] = column(server_default="0")
 
     __table_args__ = (Index("uq_session_handle", "handle", unique=True),)
 
@@ -133,13 +141,13 @@ class RememberedDevice(Base):
 
     __tablename__ = "remembered_device"
 
-    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), index=True)
-    expires_at: Mapped[int] = mapped_column(BigInteger)
-    handle: Mapped[str | None] = mapped_column(String(32))
-    browser: Mapped[str] = mapped_column(String(255), server_default="")
-    source: Mapped[str] = mapped_column(String(64), server_default="")
-    created_at: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    token_hash: ColumnClause[bytes] = column(LargeBinary(32), primary_key=True)
+    person_id: ColumnClause[int] = column(ForeignKey("person.id"), index=True)
+    expires_at: ColumnClause[int] = column(BigInteger)
+    handle: ColumnClause[str | None] = column(String(32))
+    browser: ColumnClause[str] = column(String(255), server_default="")
+    source: ColumnClause[str] = column(String(64), server_default="")
+    created_at: ColumnClause[int] = column(BigInteger, server_default="0")
 
     __table_args__ = (Index("uq_remembered_device_handle", "handle", unique=True),)
 
@@ -151,18 +159,18 @@ class HelpRequest(Base):
 
     __tablename__ = "help_request"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
-    asked_by: Mapped[int] = mapped_column(ForeignKey("person.id"))
-    agreed_by: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
-    code_tag: Mapped[bytes | None] = mapped_column(LargeBinary(32))
-    tries: Mapped[int]
-    expires_at: Mapped[int] = mapped_column(BigInteger)
-    kind: Mapped[str] = mapped_column(String(16), server_default="recovery")
-    reason: Mapped[str] = mapped_column(String(255), server_default="")
-    detail: Mapped[str] = mapped_column(Text, server_default="{}")
-    asked_at: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    id: ColumnClause[int] = column(primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    person_id: ColumnClause[int] = column(ForeignKey("person.id"))
+    asked_by: ColumnClause[int] = column(ForeignKey("person.id"))
+    agreed_by: ColumnClause[int | None] = column(ForeignKey("person.id"))
+    code_tag: ColumnClause[bytes | None] = column(LargeBinary(32))
+    tries: ColumnClause[int]
+    expires_at: ColumnClause[int] = column(BigInteger)
+    kind: ColumnClause[str] = column(String(16), server_default="recovery")
+    reason: ColumnClause[str] = column(String(255), server_default="")
+    detail: ColumnClause[str] = column(Text, server_default="{}")
+    asked_at: ColumnClause[int] = column(BigInteger, server_default="0")
 
 
 class OidcClient(Base):
@@ -172,14 +180,14 @@ class OidcClient(Base):
 
     __tablename__ = "oidc_client"
 
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    name: Mapped[str] = mapped_column(String(64))
-    secret_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
-    redirect_uris: Mapped[str] = mapped_column(Text)
-    post_logout_uris: Mapped[str] = mapped_column(Text, server_default="")
-    jwks: Mapped[str] = mapped_column(Text, server_default="")
-    backchannel_logout_uri: Mapped[str] = mapped_column(Text, server_default="")
+    id: ColumnClause[str] = column(String(32), primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    name: ColumnClause[str] = column(String(64))
+    secret_hash: ColumnClause[bytes] = column(LargeBinary(32))
+    redirect_uris: ColumnClause[str] = column(Text)
+    post_logout_uris: ColumnClause[str] = column(Text, server_default="")
+    jwks: ColumnClause[str] = column(Text, server_default="")
+    backchannel_logout_uri: ColumnClause[str] = column(Text, server_default="")
 
     __table_args__ = (UniqueConstraint("firm_id", "name"),)
 
@@ -189,15 +197,15 @@ class OidcCode(Base):
 
     __tablename__ = "oidc_code"
 
-    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    client_id: Mapped[str] = mapped_column(ForeignKey("oidc_client.id"))
-    session_id: Mapped[int] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"))
-    redirect_uri: Mapped[str] = mapped_column(Text)
-    scope: Mapped[str] = mapped_column(Text)
-    nonce: Mapped[str] = mapped_column(Text)
-    challenge: Mapped[str] = mapped_column(String(128))
-    expires_at: Mapped[int] = mapped_column(BigInteger)
-    claims: Mapped[str] = mapped_column(Text, server_default="")
+    code_hash: ColumnClause[bytes] = column(LargeBinary(32), primary_key=True)
+    client_id: ColumnClause[str] = column(ForeignKey("oidc_client.id"))
+    session_id: ColumnClause[int] = column(ForeignKey("session.id", ondelete="CASCADE"))
+    redirect_uri: ColumnClause[str] = column(Text)
+    scope: ColumnClause[str] = column(Text)
+    nonce: ColumnClause[str] = column(Text)
+    challenge: ColumnClause[str] = column(String(128))
+    expires_at: ColumnClause[int] = column(BigInteger)
+    claims: ColumnClause[str] = column(Text, server_default="")
 
 
 class OidcGrant(Base):
@@ -206,14 +214,14 @@ class OidcGrant(Base):
 
     __tablename__ = "oidc_grant"
 
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
-    client_id: Mapped[str] = mapped_column(ForeignKey("oidc_client.id"))
-    session_id: Mapped[int] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"))
-    scope: Mapped[str] = mapped_column(Text)
-    claims: Mapped[str] = mapped_column(Text)
-    refresh_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
-    expires_at: Mapped[int] = mapped_column(BigInteger)
+    id: ColumnClause[str] = column(String(32), primary_key=True)
+    code_hash: ColumnClause[bytes] = column(LargeBinary(32), unique=True)
+    client_id: ColumnClause[str] = column(ForeignKey("oidc_client.id"))
+    session_id: ColumnClause[int] = column(ForeignKey("session.id", ondelete="CASCADE"))
+    scope: ColumnClause[str] = column(Text)
+    claims: ColumnClause[str] = column(Text)
+    refresh_hash: ColumnClause[bytes | None] = column(LargeBinary(32))
+    expires_at: ColumnClause[int] = column(BigInteger)
 
 
 class OidcRequest(Base):
@@ -223,11 +231,11 @@ class OidcRequest(Base):
 
     __tablename__ = "oidc_request"
 
-    id_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    pushed_by: Mapped[str] = mapped_column(String(32))
-    query: Mapped[str] = mapped_column(Text)
-    expires_at: Mapped[int] = mapped_column(BigInteger)
+    id_hash: ColumnClause[bytes] = column(LargeBinary(32), primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    pushed_by: ColumnClause[str] = column(String(32))
+    query: ColumnClause[str] = column(Text)
+    expires_at: ColumnClause[int] = column(BigInteger)
 
 
 class OidcLogout(Base):
@@ -236,14 +244,14 @@ class OidcLogout(Base):
 
     __tablename__ = "oidc_logout"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    client_id: Mapped[str] = mapped_column(ForeignKey("oidc_client.id"))
-    session: Mapped[str] = mapped_column(String(32))
-    subject: Mapped[str] = mapped_column(String(32))
-    tries: Mapped[int]
-    due_at: Mapped[int | None] = mapped_column(BigInteger)
-    expires_at: Mapped[int] = mapped_column(BigInteger)
+    id: ColumnClause[int] = column(primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    client_id: ColumnClause[str] = column(ForeignKey("oidc_client.id"))
+    session: ColumnClause[str] = column(String(32))
+    subject: ColumnClause[str] = column(String(32))
+    tries: ColumnClause[int]
+    due_at: ColumnClause[int | None] = column(BigInteger)
+    expires_at: ColumnClause[int] = column(BigInteger)
 
     __table_args__ = (UniqueConstraint("session", "client_id"),)
 
@@ -254,11 +262,11 @@ class OidcAgain(Base):
 
     __tablename__ = "oidc_again"
 
-    request_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
-    session: Mapped[str] = mapped_column(String(32))
-    asked_at: Mapped[int] = mapped_column(BigInteger)
-    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+    request_hash: ColumnClause[bytes] = column(LargeBinary(32), primary_key=True)
+    firm_id: ColumnClause[int] = column(ForeignKey("firm.id"))
+    session: ColumnClause[str] = column(String(32))
+    asked_at: ColumnClause[int] = column(BigInteger)
+    expires_at: ColumnClause[int] = column(BigInteger, index=True)
 
 
 class SigningKeyRow(Base):
@@ -266,8 +274,8 @@ class SigningKeyRow(Base):
 
     __tablename__ = "signing_key"
 
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    key_id: Mapped[str] = mapped_column(String(16))
-    key_box: Mapped[bytes] = mapped_column(LargeBinary)
-    created_at: Mapped[int] = mapped_column(BigInteger)
-    retired_at: Mapped[int | None] = mapped_column(BigInteger)
+    id: ColumnClause[str] = column(String(32), primary_key=True)
+    key_id: ColumnClause[str] = column(String(16))
+    key_box: ColumnClause[bytes] = column(LargeBinary)
+    created_at: ColumnClause[int] = column(BigInteger)
+    retired_at: ColumnClause[int | None] = column(BigInteger)

@@ -21,7 +21,7 @@ from tallystick.server.store.models import RestoreRow
 
 def note(connection: Connection, report: Mapping[str, Any], now: float) -> None:
     """It waits to be confirmed. Restores of before are over with that: they are in the log."""
-    connection.execute(RestoreRow.__table__.delete())  # type: ignore[attr-defined]
+    connection.execute(RestoreRow.__table__.delete())
     values = {"at": int(now), "report": json.dumps(report), "confirmed_at": None}
     connection.execute(insert(RestoreRow), values)
 

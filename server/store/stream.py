@@ -7,6 +7,7 @@ what is dropped then is counted, and stays in the database: `chain` and `number`
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -28,9 +29,11 @@ from sqlalchemy.exc import DBAPIError
 
 from tallystick.common import beside
 from tallystick.common.errors import BadInputError
+from tallystick.common.failing import why
 from tallystick.common.urls import parsed
 from tallystick.server import metrics
 from tallystick.server.rules.acts import FAILURES, failed, in_words
+from tallystick.server.store import whole_lines
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import AuditEntry, CredentialRow, Firm, PersonRow
 from tallystick.server.store.models_login import OidcClient
@@ -57,6 +60,9 @@ class Sink(Protocol):
     """Takes one entry, or raises OSError; then the same one comes again."""
 
     def send(self, entry: Entry) -> None: ...
+
+    def look(self) -> str:
+        """That it would take one, as far as that shows; "" where nothing does. Raises OSError."""
 
     def close(self) -> None: ...
 
@@ -86,11 +92,18 @@ class FileStream:
 
     def send(self, entry: Entry) -> None:
         line = json.dumps(entry, ensure_ascii=False) + "\n"
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(descriptor, line.encode())
+            whole_lines.append(descriptor, line.encode())
         finally:
             os.close(descriptor)
+
+    def look(self) -> str:
+        # It is not made: whoever looks may be another than who writes.
+        place = self._path if self._path.exists() else self._path.parent
+        if not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return f"{self._path} can be written"
 
     def close(self) -> None:
         """Nothing is open between two entries."""
@@ -115,6 +128,10 @@ class Syslog:
         except OSError:
             self.close()
             raise
+
+    def look(self) -> str:
+        self._socket = self._connect()
+        return f"{self._parts.hostname} answers" if self._counted else ""
 
     def close(self) -> None:
         if self._socket is not None:
@@ -233,17 +250,22 @@ class AuditStream:
     def _deliver(self, entry: Entry) -> bool:
         """→ False: it could not be sent before the end"""
         assert self._sink is not None
-        pause = self._pause_s
+        pause, told = self._pause_s, False
         while True:
             try:
                 self._sink.send(entry)
             except OSError as error:
-                log.warning("the audit log is not streamed now: %s", type(error).__name__)
+                metrics.STREAM.labels("failed").inc()
+                if not told:
+                    log.warning("the audit log is not streamed now: %s", why(error))
+                told = True
                 if self._closing.wait(pause):
                     return False
                 pause = min(2 * pause, LONGEST_PAUSE_S)
             else:
                 metrics.STREAM.labels("sent").inc()
+                if told:
+                    log.warning("the audit log is streamed again")
                 return True
 
 

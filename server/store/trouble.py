@@ -167,6 +167,20 @@ def no_start(trouble: DatabaseTrouble) -> TallyError:
     )
 
 
+def on_the_console(error: DBAPIError) -> TallyError | None:
+    """What is said to whoever gave a command; None: the database is well, and we are wrong."""
+    trouble = trouble_of(error)
+    if trouble is DatabaseTrouble.AWAY and (
+        not is_away(error) or isinstance(error.orig, sqlite3.Error)
+    ):
+        return None
+    return TallyError(
+        _WORDS.get(trouble, worded("The database does not answer.")),
+        kept="The change that failed is not in the database.",
+        todo=_TODO.get(trouble, worded("Try again in a moment.")),
+    )
+
+
 def refusal(trouble: DatabaseTrouble) -> ApiError:
     """What is said to whoever asked."""
     if trouble is DatabaseTrouble.AWAY:

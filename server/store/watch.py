@@ -3,9 +3,12 @@ takes what is written, and whether the clock goes as it should."""
 
 from __future__ import annotations
 
+import errno
 import logging
+import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
@@ -20,6 +23,7 @@ from tallystick.server.store.probe import WriteProbe
 EVERY_S = 30.0
 CLOCK_BEHIND_S = 60.0
 CLOCK_AHEAD_S = 30 * 86400.0
+BUSY_PART = 0.8  # of the files that a process may have open
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +75,7 @@ class GroundWatch:
         self._probe = probe
         self._clock, self._steady = clock, steady
         self._apart: float | None = None
+        self._many_files = False
         trouble.begin_anew()
         self._thread = PeriodicThread(
             "watch", self.look, EVERY_S, first_s=0.0, background=background
@@ -82,6 +87,7 @@ class GroundWatch:
     def look(self) -> None:
         """Once."""
         self._look_at_clock()
+        self._look_at_files()
         try:
             self._probe.check()
         except DBAPIError as error:
@@ -99,6 +105,21 @@ class GroundWatch:
         elif abs(jump := apart - before) > CLOCK_BEHIND_S:
             where = "forward" if jump > 0 else "back"
             _tell_clock(f"has gone {in_hours(abs(jump))} {where} at once", where)
+
+    def _look_at_files(self) -> None:
+        """Connections beyond the limit are closed by the kernel's leave, and nothing else tells."""
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        try:
+            files = sum(1 for _ in Path("/proc/self/fd").iterdir())
+        except OSError as error:
+            files = limit if error.errno == errno.EMFILE else 0
+        many = limit != resource.RLIM_INFINITY and files > BUSY_PART * limit
+        if many and not self._many_files:
+            log.warning(
+                "%d of %d files are open: connections beyond that are closed unanswered "
+                "(LimitNOFILE)", files, limit,
+            )  # fmt: skip
+        self._many_files = many
 
     def _look_back(self, now: float) -> None:
         """At the start nobody knows how the clock went; the audit log does."""

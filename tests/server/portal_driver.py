@@ -123,6 +123,16 @@ class Portal:
             time.sleep(0.02)  # the outbox is a thread of its own
         raise AssertionError(f"{len(lines)} messages, not {count}")
 
+    def told(self, *words: str, to: str = "") -> list[dict[str, str]]:
+        """What the gateways have sent (to one address), once each of `words` is in one of them."""
+        for _ in range(1500):
+            sent = [one for one in self.messages(0) if to in one["to"]]
+            missing = [word for word in words if not any(word in str(one) for one in sent)]
+            if not missing:
+                return sent
+            time.sleep(0.02)
+        raise AssertionError(f"nobody was told {missing}: {sent}")
+
     def enrol_totp(self, browser: Browser) -> pyotp.TOTP:
         browser.get("/enrol/totp").post("/enrol/totp", label="Phone")
         key = re.search(r"/enrol/totp/(\d+)/confirm", browser.page.text).group(1)

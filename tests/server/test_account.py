@@ -82,9 +82,8 @@ def test_each_method_is_named_used_and_removed(portal, container_class, kind):
     assert "It is removed." in browser.page.text
     assert "best" not in browser.get("/").page.text
     assert browser.get(f"/methods/{kind}/{key}/remove").page.status_code == 404
-    told = [m["text"] for m in portal.messages(3) if m["to"] == "ann@firm.example"]
-    for what in ("was added", "was renamed", "was removed"):
-        assert any(f"a way to sign in {what}" in text for text in told), what
+    acts = [f"a way to sign in was {what}" for what in ("added", "renamed", "removed")]
+    assert portal.told(*acts, to="ann@firm.example")
     assert spare
 
 
@@ -105,9 +104,8 @@ def test_the_next_holder_of_a_card_does_not_see_its_name(portal, container_class
         not in boss.get("/people").page.text + Browser(portal.url).sign_in("bob").page.text
     )
     portal.clock.advance(UNDO_S)  # they wait as long
-    told = [m["text"] for m in portal.messages(3) if m["to"] == "ann@firm.example"]
-    assert any("card A1 was assigned to you" in text for text in told)
-    assert any("card A1 was taken back" in text for text in told)
+    acts = ("card A1 was assigned to you", "card A1 was taken back")
+    assert portal.told(*acts, to="ann@firm.example")
 
 
 @pytest.mark.parametrize(

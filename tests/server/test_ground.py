@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import resource
@@ -13,13 +14,15 @@ import sqlite3
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
@@ -27,6 +30,7 @@ from tallystick.common.errors import TallyError, UnreachableError
 from tallystick.server.messages import gateways
 from tallystick.server.messages.gateways import Letter, gateway_from
 from tallystick.server.operating import doctor, operations
+from tallystick.server.operating.cli import server as command
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import add_credential, running_in_thread, start
 from tallystick.server.settings import settings_from
@@ -114,10 +118,7 @@ def test_the_disk_is_full(on_disk, server, caplog, well_no_longer):
     disk, settings, seed = on_disk
     with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
         assert verify(client, server, seed, 1).json()["reason"] == "ok"
-        filler = disk / "filler"
-        with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(1 << 12))
+        filler = fill(disk)
         before, factor, accepted = trouble("full"), 2, [1]
         answer = verify(client, server, seed, factor)
         while answer.status_code == 200:  # what fits into the room that the log has yet
@@ -139,6 +140,172 @@ def test_the_disk_is_full(on_disk, server, caplog, well_no_longer):
             "Make room. The server goes on by itself.",
         )
     )  # fmt: skip
+
+
+def fill(disk: Path) -> Path:
+    filler = disk / "filler"
+    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 12))
+    return filler
+
+
+def lines_of(file: Path) -> tuple[list[dict], int]:
+    """→ those that are whole, and how many are not"""
+    whole, halves = [], 0
+    for line in file.read_text().splitlines():
+        try:
+            whole.append(json.loads(line))
+        except ValueError:
+            halves += 1
+    return whole, halves
+
+
+def soon(client: httpx.Client, ready: Callable[[], object]) -> None:
+    """A thread is to do it: it is asked again while the server answers."""
+    for _ in range(2000):
+        if ready():
+            return
+        assert health(client) == 200
+    raise AssertionError("it does not come")
+
+
+def verified_in(file: Path) -> list[int]:
+    return [one["number"] for one in lines_of(file)[0] if one["act"] == "verified"]
+
+
+def test_the_disk_of_the_audit_stream_is_full(server, tmp_path, caplog):
+    """A part of a line goes in yet: its entry comes again, whole, in a line of its own."""
+    seed = server.card()
+    with small_disk(tmp_path, 1) as disk:
+        file = disk / "audit.jsonl"
+        settings = replace(server.settings, audit_stream=f"file://{file}")
+        with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
+            before = metric("tally_audit_stream_total", outcome="failed")
+            assert verify(client, server, seed, 0).json()["reason"] == "ok"
+            soon(client, lambda: file.exists() and verified_in(file))
+            filler, factor = fill(disk), 1
+            while metric("tally_audit_stream_total", outcome="failed") == before:
+                answer = verify(client, server, seed, factor)
+                factor += 1
+                assert answer.json()["reason"] == "ok" and health(client) == 200
+            found = finding(settings, "disk of the audit stream")
+            _, halves = lines_of(file)
+            filler.unlink()
+            soon(client, lambda: len(verified_in(file)) == factor)
+            numbers = verified_in(file)
+            assert (halves, lines_of(file)[1]) == (1, 1)
+            assert numbers == list(range(numbers[0], numbers[0] + factor))
+    assert logged(caplog, "the audit log is streamed again")
+    row(
+        "disk of the audit stream full", "nothing: checks and pages go on", found,
+        logged(caplog, "the audit log is not streamed"),
+        '`tally_audit_stream_total{outcome="failed"}`',
+        "Make room. What waited comes then; half a line may stay before it.",
+    )  # fmt: skip
+
+
+def test_the_disk_of_the_request_log_is_full(server, tmp_path, caplog):
+    with small_disk(tmp_path, 1) as disk:
+        file = disk / "requests.log"
+        settings = replace(server.settings, request_log=file)
+        with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
+            assert health(client) == 200
+            filler, before = fill(disk), metric("tally_request_log_lost_total")
+            soon(client, lambda: metric("tally_request_log_lost_total") > before)
+            found = finding(settings, "disk of the request log")
+            filler.unlink()
+            written = len(lines_of(file)[0])
+            assert health(client) == 200 == health(client)
+        whole, halves = lines_of(file)
+        assert (len(whole), halves) == (written + 2, 1)
+    row(
+        "disk of the request log full", "nothing: checks and pages go on", found,
+        logged(caplog, "the request log"), "`tally_request_log_lost_total`",
+        "Make room. Lines that were lost are counted.",
+    )  # fmt: skip
+
+
+def test_the_folder_of_copies_is_full(server, tmp_path):
+    """No half of a copy is left, and older ones are."""
+    where = ("--db", server.settings.db_url, "--key-file", str(server.settings.key_file))
+    with small_disk(tmp_path, 4) as disk:
+        run = CliRunner().invoke(command, ["backup", "--keep", "1", str(disk), *where])
+        assert run.exit_code == 0
+        (made,) = disk.iterdir()
+        older = made.rename(disk / "tallystick-20260101T000000Z.db")
+        filler = fill(disk)
+        run = CliRunner().invoke(command, ["backup", "--keep", "1", str(disk), *where])
+        assert isinstance(run.exception, TallyError)
+        assert sorted(disk.iterdir()) == sorted([older, filler])
+        told = plain(run.exception.what)
+    row(
+        "folder of copies full", "nothing: checks and pages go on", "–",
+        f"of `tallystick-backup`: {re.sub(r'tallystick-[0-9TZ]+', 'TIME', told)}",
+        "`node_systemd_unit_state`, of the node exporter",
+        "Make room. Older copies stay; the next day's is made by itself.",
+    )  # fmt: skip
+
+
+def test_half_a_restore_is_none(server, tmp_path):
+    """Its disk was full: the same may be done again."""
+    server.card()
+    with small_disk(tmp_path, 4) as disk:
+        target = Database(f"sqlite:///{disk / 'new.db'}")
+        with opened(server.settings) as parts:
+            operations.backup(parts.database, tmp_path / "copy.db")
+            filler = fill(disk)
+            os.truncate(filler, filler.stat().st_size - 65536)  # it can be begun
+            again = partial(
+                operations.restore, target, tmp_path / "copy.db", ring=parts.ring, advance=1,
+                newer=None, now=server.clock(),
+            )  # fmt: skip
+            with pytest.raises(TallyError, match="cannot be copied"):
+                again()
+            filler.unlink()
+            assert again()["cards"] == 1
+        target.close()
+
+
+def test_a_command_tells_trouble_in_words(server, monkeypatch):
+    """Not as a traceback, whatever was asked for; and no key is made for nothing."""
+    monkeypatch.setattr(store, "BUSY_TIMEOUT_S", 0.1)
+    where = ("--db", server.settings.db_url, "--key-file", str(server.settings.key_file))
+    holder = sqlite3.connect(server.settings.db_url.removeprefix("sqlite:///"))
+    holder.execute("BEGIN IMMEDIATE")
+    for words in (["credential", "add", "--role", "service", "x"], ["keys", "rotate"]):
+        run = CliRunner().invoke(command, [*words, *where])
+        assert isinstance(run.exception, TallyError), run.exception
+        assert run.exception.what == "The database is locked by somebody else."
+    holder.rollback()
+    holder.close()
+    assert keys.load(server.settings.key_file).key_ids == ("k1",)
+
+
+def test_a_key_file_is_written_as_a_whole_or_not(tmp_path):
+    with small_disk(tmp_path, 1) as disk:
+        path = disk / "server.keys"
+        keys.load_or_create(path)
+        before, filler = path.read_bytes(), fill(disk)
+        for act in (keys.add_encryption_key, lambda at: keys.load_or_create(at.with_name("new"))):
+            with pytest.raises(KeyFileError, match="No space left"):
+                act(path)
+        assert path.read_bytes() == before
+        assert sorted(disk.iterdir()) == sorted([filler, path])
+
+
+def test_files_run_out(server, caplog, monkeypatch):
+    """Connections that get none are closed before anybody sees a request. Told once."""
+    database = Database(server.settings.db_url)
+    watch = GroundWatch(database, probe.WriteProbe(database), server.clock, background=False)
+    told = []
+    for most in (10_000, 12, 12, 10_000, 12):
+        monkeypatch.setattr(resource, "getrlimit", lambda _which, most=most: (most, most))
+        caplog.clear()
+        watch.look()
+        told.append([m for m in caplog.messages if "of 12 files are open" in m])
+    assert [len(one) for one in told] == [0, 1, 0, 0, 1]
+    database.close()
 
 
 def row(fault, people, doctor, log, metric, todo) -> None:
@@ -261,6 +428,27 @@ def well_no_longer(monkeypatch):
     monkeypatch.setattr(probe, "FRESH_S", 0.0)
 
 
+def test_a_database_that_took_nothing_is_not_well_a_moment_later(server, monkeypatch):
+    database, asked = Database(server.settings.db_url), []
+    well = iter([False, False, True])
+
+    def take(_database: Database) -> None:
+        asked.append(1)
+        if not next(well):
+            raise OperationalError(None, None, sqlite3.OperationalError("x"))
+
+    monkeypatch.setattr(probe, "must_take_writes", take)
+    monkeypatch.setattr(probe, "FRESH_S", 3600.0)
+    prober = probe.WriteProbe(database)
+    for _ in range(2):
+        with pytest.raises(OperationalError):
+            prober.check()
+    for _ in range(3):
+        prober.check()
+    assert len(asked) == 3
+    database.close()
+
+
 @pytest.mark.parametrize("end", ["", "-wal", "-shm"])
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_file_of_the_database_goes_away(server, caplog, well_no_longer, end, replaced):
@@ -375,6 +563,7 @@ def test_the_key_file_is_of_another_server(server):
     with pytest.raises(KeyFileError) as told:
         open_state(settings)
     found = finding(settings, "encrypted values")
+    assert "not checkable" in finding(settings, "audit log")  # nobody has changed it
     row(
         "key file of another server", "nothing is served", found, told.value.what, "`up` is 0",
         "Name the right one. Nothing was stored under the wrong keys.",
@@ -574,7 +763,8 @@ def test_1024_open_files(tmp_path, container_class, capfd, monkeypatch):
         live.stop()
     assert "Exceeded concurrency limit." in capfd.readouterr().err
     row(
-        "1,024 open files", "503 from 900 connections of a worker on; beyond 1,024 one waits",
+        "1,024 open files",
+        "503 from 900 connections of a worker on; beyond 1,024 one waits, or is closed",
         found, "Exceeded concurrency limit.", "`process_open_fds`",
         "`LimitNOFILE=4096`, as the unit has it; the server takes what its hard limit gives.",
     )  # fmt: skip

@@ -61,6 +61,18 @@ def test_an_encrypted_value_opens_only_in_its_row_and_whole(tmp_path: Path):
         ring.decrypt(Box("k9", box.blob), "row 1")
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xc5\x00\xff", b"{}", b"[1]", b"half", b"other active"])
+def test_a_damaged_key_file_is_told_as_such(tmp_path: Path, damage: bytes):
+    path = tmp_path / "k"
+    keys.load_or_create(path)
+    good = path.read_bytes()
+    made = {b"half": good[: len(good) // 2], b"other active": good.replace(b'"k1"', b'"k2"', 1)}
+    path.write_bytes(made.get(damage, damage))
+    for use in (keys.load, keys.add_encryption_key, lambda at: keys.remove_encryption_key(at, "k")):
+        with pytest.raises(KeyFileError, match="damaged"):
+            use(path)
+
+
 def test_rotation_reads_the_old_and_writes_the_new(tmp_path: Path):
     path = tmp_path / "k"
     before = keys.load_or_create(path)

@@ -81,6 +81,10 @@ SERIES = 'job="tallystick", instance="a"'
             "TallystickMessagesFail", 'tally_messages_total{channel="email", outcome="failed"}',
             "0 3 6 9 12", "4m", {"channel": "email"},
         ),
+        (
+            "TallystickAuditStreamDrops", 'tally_audit_stream_total{outcome="failed"}',
+            "0 0 1 2 3", "4m", {"outcome": "failed"},
+        ),
         ("TallystickRequestLogLost", "tally_request_log_lost_total", "0 0 1 1 1", "4m", {}),
         (
             "TallystickGroundGone", 'tally_database_trouble_total{kind="gone"}',
@@ -139,6 +143,10 @@ def _with_words(alert: str, raised: list[dict]) -> list[dict]:
         ),
         "TallystickMessagesFail": (
             "Messages by email do not go out", "tally server doctor asks the gateway",
+        ),
+        "TallystickAuditStreamDrops": (
+            "Entries of the audit log do not reach their receiver; the database has them",
+            "Look at the receiver; tally server audit export has what is missing there",
         ),
         "TallystickRequestLogLost": (
             "Lines of the request log of a are lost", "Is the disk of /var/log full?",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import secrets
 import shutil
 import threading
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.server.operating import operations
@@ -27,6 +29,7 @@ from tallystick.server.settings import settings_from
 from tallystick.server.store import keys
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import KeyFileError
+from tallystick.server.store.models import CardRow
 from tallystick.server.store.opened import opened
 from tallystick.server.store.restored import confirm
 
@@ -70,6 +73,45 @@ def test_codes_used_after_a_backup_do_not_work_after_its_restore(server, tmp_pat
         next_one = 4 if newer else 11
         assert ask(url, server.service, hotp(seed, next_one, 6)) == "ok"
     assert all(f.state != "bad" for f in examine(restored))
+
+
+def test_a_later_copy_that_is_an_earlier_one_takes_no_counter_back(server, tmp_path):
+    seed = server.card()
+    copies = [tmp_path / "earlier.db", tmp_path / "backup.db"]
+    for factor, copy in enumerate(copies):
+        assert server.reason(hotp(seed, factor, 6)) == "ok"
+        with opened(server.settings) as parts:
+            operations.backup(parts.database, copy)
+    database = Database(f"sqlite:///{tmp_path / 'new.db'}")
+    ring = keys.load(server.settings.key_file)
+    operations.restore(
+        database, copies[1], ring=ring, advance=0, newer=copies[0], now=server.clock()
+    )
+    with database.read() as connection:
+        assert connection.execute(select(CardRow.moving_factor)).scalar_one() == 2
+    database.close()
+
+
+def test_a_card_that_was_registered_again_has_the_counter_of_its_own_row():
+    """Its tombstone, of when it was deleted, is older."""
+    later = {"tombstone": [(b"seed", 1, "A1", 3)], "card": [(b"seed", 1, "A1", 9)]}
+    counters = operations._counters_of(lambda query: later[query.split(" FROM ")[1]])
+    assert counters == {b"seed": 9, (1, "A1"): 9}
+
+
+def test_a_backup_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(
+    server, tmp_path, monkeypatch
+):
+    copy, synced, sync = tmp_path / "backup.db", [], os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, copy.exists()))
+        sync(descriptor)
+
+    with opened(server.settings) as parts:
+        monkeypatch.setattr(os, "fsync", note)
+        operations.backup(parts.database, copy)
+    assert synced == [(copy.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
 
 
 def test_a_backup_replaces_nothing_and_a_restore_neither(server, tmp_path):

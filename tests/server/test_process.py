@@ -56,6 +56,29 @@ def at_once(count: int, work) -> list:
         return list(pool.map(one, range(count)))
 
 
+def test_a_server_stays_small(tmp_path: Path, container_class, monkeypatch, capfd, record_property):
+    """The document says 100 MB when started. No import of its own comes later, either: a check, a
+    page and figures need no ORM."""
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    seed = secrets.token_bytes(20)
+    with running(tmp_path) as live:
+        httpx.get(f"{live.url}/v1/health", timeout=60).raise_for_status()
+        status = Path(f"/proc/{live.process.pid}/status").read_text()
+        service = enrol(live, container_class, tmp_path, {"S1": seed})
+        body = {"user": "S1", "code": hotp(seed, 0, 6)}
+        checked = httpx.post(f"{live.url}/v1/verify", json=body, headers=service, timeout=60)
+        assert checked.json()["reason"] == "ok"
+        httpx.get(f"{live.url}/p/default/sign-in", timeout=60).raise_for_status()
+        monitor = headers(live.add_credential("monitor", "prometheus"))
+        httpx.get(f"{live.url}/v1/metrics", headers=monitor, timeout=60).raise_for_status()
+    imported = {line.rpartition("|")[2].strip() for line in capfd.readouterr().err.splitlines()}
+    assert "sqlalchemy.engine" in imported
+    assert {name for name in imported if name.startswith("sqlalchemy.orm")} == set()
+    resident = int(status.partition("VmRSS:")[2].split()[0]) * 1024
+    record_property("resident_mb", round(resident / 1e6, 1))
+    assert resident <= 100_000_000
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_eight_at_once(tmp_path: Path, container_class, workers: int, wrong_code):
     seed = secrets.token_bytes(20)

@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from tallystick.server.store import housekeeping
 from tallystick.server.store.database import Database
-from tallystick.server.store.models import Base
+from tallystick.server.store.declared import Base
 
 ENDS = {"expires_at", "ends_at", "until"}
 # Loans that are over stay, for the card is overdue; so do tickets, which an order was made with.

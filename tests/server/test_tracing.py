@@ -224,7 +224,7 @@ def test_what_few_servers_need_is_not_imported_at_the_start():
     """Each takes time at the start, and memory for ever."""
     late = (
         "opentelemetry.sdk", "alembic", "babel", "lxml", "pskc", "httpx", "ldap", "fido2",
-        "webauthn", "segno", "smpplib", "rich",
+        "webauthn", "segno", "smpplib", "rich", "sqlalchemy.orm",
     )  # fmt: skip
     code = (
         "import sys, tallystick.server.operating.cli, tallystick.server.serving.running, "

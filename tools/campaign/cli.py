@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import click
 
 from tallystick.common.groups import LazyGroup
+from tallystick.common.process import told_to_end
 
 _HERE = "tallystick.tools.campaign"
 # name → (module, attribute, one-line help shown without importing the module)
@@ -96,15 +93,4 @@ COMMANDS = {
 @click.pass_context
 def campaign(ctx: click.Context) -> None:
     """Look for the one case that fails."""
-    ctx.with_resource(_told_to_end())
-
-
-@contextmanager
-def _told_to_end() -> Iterator[None]:
-    """SIGTERM stops a campaign as Ctrl-C does: what is done is kept, what it started ends, and its
-    folders go."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    ctx.with_resource(told_to_end())  # as by Ctrl-C: folders go, what was started ends

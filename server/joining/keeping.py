@@ -215,7 +215,7 @@ def change(
     taken, and the last administrator; 422.
     """
     wanted = wanted.checked()
-    person = people.get(connection, ways.firm.id, person_id, lock=True)
+    person = _locked(connection, ways, person_id, wanted)
     must_be_ours(ways, person, wanted)
     if ways.is_own(person) and (
         wanted.role not in (None, person.role) or wanted.disabled not in (None, person.disabled)
@@ -244,6 +244,16 @@ def change(
     if raised(person.role, after.role):
         tell_of_staff(connection, ways, after)
     return after
+
+
+def _locked(connection: Connection, ways: Ways, person_id: int, wanted: PersonWish) -> KnownPerson:
+    """Where one of the administrators may be lost, all of them come first, as wherever they are
+    locked: two who bar each other do not wait for one another then. Raises ApiError (404)."""
+    if wanted.disabled or wanted.role not in (None, PersonRole.ADMINISTRATOR):
+        person = people.get(connection, ways.firm.id, person_id)
+        if person.role is PersonRole.ADMINISTRATOR:
+            _lock_administrators(connection, ways.firm.id)
+    return people.get(connection, ways.firm.id, person_id, lock=True)
 
 
 def raised(before: PersonRole, after: PersonRole) -> bool:
@@ -327,15 +337,8 @@ def must_leave_an_administrator(
     """Raises ApiError (409) where a firm would have nobody left who can change anything."""
     if not any(one.role is PersonRole.ADMINISTRATOR and not one.disabled for one in losing):
         return
-    active = select(PersonRow.id).where(
-        PersonRow.firm_id == firm_id,
-        PersonRow.role == PersonRole.ADMINISTRATOR.value,
-        PersonRow.disabled_at.is_(None),
-    )
     # Locked, all of them: two of whom each takes the other's rights away cannot both be first.
-    if set(connection.scalars(active.order_by(PersonRow.id).with_for_update())) - {
-        one.id for one in losing
-    }:
+    if _lock_administrators(connection, firm_id) - {one.id for one in losing}:
         return
     names = ", ".join(one.login for one in losing if one.role is PersonRole.ADMINISTRATOR)
     raise ApiError(
@@ -345,6 +348,16 @@ def must_leave_an_administrator(
         kept=NOTHING_CHANGED,
         todo="Make somebody else an administrator first.",
     )
+
+
+def _lock_administrators(connection: Connection, firm_id: int) -> set[int]:
+    """→ those who are not barred"""
+    active = select(PersonRow.id).where(
+        PersonRow.firm_id == firm_id,
+        PersonRow.role == PersonRole.ADMINISTRATOR.value,
+        PersonRow.disabled_at.is_(None),
+    )
+    return set(connection.scalars(active.order_by(PersonRow.id).with_for_update()))
 
 
 def own_account() -> ApiError:

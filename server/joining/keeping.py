@@ -215,7 +215,9 @@ def change(
     taken, and the last administrator; 422.
     """
     wanted = wanted.checked()
-    person = _locked(connection, ways, person_id, wanted)
+    if wanted.disabled or wanted.role not in (None, PersonRole.ADMINISTRATOR):
+        administrators_first(connection, ways.firm.id, [person_id])
+    person = people.get(connection, ways.firm.id, person_id, lock=True)
     must_be_ours(ways, person, wanted)
     if ways.is_own(person) and (
         wanted.role not in (None, person.role) or wanted.disabled not in (None, person.disabled)
@@ -246,14 +248,16 @@ def change(
     return after
 
 
-def _locked(connection: Connection, ways: Ways, person_id: int, wanted: PersonWish) -> KnownPerson:
-    """Where one of the administrators may be lost, all of them come first, as wherever they are
-    locked: two who bar each other do not wait for one another then. Raises ApiError (404)."""
-    if wanted.disabled or wanted.role not in (None, PersonRole.ADMINISTRATOR):
-        person = people.get(connection, ways.firm.id, person_id)
-        if person.role is PersonRole.ADMINISTRATOR:
-            _lock_administrators(connection, ways.firm.id)
-    return people.get(connection, ways.firm.id, person_id, lock=True)
+def administrators_first(connection: Connection, firm_id: int, numbers: Sequence[int]) -> None:
+    """Where one of these people is an administrator who may be lost, all administrators are locked
+    before anybody else is: two who bar each other do not wait for one another then."""
+    query = select(PersonRow.id).where(
+        PersonRow.firm_id == firm_id,
+        PersonRow.id.in_(numbers),
+        PersonRow.role == PersonRole.ADMINISTRATOR.value,
+    )
+    if connection.scalar(query.limit(1)) is not None:
+        _lock_administrators(connection, firm_id)
 
 
 def raised(before: PersonRole, after: PersonRole) -> bool:

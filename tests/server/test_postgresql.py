@@ -463,3 +463,27 @@ def test_whoever_bars_an_administrator_locks_all_of_them_in_one_order(
                     text("SELECT id FROM person WHERE id = :two FOR UPDATE NOWAIT"), {"two": two}
                 )
         assert work.result().id == two
+
+
+@pytest.mark.parametrize("act", ["disable", "leave"])
+def test_so_does_an_act_on_many(postgresql, tmp_path: Path, clock, act):
+    settings = settings_from(postgresql.new_database(), tmp_path / "s.keys")
+    settings = replace(settings, clock=clock)
+    with running_in_thread(settings) as url, ThreadPoolExecutor(1) as pool:
+        portal = Portal(url, settings, clock, tmp_path)
+        boss = portal.staff("boss", "administrator").get("/people")
+        portal.person("ann")
+        portal.person("two", "administrator")
+        ticked = {"p.2": "yes", "p.3": "yes", f"count-{act}": "2"}
+        with opened(settings) as parts:
+            database = parts.database
+            with database.write() as holds:
+                people.get(holds, 1, 1, lock=True)
+                work = pool.submit(boss.post, f"/people/many/{act}", **ticked)
+                assert blocked(database)
+                with database.write() as other:
+                    other.execute(text("SELECT id FROM person WHERE id > 1 FOR UPDATE NOWAIT"))
+            assert work.result().page.status_code == 200
+            with database.read() as connection:
+                assert [people.get(connection, 1, n).disabled for n in (2, 3)] == [True, True]
+        Browser.close_all()

@@ -70,3 +70,21 @@ def test_no_other_request_is_meant(portal, staff):
     auditor.get("/").post(f"{page}/help/withdraw", request=number)
     assert auditor.page.status_code == 403
     assert sql(portal, "SELECT count(*) FROM help_request")[0][0] == 1
+
+
+def test_a_code_for_an_administrator_needs_one_of_them_to_its_end(portal):
+    """Whoever agreed has less rights than he had: neither of the two has those of the helped."""
+    portal.staff("boss", "administrator")
+    one, two = portal.staff("one", "support"), portal.staff("two", "administrator")
+    page = f"/people/{number_of(portal, 'boss')}"
+    one.get(page).post(f"{page}/help/ask", reason="telephone lost")
+    number = request(two, page)
+    two.post(f"{page}/help/agree", request=number)
+    one.get(page).post(f"{page}/help/collect", request=number)
+    code = re.search(r'secret big">([\w-]+)<', one.page.text).group(1)
+    sql(portal, "UPDATE person SET role = 'support' WHERE login = 'two'")
+    helped = Browser(portal.url).get("/recover/help")
+    assert helped.post("/recover/help", login="boss", code=code).page.status_code == 401
+    sql(portal, "UPDATE person SET role = 'administrator' WHERE login = 'two'")
+    helped.get("/recover/help").post("/recover/help", login="boss", code=code)
+    assert helped.heading == "Choose a new password"

@@ -252,14 +252,13 @@ class _Judging:
 
     def judge(self, request: Any, peer: str, by_eap: EapAnswer | None = None) -> RadiusReply:
         """by_eap: what EAP holds, in place of a User-Password."""
-        if any(len(request.get(one, ())) > 1 for one in ONCE):
-            return _reject("A name, a password and a state are sent once.")
         name = _text(request, "User-Name")
         token = bytes(request.get("State", [b""])[0]).decode("ascii", "ignore")
         typed = self._of_pap(request) if by_eap is None else self._of_eap(name, token, by_eap)
         if isinstance(typed, RadiusReply):
             return typed
-        if not name or "\0" in name:
+        twice = any(len(request.get(one, ())) > 1 for one in ONCE)
+        if not name or "\0" in name or twice:
             return _reject("A name and a password are needed.")
         browser = Browser(source=_source(request, peer), agent="RADIUS")
         # What a challenge gave is good for the same user of the same client only.

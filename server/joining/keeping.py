@@ -215,6 +215,8 @@ def change(
     taken, and the last administrator; 422.
     """
     wanted = wanted.checked()
+    if wanted.disabled or wanted.role not in (None, PersonRole.ADMINISTRATOR):
+        administrators_first(connection, ways.firm.id, [person_id])
     person = people.get(connection, ways.firm.id, person_id, lock=True)
     must_be_ours(ways, person, wanted)
     if ways.is_own(person) and (
@@ -244,6 +246,18 @@ def change(
     if raised(person.role, after.role):
         tell_of_staff(connection, ways, after)
     return after
+
+
+def administrators_first(connection: Connection, firm_id: int, numbers: Sequence[int]) -> None:
+    """Where one of these people is an administrator who may be lost, all administrators are locked
+    before anybody else is: two who bar each other do not wait for one another then."""
+    query = select(PersonRow.id).where(
+        PersonRow.firm_id == firm_id,
+        PersonRow.id.in_(numbers),
+        PersonRow.role == PersonRole.ADMINISTRATOR.value,
+    )
+    if connection.scalar(query.limit(1)) is not None:
+        _lock_administrators(connection, firm_id)
 
 
 def raised(before: PersonRole, after: PersonRole) -> bool:
@@ -327,15 +341,8 @@ def must_leave_an_administrator(
     """Raises ApiError (409) where a firm would have nobody left who can change anything."""
     if not any(one.role is PersonRole.ADMINISTRATOR and not one.disabled for one in losing):
         return
-    active = select(PersonRow.id).where(
-        PersonRow.firm_id == firm_id,
-        PersonRow.role == PersonRole.ADMINISTRATOR.value,
-        PersonRow.disabled_at.is_(None),
-    )
     # Locked, all of them: two of whom each takes the other's rights away cannot both be first.
-    if set(connection.scalars(active.order_by(PersonRow.id).with_for_update())) - {
-        one.id for one in losing
-    }:
+    if _lock_administrators(connection, firm_id) - {one.id for one in losing}:
         return
     names = ", ".join(one.login for one in losing if one.role is PersonRole.ADMINISTRATOR)
     raise ApiError(
@@ -345,6 +352,16 @@ def must_leave_an_administrator(
         kept=NOTHING_CHANGED,
         todo="Make somebody else an administrator first.",
     )
+
+
+def _lock_administrators(connection: Connection, firm_id: int) -> set[int]:
+    """→ those who are not barred"""
+    active = select(PersonRow.id).where(
+        PersonRow.firm_id == firm_id,
+        PersonRow.role == PersonRole.ADMINISTRATOR.value,
+        PersonRow.disabled_at.is_(None),
+    )
+    return set(connection.scalars(active.order_by(PersonRow.id).with_for_update()))
 
 
 def own_account() -> ApiError:

@@ -95,11 +95,12 @@ def rename(member: AMember, kind: MethodKind, key: str, form: Form) -> Response:
         )
     try:
         with member.acting() as connection:
+            before = _held(member, connection, kind, key).label
             context = context_for(member, connection)
             METHODS[kind].rename(context, second.as_person(member.session.person), key, label)
-            note_change(
-                member, connection, "method-renamed", kind, worded("a way to sign in was renamed")
-            )
+            what = worded("a way to sign in was renamed")
+            said = f"{before} → {label}"
+            note_change(member, connection, "method-renamed", kind, what, label=said)
     except ApiError as error:
         return show_home(member, error=error)
     member.visit.state.outbox.wake()
@@ -123,6 +124,7 @@ def remove(member: AFreshMember, kind: MethodKind, key: str, form: Form) -> Resp
         with member.acting() as connection:
             # Of two removals at once, the second sees what the first has left.
             people.get(connection, person.firm_id, person.id, lock=True)
+            gone = _held(member, connection, kind, key)
             context = context_for(member, connection)
             METHODS[kind].remove(context, second.as_person(person), key)
             if second.too_few(member.session.policy, second.usable(context, person)):
@@ -136,9 +138,8 @@ def remove(member: AFreshMember, kind: MethodKind, key: str, form: Form) -> Resp
                     kept="The method stays.",
                     todo="Enrol another one first.",
                 )
-            note_change(
-                member, connection, "method-removed", kind, worded("a way to sign in was removed")
-            )
+            what = worded("a way to sign in was removed")
+            note_change(member, connection, "method-removed", kind, what, label=gone.label)
     except ApiError as error:
         return show_home(member, error=error)
     state.outbox.wake()
@@ -161,10 +162,15 @@ def _held(member: Member, connection: Connection, kind: MethodKind, key: str) ->
 
 
 def note_change(
-    member: Member, connection: Connection, action: str, kind: MethodKind, what: Worded
+    member: Member,
+    connection: Connection,
+    action: str,
+    kind: MethodKind,
+    what: Worded,
+    **facts: str,
 ) -> None:
     """Audit a change of methods and tell the user."""
-    note(member, connection, action, kind=kind.value)
+    note(member, connection, action, kind=kind.value, **facts)
     tell(member, connection, member.session.person, what)
 
 

@@ -19,6 +19,7 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.portal.browsers import in_short
 from tallystick.server.portal.web import Member, staff
 from tallystick.server.rules import acts
+from tallystick.server.rules.addresses import plainly
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.roads import Place
 from tallystick.server.wording.worded import worded
@@ -105,7 +106,7 @@ def _sought(search: Mapping[str, str], zone: str) -> Sought:
         person=search["q"],
         actor=search["actor"],
         act=search["act"],
-        address=search["address"],
+        address=plainly(search["address"]),
         since_ms=since,
         until_ms=until,
     )

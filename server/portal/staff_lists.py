@@ -44,6 +44,7 @@ ACTS = {
     "enable": ManyAct(worded("Enable"), Right.CHANGE_PEOPLE),
     "leave": ManyAct(worded("They leave: take everything away"), Right.CHANGE_PEOPLE, counted=True),
 }
+LOSING = ("disable", "leave")  # perhaps an administrator
 SORTS = (
     (PeopleOrder.LOGIN, worded("Login name")),
     (PeopleOrder.NAME, worded("Name")),
@@ -128,7 +129,9 @@ def on_many(member: HelpsPeople, act: str, form: Form) -> Response:
         work = _acts(member)[act]
 
         def on_all(connection: Connection) -> None:
-            for number in chosen:
+            if act in LOSING:
+                keeping.administrators_first(connection, member.visit.firm.id, chosen)
+            for number in sorted(chosen):
                 work(connection, ways_of(member), number)
 
         member.act(on_all)

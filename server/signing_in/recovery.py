@@ -392,6 +392,7 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
         firm = firms.by_name(connection, firm_name)
         now = state.now()
         limits.before_help_code(connection, firm.policy, firm.id, browser.source, now)
+        name = people.login_of(connection, firm.id, login)
         rows = connection.execute(
             select(HelpRequest.id, HelpRequest.code_tag, HelpRequest.person_id, HelpRequest.detail)
             .add_columns(HelpRequest.kind, HelpRequest.asked_by, HelpRequest.agreed_by)
@@ -401,7 +402,7 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
                 # An invitation is for whoever had nothing here, when it is used, too.
                 (HelpRequest.kind == RECOVERY)
                 | ((HelpRequest.kind == INVITATION) & PersonRow.enrolled_at.is_(None)),
-                PersonRow.login_key == people.canonical(login),
+                PersonRow.login_key == people.canonical(name),
                 HelpRequest.code_tag.is_not(None),
                 HelpRequest.tries < HELP_TRIES,
                 HelpRequest.expires_at > int(now),
@@ -417,11 +418,11 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
             tried = HelpRequest.id.in_([one.id for one in rows])
             connection.execute(update(HelpRequest).where(tried).values(tries=HelpRequest.tries + 1))
             limits.help_code_failed(connection, firm.id, browser.source, now)
-            person = people.find(connection, firm.id, login)
+            person = people.find(connection, firm.id, name)
             _tried(state, connection, firm.id, person, "help-code-wrong")
             return None
         connection.execute(delete(HelpRequest).where(HelpRequest.id == row.id))
-        person = people.find(connection, firm.id, login)
+        person = people.find(connection, firm.id, name)
         _tried(state, connection, firm.id, person, "help-code-used")
         return attempts.begin(
             connection,

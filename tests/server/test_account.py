@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import httpx
@@ -396,3 +397,6 @@ def test_whatever_is_done_to_ones_own_account_has_an_entry(portal):
             "address-changed", "password-changed", "method-removed", "signed-out",
         )
     ]  # fmt: skip
+    said = dict(sql(portal, "SELECT action, detail FROM audit"))
+    labels = [json.loads(said[f"method-{act}"])["label"] for act in ("renamed", "removed")]
+    assert labels == ["Phone → Mine", "Mine"]

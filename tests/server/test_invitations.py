@@ -363,3 +363,26 @@ def test_an_invitation_is_no_request_that_a_colleague_decides_on(portal, step):
     ((request,),) = sql(portal, "SELECT id FROM help_request")
     sue.get(f"/people/{number}").post(f"/people/{number}/help/{step}", request=str(request))
     assert sue.page.status_code == 404
+
+
+def test_a_link_of_another_firm_is_none(portal):
+    """It counts as a guess there, and says no more than any other."""
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        firms.add(connection, parts.ring, "other", now=portal.clock(), actor="test")
+        number = people.add(
+            connection,
+            firm_id=1,
+            login="new",
+            role=PersonRole.USER,
+            email=None,
+            now=portal.clock(),
+        )
+        firm, person = firms.by_id(connection, 1), people.get(connection, 1, number)
+        letter = inviting.print_letter(
+            parts, connection, firm, person, actor="console", now=portal.clock()
+        )
+    ((request,),) = sql(portal, "SELECT id FROM help_request")
+    link = f"/welcome/{request}-{letter.code.replace('-', '')}"
+    assert Browser(portal.url, "other").get(link).page.status_code == 401
+    assert sql(portal, "SELECT firm_id FROM audit WHERE action = 'help-code-wrong'") == [(2,)]
+    assert Browser(portal.url).get(link).page.status_code == 200

@@ -19,7 +19,7 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from tallystick.server.errors import ApiError
 from tallystick.server.operating.cli import server as command
-from tallystick.server.services import oidc, oidc_clients
+from tallystick.server.services import oidc, oidc_clients, oidc_requests
 from tallystick.server.serving.running import running_in_thread
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
@@ -599,8 +599,14 @@ def test_a_pushed_request(portal, service, ann):
     asked = urlencode({"client_id": service.id, "request_uri": uri})
     assert back(ann.http.get(url + asked, follow_redirects=False))["state"] == "z" * 5000
     other = Service(portal, "Other")
-    stolen = urlencode({"client_id": other.id, "request_uri": uri})
-    assert ann.http.get(url + stolen, follow_redirects=False).status_code == 400
+    for stolen in (
+        {"client_id": other.id, "request_uri": "NEW"},
+        {"kept": "NEW"},  # as if it had been too long for an address: it would come twice
+    ):
+        new = service.post(service.query(), "par").json()["request_uri"]
+        new = new if "request_uri" in stolen else new.removeprefix(oidc_requests.URN)
+        query = urlencode({k: new if v == "NEW" else v for k, v in stolen.items()})
+        assert ann.http.get(url + query, follow_redirects=False).status_code == 400, stolen
     assert service.post(service.query(client_secret="x"), "par").status_code == 401
     wrong = service.post(service.query(response_type="token"), "par")
     assert (wrong.status_code, wrong.json()) == (400, {"error": "invalid_request"})

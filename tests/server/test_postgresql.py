@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,15 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Column, Index, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
+from tallystick.server.accounts import firms, people
+from tallystick.server.accounts.policy import PersonRole
+from tallystick.server.joining import keeping
+from tallystick.server.joining.keeping import PersonWish, Ways
 from tallystick.server.operating import operations
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import running, running_in_thread, start
 from tallystick.server.settings import settings_from
+from tallystick.server.stock import cards
 from tallystick.server.store import audit, housekeeping, keys, restored, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.housekeeping import sweep
@@ -411,3 +417,73 @@ def test_the_log_and_the_bounds_on_postgresql(postgresql, tmp_path: Path, clock)
         with pytest.raises(DBAPIError, match="append-only"), parts.database.write() as connection:
             connection.execute(text("DELETE FROM audit"))
         schema.ensure(parts.database, parts.ring)
+
+
+def blocked(database: Database) -> bool:
+    """Whether somebody waits for a lock, before long."""
+    for _ in range(500):
+        with database.read() as connection:
+            if connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.parametrize("wanted", [PersonWish(role=PersonRole.USER), PersonWish(disabled=True)])
+def test_whoever_bars_an_administrator_locks_all_of_them_in_one_order(
+    postgresql, tmp_path: Path, clock, wanted
+):
+    """Two who bar each other would each have one row, and wait for the other's."""
+    settings = settings_from(postgresql.new_database(), tmp_path / "s.keys")
+    with opened(replace(settings, clock=clock)) as parts, ThreadPoolExecutor(1) as pool:
+        database = parts.database
+        with database.write() as connection:
+            one, two = (
+                people.add(
+                    connection,
+                    firm_id=1,
+                    login=login,
+                    role=PersonRole.ADMINISTRATOR,
+                    email=None,
+                    now=clock(),
+                )
+                for login in ("one", "two")
+            )
+            firm = firms.by_id(connection, 1)
+        by_one = cards.staff(one, 1, "one", PersonRole.ADMINISTRATOR)
+        ways = Ways(parts.ring, firm, by_one, clock())
+        with database.write() as holds:
+            people.get(holds, 1, one, lock=True)
+            work = pool.submit(
+                database.run, lambda connection: keeping.change(connection, ways, two, wanted)
+            )
+            assert blocked(database)
+            with database.write() as other:  # whoever waits for the first has no other yet
+                other.execute(
+                    text("SELECT id FROM person WHERE id = :two FOR UPDATE NOWAIT"), {"two": two}
+                )
+        assert work.result().id == two
+
+
+@pytest.mark.parametrize("act", ["disable", "leave"])
+def test_so_does_an_act_on_many(postgresql, tmp_path: Path, clock, act):
+    settings = settings_from(postgresql.new_database(), tmp_path / "s.keys")
+    settings = replace(settings, clock=clock)
+    with running_in_thread(settings) as url, ThreadPoolExecutor(1) as pool:
+        portal = Portal(url, settings, clock, tmp_path)
+        boss = portal.staff("boss", "administrator").get("/people")
+        portal.person("ann")
+        portal.person("two", "administrator")
+        ticked = {"p.2": "yes", "p.3": "yes", f"count-{act}": "2"}
+        with opened(settings) as parts:
+            database = parts.database
+            with database.write() as holds:
+                people.get(holds, 1, 1, lock=True)
+                work = pool.submit(boss.post, f"/people/many/{act}", **ticked)
+                assert blocked(database)
+                with database.write() as other:
+                    other.execute(text("SELECT id FROM person WHERE id > 1 FOR UPDATE NOWAIT"))
+            assert work.result().page.status_code == 200
+            with database.read() as connection:
+                assert [people.get(connection, 1, n).disabled for n in (2, 3)] == [True, True]
+        Browser.close_all()

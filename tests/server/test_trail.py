@@ -175,6 +175,7 @@ def test_search_by_person_actor_act_address_and_day(portal, boss):
     assert "signed-in" not in acts(boss, actor="boss", q="ann")
     assert acts(boss, q="ann", address="127.0.0.1") and not acts(boss, address="192.0.2.1")
     assert not acts(boss, address="127.0.0")
+    assert acts(boss, address="::ffff:127.0.0.1")  # however it is written
     assert acts(boss, since="2027-01-15", until="2027-01-15", q="ann")
     assert not acts(boss, until="2027-01-14", q="ann")
     assert not acts(boss, since="2027-01-16", q="ann")

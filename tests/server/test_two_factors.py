@@ -377,6 +377,14 @@ def test_a_card_that_was_named_is_lost(portal, handed):
     assert seed and boss
 
 
+def test_a_help_code_is_taken_with_an_address_as_a_password_is(portal):
+    portal.person("ann", email="ann@firm.example")
+    code = console_code(portal)
+    browser = Browser(portal.url).get("/recover/help")
+    browser.post("/recover/help", login="Ann@firm.example", code=code)
+    assert browser.heading == "Choose a new password"
+
+
 def test_a_help_code_is_good_once(portal):
     enrolled(portal)
     code = console_code(portal)

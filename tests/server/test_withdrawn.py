@@ -9,6 +9,7 @@ import pytest
 from tests.server.portal_driver import Browser, Portal
 from tests.server.test_new_colleagues import number_of
 from tests.server.test_two_factors import sql
+from tests.server.test_under_way import enrolled
 
 
 @pytest.fixture
@@ -70,3 +71,31 @@ def test_no_other_request_is_meant(portal, staff):
     auditor.get("/").post(f"{page}/help/withdraw", request=number)
     assert auditor.page.status_code == 403
     assert sql(portal, "SELECT count(*) FROM help_request")[0][0] == 1
+
+
+def test_a_colleague_reads_which_methods_will_be_void(portal):
+    totp = enrolled(portal)
+    assert totp
+    one, two = portal.staff("one", "support"), portal.staff("two", "support")
+    page = f"/people/{number_of(portal, 'ann')}"
+    field = re.search(r"void\.totp\.\d+", one.get(page).page.text).group()
+    one.post(f"{page}/help/ask", reason="telephone lost", **{field: "yes"})
+    assert "1 way to sign in will be void. (Phone)" in two.get(page).page.text
+
+
+def test_a_code_for_an_administrator_needs_one_of_them_to_its_end(portal):
+    """Whoever agreed has less rights than he had: neither of the two has those of the helped."""
+    portal.staff("boss", "administrator")
+    one, two = portal.staff("one", "support"), portal.staff("two", "administrator")
+    page = f"/people/{number_of(portal, 'boss')}"
+    one.get(page).post(f"{page}/help/ask", reason="telephone lost")
+    number = request(two, page)
+    two.post(f"{page}/help/agree", request=number)
+    one.get(page).post(f"{page}/help/collect", request=number)
+    code = re.search(r'secret big">([\w-]+)<', one.page.text).group(1)
+    sql(portal, "UPDATE person SET role = 'support' WHERE login = 'two'")
+    helped = Browser(portal.url).get("/recover/help")
+    assert helped.post("/recover/help", login="boss", code=code).page.status_code == 401
+    sql(portal, "UPDATE person SET role = 'administrator' WHERE login = 'two'")
+    helped.get("/recover/help").post("/recover/help", login="boss", code=code)
+    assert helped.heading == "Choose a new password"

@@ -220,7 +220,7 @@ def test_what_takes_no_answer_for_done_is_seen_while_the_server_stays_away(name:
 def test_the_desk_looks_up_what_it_does_not_know() -> None:
     told, wrong = _lived(
         FirmAct(8 * HOUR - 1, 2, Mishap.ANSWER_LOST, 0, 8),  # the next one
-        FirmAct(8 * HOUR, 3, Verb.BORROW, 0, 1),
+        FirmAct(8 * HOUR, 3, Verb.BORROW, 0, 2),
         FirmAct(9 * HOUR, 4, Verb.LOG_IN, 0, 1),
         FirmAct(17 * HOUR, 5, Verb.GIVE_BACK, 0, 1),
     )

@@ -262,3 +262,11 @@ def test_a_telephone_is_void_although_the_answer_was_lost() -> None:
 
 
 _RESET = "recover/reset"
+
+
+def test_whoever_was_barred_recovers_nobodys_account() -> None:
+    told, wrong = _lived(
+        FirmAct(9 * HOUR, 3, Verb.LEAVE, 0, 1), FirmAct(10 * HOUR, 4, Verb.PHISH, 0, 1)
+    )
+    assert wrong == []
+    assert any("a stranger with the password of p0001 tries: password" in one for one in told)

@@ -64,6 +64,11 @@ TOO_OFTEN = FirmAct(9 * HOUR, 4, Verb.PRESS, 0, IN_A_WALLET.index(10))
             "the seed of card TS00000001 is in server.db-wal in clear",
         ),
         (
+            "one-code-at-the-desk", [FirmAct(8 * HOUR, 4, Verb.BORROW, 0, 1)],
+            "the desk lends card TS00000003 to p0001",
+            "the desk may not lend card TS00000003 to p0001",
+        ),
+        (
             "not-in-a-row", [TOO_OFTEN, FirmAct(10 * HOUR, 5, Verb.LOG_IN, 0)],
             "card TS00000001 is found again: by two codes that are not in a row, wrong",
             "two codes that are not in a row have found card TS00000001 again",

@@ -129,6 +129,8 @@ def borrow(world: FirmWorld, act: FirmAct, try_it: Callable[[FirmWorld, Employee
     if who.leaving or not who.known or who.loan is not None or not world.drawer:
         return
     spare = world.drawer.pop(0)
+    if act.draw % 3 == 1:
+        _played_with(world, spare)
 
     def then(lent: DeskCard) -> None:
         who.loan, who.loan_until = spare, lent.loan_until or 0
@@ -149,6 +151,16 @@ def borrow(world: FirmWorld, act: FirmAct, try_it: Callable[[FirmWorld, Employee
         then, partial(world.drawer.append, spare),
     )  # fmt: skip
     serve(world, wish, spare)
+
+
+def _played_with(world: FirmWorld, spare: Pocket) -> None:
+    """Somebody has pressed it in the drawer, until one code is not enough to find it."""
+    if spare.dead:
+        return
+    for _ in range(world.policy.look_ahead):
+        world.press(spare)
+        spare.put_away()
+    world.say(f"card {spare.serial} is pressed {world.policy.look_ahead} times in the drawer")
 
 
 def _on_loan(

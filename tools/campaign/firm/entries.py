@@ -75,6 +75,10 @@ class LogSoFar:
         found = self.numbers.get(login)
         return NOBODY if found is None else f"person:{found}"
 
+    def whose_account(self, login: str) -> str:
+        """For whom a password may be recovered: whoever is barred is nobody."""
+        return NOBODY if login in self.barred or login not in self.numbers else login
+
     def know(self, people: Iterable[tuple[int, str]]) -> None:
         """Of everybody the number and the login."""
         self.persons.update(people)
@@ -361,7 +365,8 @@ def _recovery_begun(asked: Exchange, log: LogSoFar, _found: Sequence[str]) -> li
     log.helped.discard(asked.address)
     if asked.status != 303:
         return []
-    return [ExpectedEntry("recovery-begun", NOBODY, login, {"kind": asked.body["kind"]})]
+    facts = {"kind": asked.body["kind"]}
+    return [ExpectedEntry("recovery-begun", NOBODY, log.whose_account(login), facts)]
 
 
 def _recovery_proved(asked: Exchange, log: LogSoFar, _found: Sequence[str]) -> list[ExpectedEntry]:
@@ -372,7 +377,8 @@ def _recovery_proved(asked: Exchange, log: LogSoFar, _found: Sequence[str]) -> l
     if asked.status != 422:
         return []
     judged = ExpectedEntry("factor-checked", person, login, {"reason": _REFUSED}, perhaps=True)
-    return [ExpectedEntry("recovery-wrong", NOBODY, login), judged]  # it may have nothing to judge
+    wrong = ExpectedEntry("recovery-wrong", NOBODY, log.whose_account(login))
+    return [wrong, judged]  # it may have nothing to judge
 
 
 def _help_code(asked: Exchange, log: LogSoFar, _found: Sequence[str]) -> list[ExpectedEntry]:

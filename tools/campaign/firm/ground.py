@@ -189,10 +189,12 @@ class House:
         self.lost_once = 0
         self.loses_at: int | None = None  # statements until its connection to the database is lost
         self.answer_lost_at: int | None = None  # requests until an answer does not arrive
-        self.after_end: Callable[[int], None] = lambda away_s: None
+        self.after_end: Callable[[int, str], None] = lambda away_s, when: None
+        self.says: Callable[[str], None] = lambda words: None
         self.ledger: Ledger | None = None
         self._hears = hears
         self._away_s = self._requests_left = 0
+        self._when = ""  # it ended: before a commit, or after it
         self._cuts_off: str | None = None
         self._path = ""  # of the request under way
 
@@ -328,6 +330,7 @@ class House:
                 self.answers_lost += 1
         if lost:
             self.unanswered += 1
+            self.says("an answer of the server is lost")
             raise httpx.ReadTimeout("the answer was lost", request=request)
 
     def _met(self, what: str) -> Doom | None:
@@ -347,7 +350,7 @@ class House:
             self.went_away += met.away_s > 0
             self.ended_at_once += not met.away_s
         if met is not None:
-            self._away_s = met.away_s
+            self._away_s, self._when = met.away_s, what
             raise ProcessEndedError(what)
 
     def _open(self) -> None:
@@ -366,7 +369,7 @@ class House:
         self._app = self._living = None
         state.database.engine.dispose()
         self.down = self._away_s > 0
-        self.after_end(self._away_s)
+        self.after_end(self._away_s, self._when)
 
     def _perhaps_lose(self, connection: Connection, *_: object) -> None:
         """As when the network to the database goes: SQLAlchemy finds a connection that is closed,

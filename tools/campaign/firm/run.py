@@ -187,12 +187,13 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
             drawer,
         )  # fmt: skip
 
-        def ended(away_s: int) -> None:
+        def ended(away_s: int, when: str) -> None:
             acknowledged(world)
             no_new_seed_in_clear(world)
-            world.server_ended(away_s)
+            world.server_ended(away_s, when)
 
         house.after_end = ended
+        house.says = world.say
         world.pockets = [
             Pocket(drawer, number, f"TS{number + 1:08}") for number in range(firm.cards)
         ]

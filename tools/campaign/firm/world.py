@@ -346,10 +346,11 @@ class FirmWorld:
         """How often anything befell the making of a card, or the server."""
         return self.house.struck + station.kills + station.harm + station.filled + pocket.cuts
 
-    def server_ended(self, away_s: int) -> None:
+    def server_ended(self, away_s: int, when: str) -> None:
         """Nobody starts it again before so many seconds have passed."""
+        back = f"away for {away_s // 60} minutes" if away_s else "there again at once"
+        self.say(f"the server has ended {when.replace('commit', 'its commit')}, and is {back}")
         if away_s:
-            self.say(f"the server has ended, and is away for {away_s // 60} minutes")
             self.after(away_s, self._server_is_back)
 
     def _server_is_back(self) -> None:

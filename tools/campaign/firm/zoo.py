@@ -18,6 +18,7 @@ from tallystick.emulator.devices.image import Image
 from tallystick.provisioning import container, steps
 from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
 from tallystick.provisioning.custody.software import SoftwareCustody, SoftwareSeed
+from tallystick.provisioning.desk import client
 from tallystick.provisioning.desk.client import Desk
 from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.registry import Registered, TallyServer
@@ -571,6 +572,13 @@ def _taken_for_undone(genuine: Any) -> Any:
     return changed
 
 
+def _last_alone(genuine: Any) -> Any:
+    def codes(typed: Any) -> Any:
+        return genuine(typed)[-1:]
+
+    return codes
+
+
 STATIONS = (
     Broken("seed-unkept", "A seed goes to the card before the journal has it.",
            in_place_of(StationJournal, "keep_seed", _seed_unkept)),
@@ -590,6 +598,8 @@ STATIONS = (
            in_place_of(container, "build", _not_compared)),
     Broken("taken-for-done", "No answer of the server is taken for 'registered'.",
            in_place_of(TallyServer, "register", _taken_for_done)),
+    Broken("one-code-at-the-desk", "The desk sends the last code alone, where two are wanted.",
+           in_place_of(client, "_codes", _last_alone)),
     Broken("taken-for-undone", "No answer of the server is taken for 'nothing was changed'.",
            in_place_of(Desk, "_changed", _taken_for_undone)),
 )  # fmt: skip

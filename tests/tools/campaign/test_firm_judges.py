@@ -210,8 +210,8 @@ def test_a_station_waits_for_a_server_that_stays_away() -> None:
     assert "the station makes card TS00000002 for the drawer" in told
 
 
-@pytest.mark.parametrize("name", ["taken-for-done"])
-def test_what_takes_no_answer_for_done_is_seen_while_the_server_stays_away(name: str) -> None:
+@pytest.mark.parametrize("name", ["taken-for-done", "seed-in-error"])
+def test_what_a_station_does_wrong_is_seen_while_the_server_stays_away(name: str) -> None:
     with zoo.planted(zoo.find(name), fresh.image(boards.DEFAULT)):
         _, wrong = _lived(FirmAct(5 * HOUR + 30, 2, Mishap.SERVER_AWAY, 1, 0))
     assert wrong

@@ -21,6 +21,7 @@ HOUR = 3600
 TWO = SimulatedFirm(cards=3, readers=0, days=1, level=Level.NONE)  # two people's, and a spare
 MADE = [FirmAct(5 * HOUR + 60 * card, card, Verb.PROVISION, card) for card in range(3)]
 PHONE = FirmAct(6 * HOUR, 3, Verb.PHONE, 0)
+_BOTH_WAYS = ((9, 0), (15, 1))  # hours; draws: ahead, and behind
 TOO_OFTEN = FirmAct(9 * HOUR, 4, Verb.PRESS, 0, IN_A_WALLET.index(10))
 
 
@@ -88,3 +89,14 @@ def test_what_strangers_try_is_seen_where_it_is_let(
     result = simulate(TWO, played, image=shipped)
     assert result.violations == []
     assert told in [one.words for one in result.told]
+
+
+def test_a_telephone_that_was_ahead_and_is_behind_is_taken_both_times() -> None:
+    """The server remembers nothing of how far it was off."""
+    twice = [FirmAct(hour * HOUR, hour, Mishap.PHONE_CLOCK, 0, draw) for hour, draw in _BOTH_WAYS]
+    result = simulate(TWO, [*MADE, PHONE, *twice], image=fresh.image(boards.DEFAULT))
+    told = [one.words for one in result.told]
+    assert result.violations == []
+    for said in ("+30 s off", "-30 s off"):
+        assert f"the clock of p0001's telephone is {said}" in told
+    assert told.count("p0001 is at the portal with the telephone: in") == 2

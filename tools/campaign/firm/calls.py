@@ -91,7 +91,7 @@ def phone_clock(world: FirmWorld, act: FirmAct) -> None:
     who.quarrelled = max(who.quarrelled, world.at + _QUARREL_S)
     rng, most = random.Random(act.draw), world.policy.totp_steps_around * STEP_S
     beyond = most + STEP_S
-    # At last what is taken: the server goes by the difference from then on.
+    # At last what is taken.
     offs = (*rng.sample(_PHONES_OFF_S, 1), -beyond, beyond, rng.choice((-most, most)))
     for number, off_s in enumerate(offs):
         world.after(60 * number, partial(_off, world, who, off_s))
@@ -171,9 +171,8 @@ def _with_phone(world: FirmWorld, who: Employee, browser: PortalBrowser) -> str:
     code = partial(who.phone.code, world.clock.now)
     said = browser.log_in(who.login, who.password, TypedKind.TOTP, code)
     world.judge.came_in(who.login, said, factors=(True, True))
-    if said == NO_ANSWER:
-        who.phone.drift = None
-        who.recovered = None if who.recovered else who.recovered
+    if said == NO_ANSWER and who.recovered:
+        who.recovered = None
     if said == IN:
         who.recovered = False
         who.session = browser.session()
@@ -182,12 +181,9 @@ def _with_phone(world: FirmWorld, who: Employee, browser: PortalBrowser) -> str:
 
 
 def _steps_must_fit(world: FirmWorld, who: Employee, phone: Telephone) -> None:
-    """The server goes by how far the telephone was off when it last took a code of it."""
-    ahead = phone.step(world.clock.now) - int(world.clock.server()) // STEP_S
-    steps = 0 if phone.drift is None else abs(ahead - phone.drift)
+    steps = abs(phone.step(world.clock.now) - int(world.clock.server()) // STEP_S)
     if steps > world.policy.totp_steps_around:
         world.wrong(f"{who.login} is let in with a code that is {steps} steps off")
-    phone.drift = ahead
 
 
 def must_be_closed(world: FirmWorld, who: Employee) -> None:

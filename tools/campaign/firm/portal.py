@@ -43,13 +43,10 @@ class PortalSilentError(Exception):
 
 @dataclass
 class Telephone:
-    """An app of somebody's. off_s: how wrong its clock is. drift: how many steps it was ahead of
-    the server when a code of it was accepted; None: no answer came. forgotten: it lies at home
-    today."""
+    """An app of somebody's. off_s: how wrong its clock is. forgotten: it lies at home today."""
 
     secret: str
     off_s: int = 0
-    drift: int | None = 0
     forgotten: bool = False
 
     def step(self, now: float) -> int:

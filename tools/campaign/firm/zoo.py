@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
+from tallystick.common.errors import TallyError
 from tallystick.common.secret import Secret
 from tallystick.emulator import boards
 from tallystick.emulator.devices.image import Image
@@ -572,6 +573,36 @@ def _taken_for_undone(genuine: Any) -> Any:
     return changed
 
 
+@contextmanager
+def _told_with_the_error() -> Iterator[None]:
+    made: list[str] = []
+
+    def noted(genuine: Any) -> Any:
+        def new_seed(self: Any, serial: str, card_entropy: bytes) -> SoftwareSeed:
+            seed: SoftwareSeed = genuine(self, serial, card_entropy)
+            made.append(seed.reveal().hex())
+            return seed
+
+        return new_seed
+
+    def telling(genuine: Any) -> Any:
+        def register(self: Any, serial: str, container: bytes) -> Registered:
+            try:
+                done: Registered = genuine(self, serial, container)
+            except TallyError as error:
+                error.what += f" It was to have {made[-1]}."
+                raise
+            return done
+
+        return register
+
+    with (
+        in_place_of(SoftwareCustody, "new_seed", noted)(),
+        in_place_of(TallyServer, "register", telling)(),
+    ):
+        yield
+
+
 def _last_alone(genuine: Any) -> Any:
     def codes(typed: Any) -> Any:
         return genuine(typed)[-1:]
@@ -598,6 +629,7 @@ STATIONS = (
            in_place_of(container, "build", _not_compared)),
     Broken("taken-for-done", "No answer of the server is taken for 'registered'.",
            in_place_of(TallyServer, "register", _taken_for_done)),
+    Broken("seed-in-error", "An error of the station tells the seed.", _told_with_the_error),
     Broken("one-code-at-the-desk", "The desk sends the last code alone, where two are wanted.",
            in_place_of(client, "_codes", _last_alone)),
     Broken("taken-for-undone", "No answer of the server is taken for 'nothing was changed'.",

@@ -167,9 +167,7 @@ def _bus(kind, number, pins, idle=0):
     idle: the clock's level."""
     value = 0
     for pin in reversed(pins):
-        value = value << 8 | (
-            255 if pin is None else pin if pin is ABSENT else pin_of(pin)._n
-        )
+        value = value << 8 | (255 if pin is None else pin if pin is ABSENT else pin_of(pin)._n)
     link.post(link.OP_BUS, kind << 4 | number, value)
     take_pins(kind, number, pins, idle)
 

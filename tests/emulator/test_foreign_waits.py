@@ -212,3 +212,28 @@ def test_pwm_of_the_reference_board_is_of_its_timers(foreign):
         "Pin(C5) doesn't have PWM capabilities",
         "",
     ]
+
+
+LINE = """
+from machine import UART
+import time
+
+seen = []
+
+def idle(uart):
+    seen.append((uart.irq().flags() == UART.IRQ_RXIDLE, uart.read()))
+
+uart = UART(0, 115200)
+print(uart.irq(idle, UART.IRQ_RXIDLE).flags())
+time.sleep(2)
+print(seen)
+"""
+
+
+def test_the_interrupt_of_a_line_is_asked_for_and_stays(foreign):
+    card = foreign(LINE)
+    for number in range(2):
+        card.clock.at(500_000 * (number + 1), lambda: card.mcu.uart.feed(b"hello", listening=True))
+    card.power_on()
+    card.run_for(3000)
+    assert card.console == "0\n" + str([(True, b"hello")] * 2) + "\n"

@@ -23,6 +23,7 @@ analog_pin = None  # tells that a channel's pin is one
 take_pins = None  # tells that a bus has its pins
 uart_clock = None
 uart_default_room = 0  # bytes
+uart_least_room = 0
 spi_default_hz = 0
 clocks = None  # what freq() makes of the clock; None: it is said as it is
 check_bus = None
@@ -102,10 +103,10 @@ class Pin:
         set_to(n, mode if mode >= 0 else setting(n, 0), pull, max(alt, 0))
         link.set_pin(n, how | (pull & 3) << 4 | level << 8)
 
-    def value(self, v=None):
+    def value(self, v=link):
         n = self._n
         driven = _driven.get(n, _LATCH)
-        if v is None:
+        if v is link:  # it was given none
             return link.level(n) if driven & ~1 else driven
         v = 1 if v else 0
         _driven[n] = driven & ~1 | v
@@ -115,7 +116,7 @@ class Pin:
         if driven:
             link._moved = True
 
-    def __call__(self, v=None):
+    def __call__(self, v=link):
         return self.value(v)
 
     def on(self):
@@ -282,7 +283,7 @@ class UART:
     ):
         check_bus("UART", bus, (tx, rx))
         self._n = bus
-        self._set = (tx, rx, bits, parity, stop)
+        self._set = (tx, rx, bits, parity if parity is None else parity & 1, stop)
         _bus(0, bus, self._set[:2])
         self.init(baudrate, rxbuf=rxbuf, timeout=timeout, timeout_char=timeout_char, **kw)
 
@@ -293,7 +294,7 @@ class UART:
         uart_clock(baudrate)
         if kw:
             self._take_more(kw)
-        rxbuf = rxbuf or uart_default_room
+        rxbuf = max(rxbuf, uart_least_room) if rxbuf else uart_default_room
         self._baud = baudrate
         self._set = self._set[:5] + (rxbuf, timeout, timeout_char)
         link.post(link.OP_UART_CONFIG, self._n, baudrate, rxbuf.to_bytes(2, "little"))

@@ -172,6 +172,7 @@ machine.adc_channel = adc_channel
 machine.spi_clock = spi_clock
 machine.spi_default_hz = 1000000
 machine.uart_default_room = 256
+machine.uart_least_room = 32
 machine.ADC.CORE_TEMP = 4
 machine.pwm_place = lambda pin: (pin >> 1 & 7, pin & 1, 4)
 machine.check_watchdog = check_watchdog

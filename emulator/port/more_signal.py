@@ -17,12 +17,12 @@ class Signal:
     def __repr__(self):
         return "<Signal>"
 
-    def value(self, v=None):
-        if v is None:
+    def value(self, v=machine):
+        if v is machine:  # it was given none
             return self._pin.value() ^ self._invert
         self._pin.value((1 if v else 0) ^ self._invert)
 
-    def __call__(self, v=None):
+    def __call__(self, v=machine):
         return self.value(v)
 
     def on(self):

@@ -14,10 +14,11 @@ class Timer:
     ONE_SHOT = 0
     PERIODIC = 1
 
-    def __init__(self, id=-1, **kw):
-        if id != -1:
-            raise ValueError("Timer doesn't exist" if machine.closed_write else
-                             "Timer(%d) doesn't exist" % id)  # fmt: skip
+    def __init__(self, *id, **kw):
+        if len(id) > 1:
+            raise TypeError("extra positional arguments given")
+        if id and id[0] != -1:
+            raise ValueError("Timer doesn't exist")
         self._n = -1
         # An RP2's has had nothing yet, an STM32's is what it will be.
         self._once, self._us = (True, 0) if machine.closed_write else (False, 1000000)
@@ -30,12 +31,16 @@ class Timer:
             return "Timer(mode=%s, tick_hz=1000000, period=%d)" % (mode, self._us)
         return "Timer(mode=%s, period=%d)" % (mode, self._us // 1000)
 
-    def init(
-        self, *, mode=1, callback=None, period=0xFFFFFFFF, tick_hz=1000, freq=None, hard=False
-    ):
+    def init(self, *, mode=1, callback=None, period=None, tick_hz=1000, freq=None, hard=False):
         self.deinit()
         if freq is not None:
+            if not freq and not machine.closed_write:
+                raise ValueError("period too large")
             us = int(1000000 / freq)
+        elif period is None:  # an STM32's stays
+            us = 0xFFFFFFFF * 1000000 // tick_hz if machine.closed_write else self._us
+        elif not isinstance(period, int):
+            raise TypeError("can't convert %s to int" % type(period).__name__)
         else:
             us = period * 1000000 // tick_hz
         if not machine.closed_write:

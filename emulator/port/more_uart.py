@@ -63,8 +63,12 @@ class _Irq:
         self.handler = handler
         self._trigger = trigger
 
+    def __repr__(self):
+        return "<irq>"
+
     def flags(self):
-        return self._trigger
+        """What it was called at last."""
+        return self._trigger if time.had[_EVENT + self.uart._n] else 0
 
     def trigger(self, value=None):
         if value is not None:
@@ -76,14 +80,21 @@ class _Irq:
             self.handler(self.uart)
 
 
-def irq(self, handler=None, trigger=0, hard=False):
+def irq(self, handler=link, trigger=0, hard=False):
+    """handler: `link` where none was given."""
+    if handler is link:
+        if not trigger:
+            return getattr(self, "_interrupt", None) or _Irq(self, None, 0)
+        handler = None
     if trigger & ~self._triggers:
-        raise ValueError("trigger 0x%08x unsupported" % trigger)
+        raise ValueError("trigger 0x%04x unsupported" % trigger)
+    time.had[_EVENT + self._n] = 0
     time._handlers[_EVENT + self._n] = (handler, self) if handler else None
     # 1 as soon as a byte is there, 2 when the line has been idle for the time of three.
     asked = 1 if trigger & self._each else 2 if trigger & self._idle else 0
     link.post(link.OP_UART_IRQ, self._n, asked if handler else 0)
-    return _Irq(self, handler, trigger)
+    self._interrupt = _Irq(self, handler, trigger)
+    return self._interrupt
 
 
 def _take_more(self, kw):

@@ -212,3 +212,29 @@ def test_pwm_of_the_reference_board_is_of_its_timers(foreign):
         "Pin(C5) doesn't have PWM capabilities",
         "",
     ]
+
+
+LINE = """
+from machine import UART, Pin
+import time
+
+seen = []
+
+def idle(uart):
+    seen.append((uart.irq().flags() == UART.IRQ_RXIDLE, uart.read()))
+
+uart = UART(0, 115200, tx=Pin(0), rx=Pin(1))
+print(uart.irq(idle, UART.IRQ_RXIDLE).flags())
+time.sleep(2)
+print(seen)
+"""
+
+
+def test_the_interrupt_of_a_line_is_asked_for_and_stays(foreign):
+    card = foreign(LINE)
+    card.power_on()
+    for _ in range(2):
+        card.send(b"hello")
+        card.run_for(100)
+    card.run_for(3000)
+    assert card.console == "0\n" + str([(True, b"hello")] * 2) + "\n"

@@ -39,7 +39,8 @@ import time
 import machine
 
 CALLS = {calls!r}
-names = {{"line": machine.UART({uart}, {baud}, rxbuf=512), "UART": {uart}, "baud": {baud}, {constants}}}
+names = {{"line": machine.UART({uart}, {baud}, rxbuf=512), "UART": {uart}, {constants}}}
+names["baud"] = {baud}
 said = []
 
 

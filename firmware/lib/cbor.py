@@ -1,6 +1,7 @@
 """CBOR in CTAP2's canonical form (RFC 8949; CTAP 2.1, section 8): shortest numbers, definite
 lengths, no tags, sorted keys without duplicates, at most four levels. Anything else is refused.
-Nobody here computes with a float: it is kept as it came, and is of no type that is asked for.
+Nobody here computes with a float: it is kept as it came, the only item of a tuple, which is no type
+that is asked for.
 """
 
 from micropython import const
@@ -14,13 +15,6 @@ _DEPTH = const(4)
 
 class InvalidError(Exception):
     """Not canonical CBOR."""
-
-
-class Float:
-    """encoded: 3, 5 or 9 bytes."""
-
-    def __init__(self, encoded: bytes) -> None:
-        self.encoded = encoded
 
 
 def decode(data: "Readable") -> "Item":
@@ -73,7 +67,7 @@ def _item(data: "Readable", at: int, depth: int) -> "tuple[Item, int]":
         if 20 <= value <= 22:
             return (False, True, None)[value - 20], at
         if at - start > 1:
-            return Float(bytes(data[start:at])), at
+            return (bytes(data[start:at]),), at
         raise InvalidError
     if major == 6 or not depth or value > len(data) - at:
         raise InvalidError
@@ -126,7 +120,7 @@ def _text(content: bytes) -> str:
 
 
 def encode(value: "Item") -> bytes:
-    """Canonical CBOR of None, bool, int, bytes, str, list, dict, and of a Float that came."""
+    """Canonical CBOR of None, bool, int, bytes, str, list, dict, and of a float that came."""
     out = bytearray()
     _put(out, value)
     return bytes(out)
@@ -146,15 +140,15 @@ def _put(out: bytearray, value: "Item") -> None:
         out.append(0xF6)
     elif value is True or value is False:
         out.append(0xF5 if value else 0xF4)
-    elif isinstance(value, Float):
-        out.extend(value.encoded)
+    elif isinstance(value, tuple):
+        out.extend(value[0])
     elif isinstance(value, int):
         _put_head(out, *((0, value) if value >= 0 else (1, -1 - value)))
     elif isinstance(value, str):
         data = value.encode()
         _put_head(out, 3, len(data))
         out.extend(data)
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, list):
         _put_head(out, 4, len(value))
         for item in value:
             _put(out, item)

@@ -6,8 +6,6 @@ from typing import Protocol, TypeAlias
 
 from _mpy_shed.time_mp import _TicksMs
 
-from lib.cbor import Float
-
 Readable: TypeAlias = bytes | bytearray | memoryview
 Writable: TypeAlias = bytearray | memoryview
 # What `ticks_ms` gives: only `ticks_add` and `ticks_diff` may reckon with it. A field that has not
@@ -20,7 +18,7 @@ Pause: TypeAlias = Callable[[], None]  # called often during long work
 Wait: TypeAlias = Callable[[int], None]  # at most so many ms
 
 # What CBOR carries here.
-Item: TypeAlias = "None | bool | int | bytes | str | Float | list[Item] | dict[Item, Item]"
+Item: TypeAlias = "None | bool | int | bytes | str | tuple[bytes] | list[Item] | dict[Item, Item]"
 Map: TypeAlias = dict[Item, Item]
 
 

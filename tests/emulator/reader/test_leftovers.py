@@ -206,6 +206,32 @@ def test_what_is_missing_is_said_before_the_token_is_looked_at(
         assert host.status(command, asked | {proof: bytes(32), version: 2}) == 0x14
 
 
+def test_without_a_pin_nobody_is_verified(fresh: Rig) -> None:
+    """6.1.2 step 11: a touch is no verification, also of who keeps a credential in the reader."""
+    for rk in (True, False):
+        new = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 7: {"rk": rk}}
+        status, answer = Host(fresh).ask(MAKE, new, press="index")
+        assert status == 0 and answer[2][32] == 0x41  # UP, AT
+
+
+@pytest.mark.parametrize("options", [{}, {"rk": False}])
+def test_a_credential_that_is_not_kept_has_no_blob_key(rig: Rig, options: dict[str, bool]) -> None:
+    """12.3: INVALID_OPTION."""
+    new = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 6: {"largeBlobKey": True}, 7: options}
+    assert Host(rig).status(MAKE, new) == 0x2C
+
+
+def test_a_long_name_ends_with_a_whole_character(rig: Rig) -> None:
+    """6.8.7: 64 bytes."""
+    names = {"name": "x" + "ä" * 40, "displayName": "水" * 30}
+    new = {1: HASH, 2: PARTY, 3: USER | names, 4: ES256, 7: {"rk": True, "uv": True}}
+    assert Host(rig).status(MAKE, new, press="thumb") == 0
+    manager = rig.management()
+    (party,) = manager.enumerate_rps()
+    (kept,) = manager.enumerate_creds(party[4])
+    assert kept[6] == USER | {"name": "x" + "ä" * 31, "displayName": "水" * 21}
+
+
 def test_names_of_users_are_told_to_who_verified(rig: Rig) -> None:
     """6.2.2 step 13 and 6.2.3: with a touch alone only the user's id is told, and where there is no
     choice nothing else is needed."""

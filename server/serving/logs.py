@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 # What a token, a one-time code, a PSK or a seed in hexadecimal looks like.
 SECRET_SHAPES = re.compile(
-    r"tally_[A-Za-z0-9_-]{20,}|\b[0-9a-fA-F]{32,}\b|\b[A-Za-z0-9_-]{43}\b|(?<![\d.:-])\d{6,8}(?![\d.:-])"
+    r"tally_[A-Za-z0-9_-]{20,}|[0-9a-fA-F]{32,}|[A-Za-z0-9_-]{43,}|(?<![\d.:-])\d{6,8}(?![\d.:-])"
 )
 
 

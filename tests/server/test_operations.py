@@ -14,7 +14,7 @@ from dataclasses import replace
 import httpx
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -275,6 +275,9 @@ def formatted(formatter: logging.Formatter, message: str) -> str:
         st.integers(100000, 99999999).map(str),
     )
 )
+@example("-" + 42 * "a")
+@example(42 * "a" + "-")
+@example("key_" + 32 * "0f")
 def test_logs_hold_no_secrets(secret: str):
     for formatter in (logs.TextFormatter(), logs.JsonFormatter()):
         assert secret not in formatted(formatter, f"the value '{secret}' is bad")

@@ -485,7 +485,7 @@ NOT_IN_A_FIRM = frozenset(
         # services of OpenID Connect, and LDAP
         "directory-not-read", "oidc-client-added", "oidc-client-changed", "oidc-client-removed",
         "oidc-logout-failed", "oidc-logout-refused", "oidc-logout-told", "oidc-signed-in",
-        "signing-key-made",
+        "oidc-tokens-ended", "signing-key-made",
         # keys that change, backups, and what is pruned or reminded of after a longer time
         "chain-closed", "chain-goes-on", "key-retired", "keys-rotated", "log-pruned",
         "person-reminded", "restore-confirmed", "restored",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import sqlite3
@@ -205,6 +206,14 @@ def test_an_address_is_not_believed_of_anybody(portal):
 def test_a_core_is_left_for_checks(monkeypatch, cores, many):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(cores))
     assert hashing.at_once() == many
+
+
+def test_threads_that_hash_yield_to_checks():
+    """Those that check codes have niceness 0. docs/reference/server.md has the figures."""
+    kiln = hashing.Hashing(at_once=1)
+    nice = kiln.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+    assert nice == min(19, max(hashing.NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    assert (hashing.MOST_AT_ONCE, hashing.QUEUE) == (3, 64)
 
 
 def test_passwords_wait_for_their_turn_and_the_queue_has_an_end(monkeypatch):

@@ -9,8 +9,7 @@ import mmap
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from multiprocessing import parent_process
 from typing import Any
@@ -50,16 +49,6 @@ def end_with_parent() -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent.pid:  # it has ended before
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-@contextmanager
-def told_to_end() -> Iterator[None]:
-    """SIGTERM is what Ctrl-C is: KeyboardInterrupt, so that what was begun is ended as well."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def keep_in_memory(buffer: bytearray) -> bool:

@@ -267,6 +267,24 @@ def test_half_a_restore_is_none(server, tmp_path):
         target.close()
 
 
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("SQLITE_BUSY", "locked"), ("SQLITE_BUSY_SNAPSHOT", "locked"),
+        ("SQLITE_LOCKED", "locked"), ("SQLITE_LOCKED_SHAREDCACHE", "locked"),
+        ("SQLITE_FULL", "full"), ("SQLITE_READONLY", "read-only"),
+        ("SQLITE_READONLY_DBMOVED", "read-only"), ("SQLITE_CANTOPEN", "read-only"),
+        ("SQLITE_IOERR", "failing"), ("SQLITE_IOERR_FSYNC", "failing"),
+        ("SQLITE_CORRUPT", "damaged"), ("SQLITE_NOTADB", "damaged"), ("SQLITE_ERROR", "away"),
+    ],
+)  # fmt: skip
+def test_what_sqlite_says_is_of_one_kind(code, kind):
+    """Its result codes, and what it says more of some (https://sqlite.org/rescode.html)."""
+    error = sqlite3.OperationalError("x")
+    error.sqlite_errorcode = getattr(sqlite3, code)
+    assert trouble_of(OperationalError(None, None, error)).value == kind
+
+
 def test_a_command_tells_trouble_in_words(server, monkeypatch):
     """Not as a traceback, whatever was asked for; and no key is made for nothing."""
     monkeypatch.setattr(store, "BUSY_TIMEOUT_S", 0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -9,6 +10,7 @@ import signal
 import sqlite3
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from tallystick.common.secret import Secret
 from tallystick.server.accounts import people, trail
 from tallystick.server.accounts.credentials import Caller, Role
+from tallystick.server.api import streaming
 from tallystick.server.errors import ApiError
 from tallystick.server.joining import bulk, keeping, people_files
 from tallystick.server.loans import history
@@ -297,6 +300,27 @@ def test_a_killed_server_took_nothing_and_takes_it_then(tmp_path):
         answer = httpx.post(f"{there.url}{URL}", files=body, headers=headers, timeout=60)
         answers = answer.text.splitlines()
     assert json.loads(answers[-1])["result"]["cards"] == 6000
+
+
+def test_a_long_work_gives_signs_of_life(monkeypatch):
+    """How far it was, again and again: a proxy between takes the server for dead otherwise."""
+    monkeypatch.setattr(streaming, "ALIVE_S", 0.01)
+    goes_on = threading.Event()
+
+    def work(tell: streaming.Tell) -> Iterator[dict]:
+        tell("sealed", 5, 10)
+        goes_on.wait(60)
+        yield {"result": {}}
+
+    async def asked() -> list[dict]:
+        body = aiter(streaming.in_lines(work).body_iterator)
+        lines = [json.loads(await anext(body)) for _ in range(20)]
+        goes_on.set()
+        return [*lines, *[json.loads(line) async for line in body]]
+
+    *signs, last = asyncio.run(asked())
+    assert last == {"result": {}}
+    assert signs[-1]["progress"] == {"doing": "sealed", "done": 5, "of": 10}
 
 
 def test_a_form_that_is_none_is_told_and_nothing_of_it_shown(server):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,6 @@ from rich.progress import Progress as Bar
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import ExitCode
-from tallystick.common.process import told_to_end
 from tallystick.emulator import boards as boards_known
 from tallystick.emulator.boards import find
 from tallystick.emulator.devices.project import Project
@@ -150,7 +152,7 @@ def powercut(
         "states_per_second": 0.0, "uncut_sites": [], "sites": 0, "cut_elsewhere": {},
         "depth": depth, "seed": seed, "jobs": jobs, "seconds": 0.0, "boards": {},
     }  # fmt: skip
-    with _bar(disable=as_json) as bar, told_to_end():
+    with _bar(disable=as_json) as bar, _told_to_end():
         for board, there in chosen.items():
             names = tuple(one.name for one in there)
             third = share(board, CampaignPlan.third)
@@ -215,6 +217,16 @@ def _own(
         console.print(f"{len(result.violations)} violations")
     if result.violations:
         raise SystemExit(ExitCode.FAILED)
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """SIGTERM stops a campaign as Ctrl-C does: what is done is kept, and reported."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _update(bar: Bar, board: str, sample: float, seed: int, jobs: int) -> update.UpdateResult:

@@ -25,7 +25,6 @@ from sqlalchemy import select
 
 from tallystick.common.console import json_option, out, print_json
 from tallystick.common.errors import ExitCode
-from tallystick.common.process import told_to_end
 from tallystick.common.secret import Secret
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import RunningServer, running
@@ -412,7 +411,7 @@ def ha(faults: tuple[str, ...], as_json: bool) -> None:
 
     Needs Debian's postgresql, patroni, python3-etcd, etcd-server and haproxy. Takes a few minutes.
     """
-    with told_to_end(), _place() as folder:
+    with _place() as folder:
         tell = (lambda _text: None) if as_json else (lambda text: out().print(text, markup=False))
         result = drill(folder, faults or FAULTS, tell=tell)
     if as_json:

@@ -23,7 +23,7 @@ MAX_HOPS = 32
 # A pair of Forwarded (RFC 7239, 4), and what stands after it. Within quotes anything may stand: a
 # proxy quotes there what its client calls the host.
 _PAIR = re.compile(
-    r"[ \t]*(?:(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)="
+    r"[ \t]*(?:(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*"
     r'(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<token>[^";, \t]+))[ \t]*)?'
     r"(?P<after>[;,]|$)"
 )

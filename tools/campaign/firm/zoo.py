@@ -52,6 +52,7 @@ _SEEDS = 12  # firms that are looked at for each
 _SMALL = SimulatedFirm(cards=12, days=4, level=Level.HIGH)
 _OVER_THE_CHANGE = SimulatedFirm(cards=6, days=17, level=Level.HIGH)  # of the clocks
 _WITH_A_READER = SimulatedFirm(cards=3, readers=1, days=2, level=Level.HIGH)
+_A_WEEK = SimulatedFirm(cards=20, readers=2, days=7, level=Level.HIGH)  # what is rarer comes about
 _LOG = logging.getLogger("tallystick.planted")
 _STATUS, _VALID, _LOAN, _DISABLED = range(4)  # conditions of `tokens._HELD`, in their order
 
@@ -637,7 +638,12 @@ STATIONS = (
 )  # fmt: skip
 
 ALL: tuple[Animal | Broken, ...] = (*FIRMWARE, *SERVER, *STATIONS)
-_FIRMS = {"fixed-offset": _OVER_THE_CHANGE, "any-assertion": _WITH_A_READER}
+_FIRMS = {
+    "fixed-offset": _OVER_THE_CHANGE,
+    "any-assertion": _WITH_A_READER,
+    "barred-signs-in": _A_WEEK,
+    "help-without-end": _A_WEEK,
+}
 
 
 def find(name: str) -> Animal | Broken:

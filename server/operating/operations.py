@@ -31,6 +31,7 @@ from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models import CardRow, CredentialRow
 from tallystick.server.store.models_login import Factor, MessageRow, SigningKeyRow
 from tallystick.server.store.probe import must_take_writes
+from tallystick.server.store.synced import sync
 
 BATCH = 500
 BY_TIME = re.compile(r"tallystick-\d{8}T\d{6}Z\.(db|dump)")
@@ -365,20 +366,11 @@ def _draft(target: Path) -> Iterator[Path]:
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         yield draft
-        _sync(draft)
+        sync(draft)
         draft.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """A file's contents, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _run_tool(database: Database, name: str, *arguments: str) -> None:

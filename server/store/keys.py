@@ -26,6 +26,7 @@ from tallystick.common.errors import BadInputError, TallyError
 from tallystick.common.formats import number_of
 from tallystick.common.process import shut_in
 from tallystick.common.secret import Secret
+from tallystick.server.store.synced import sync
 
 FORMAT = "tallystick-server-keys/1"
 KEY_SIZE = 32
@@ -215,13 +216,13 @@ def _create(path: Path) -> None:
         pass
     finally:
         draft.unlink()
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _replace(path: Path, document: Mapping[str, Any]) -> None:
     draft = _write_draft(path, document)
     draft.replace(path)
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _write_draft(path: Path, document: Mapping[str, Any]) -> Path:
@@ -241,14 +242,6 @@ def _write_draft(path: Path, document: Mapping[str, Any]) -> Path:
             todo="See whether there is room in its folder, and who may write there.",
         ) from None
     return draft
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_private(path: Path) -> bytes:

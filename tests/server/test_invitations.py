@@ -346,29 +346,9 @@ def test_the_console_and_scripts(server, monkeypatch):
     assert server.client.post(path, json={}, headers=headers).json()["by"] == "mail"
 
 
-@pytest.mark.parametrize("step", ["agree", "collect", "withdraw"])
-def test_an_invitation_is_no_request_that_a_colleague_decides_on(portal, step):
-    sue = portal.staff("sue", "support")
+def printed(portal) -> tuple[int, int, str]:
+    """A letter for somebody new of the default firm. → number, request and code"""
     with opened(portal.settings) as parts, parts.database.write() as connection:
-        number = people.add(
-            connection,
-            firm_id=1,
-            login="new",
-            role=PersonRole.USER,
-            email=None,
-            now=portal.clock(),
-        )
-        firm, person = firms.by_id(connection, 1), people.get(connection, 1, number)
-        inviting.print_letter(parts, connection, firm, person, actor="console", now=portal.clock())
-    ((request,),) = sql(portal, "SELECT id FROM help_request")
-    sue.get(f"/people/{number}").post(f"/people/{number}/help/{step}", request=str(request))
-    assert sue.page.status_code == 404
-
-
-def test_a_link_of_another_firm_is_none(portal):
-    """It counts as a guess there, and says no more than any other."""
-    with opened(portal.settings) as parts, parts.database.write() as connection:
-        firms.add(connection, parts.ring, "other", now=portal.clock(), actor="test")
         number = people.add(
             connection,
             firm_id=1,
@@ -382,7 +362,23 @@ def test_a_link_of_another_firm_is_none(portal):
             parts, connection, firm, person, actor="console", now=portal.clock()
         )
     ((request,),) = sql(portal, "SELECT id FROM help_request")
-    link = f"/welcome/{request}-{letter.code.replace('-', '')}"
+    return number, request, letter.code
+
+
+@pytest.mark.parametrize("step", ["agree", "collect", "withdraw"])
+def test_an_invitation_is_no_request_that_a_colleague_decides_on(portal, step):
+    sue = portal.staff("sue", "support")
+    number, request, _ = printed(portal)
+    sue.get(f"/people/{number}").post(f"/people/{number}/help/{step}", request=str(request))
+    assert sue.page.status_code == 404
+
+
+def test_a_link_of_another_firm_is_none(portal):
+    """It counts as a guess there, and says no more than any other."""
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        firms.add(connection, parts.ring, "other", now=portal.clock(), actor="test")
+    _, request, code = printed(portal)
+    link = f"/welcome/{request}-{code.replace('-', '')}"
     assert Browser(portal.url, "other").get(link).page.status_code == 401
     assert sql(portal, "SELECT firm_id FROM audit WHERE action = 'help-code-wrong'") == [(2,)]
     assert Browser(portal.url).get(link).page.status_code == 200

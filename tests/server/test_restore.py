@@ -194,16 +194,22 @@ def test_whatever_opens_something_is_compared(portal, tmp_path, kind, change):
     portal.person("ann", email="ann@firm.example")
     with opened(portal.settings) as parts, parts.database.write() as connection:
         signing_keys.current(connection, parts.ring, portal.clock())
-        oidc_clients.add_client(
-            connection, parts.ring, firm_id=1, name="wiki", now=portal.clock(), actor="test",
-            redirect_uris=["https://wiki.example/"],
-        )  # fmt: skip
+    wiki_of(portal)
     ticket_of(portal)
     backup = copy_of(portal.settings, tmp_path / "backup.db")
     sql(portal, change)
     later = copy_of(portal.settings, tmp_path / "later.db")
     (one,) = put_back(portal, backup, tmp_path, later)["differs"]
     assert one["kind"] == kind and "ann@" not in str(one)
+
+
+def wiki_of(portal) -> None:
+    """A service of OpenID Connect."""
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        oidc_clients.add_client(
+            connection, parts.ring, firm_id=1, name="wiki", now=portal.clock(), actor="test",
+            redirect_uris=["https://wiki.example/"],
+        )  # fmt: skip
 
 
 def ticket_of(portal) -> None:
@@ -222,11 +228,7 @@ def ticket_of(portal) -> None:
 
 def test_services_and_signers_that_come_back_are_listed(portal, tmp_path):
     """Also without a later copy: one of them may have been taken away since."""
-    with opened(portal.settings) as parts, parts.database.write() as connection:
-        oidc_clients.add_client(
-            connection, parts.ring, firm_id=1, name="wiki", now=portal.clock(), actor="test",
-            redirect_uris=["https://wiki.example/"],
-        )  # fmt: skip
+    wiki_of(portal)
     ticket_of(portal)
     backup = copy_of(portal.settings, tmp_path / "backup.db")
     back = put_back(portal, backup, tmp_path)["brought_back"]

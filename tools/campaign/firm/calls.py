@@ -355,14 +355,19 @@ def _call(world: FirmWorld, who: Employee, left: int) -> None:
         world.after(_CODE_S + 1, partial(_too_late, world, who, code, world.clock.wrong))
         return
     new = _new_password(who)
-    try:
-        done = world.browser.recover_with_help(who.login, code, new)
-    except PortalSilentError:
-        done = None
+    done = _types(world, who, code, new)
     then = partial(_helped, world, who, code, who.phone)
     if done is None and left:
         world.after(_BY_AND_BY_S, partial(_call_again, world, who, who.phone, left - 1))
     _recovered(world, who, new, done, "by the help desk", then)
+
+
+def _types(world: FirmWorld, who: Employee, code: str, new: str) -> bool | None:
+    """The code of the help desk, and a new password. → None: no answer came"""
+    try:
+        return world.browser.recover_with_help(who.login, code, new)
+    except PortalSilentError:
+        return None
 
 
 def _too_late(world: FirmWorld, who: Employee, code: str, wrong: float) -> None:
@@ -371,10 +376,7 @@ def _too_late(world: FirmWorld, who: Employee, code: str, wrong: float) -> None:
     if who.phone is None or not _works(who):
         return
     new = _new_password(who)
-    try:
-        done = world.browser.recover_with_help(who.login, code, new)
-    except PortalSilentError:
-        done = None
+    done = _types(world, who, code, new)
     world.say(f"{who.login} types the code of the help desk when it is over")
     if done and world.clock.wrong == wrong:
         world.wrong(f"a code of the help desk for {who.login} is good when it is over")

@@ -104,7 +104,7 @@ def looping(tmp_path: Path) -> list[str]:
     return ["--image", str(tmp_path / "loop.bin"), "--board", "pico"]
 
 
-@pytest.mark.parametrize("more", [[], ["--control", "0"]], ids=["plain", "time line"])
+@pytest.mark.parametrize("more", [[], ["--panel"]], ids=["plain", "time line"])
 def test_ctrl_c_ends_an_endless_loop_at_once(looping: list[str], more: list[str]) -> None:
     with subprocess.Popen(
         [*COMMAND, *looping, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -114,7 +114,7 @@ def test_ctrl_c_ends_an_endless_loop_at_once(looping: list[str], more: list[str]
             if len(family) > (0 if more else 2):  # fork server, mother, chip
                 break
             time.sleep(0.1)
-        time.sleep(1 if more else 0.5)
+        time.sleep(1)
         child.send_signal(signal.SIGINT)
         out, error = child.communicate(timeout=30)
     assert "firmware: hello" in out

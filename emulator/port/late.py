@@ -12,16 +12,20 @@ def load(name):
     path = sys.path[:]
     guard.mount(system, "/~port")
     sys.path[:] = ["/~port"]
+    firmware = sys.modules.copy()
+    sys.modules.update(guard.ours)
     sys.modules.update(guard.kept)
     guarded = guard.use(guard._built_in)
     try:
-        return __import__(name)
+        module = __import__(name)
+        del module.__file__  # the host's
+        return module
     finally:
         guard.use(guarded)
         sys.path[:] = path
-        for private in guard.kept:
-            sys.modules.pop(private, None)
-        guard.kept[name] = sys.modules.pop(name, None)
+        guard.kept[name] = sys.modules.get(name)
+        sys.modules.clear()
+        sys.modules.update(firmware)
         guard.umount("/~port")
 
 

@@ -81,12 +81,20 @@ class Hunter:
 
 
 def _runs_at_import(mutant: Mutant) -> bool:
-    """A constant, a member of a class, what an argument is where nothing is given."""
-    functions = (
-        one
-        for one in ast.walk(ast.parse(mutant.text))
-        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
-    )
-    return not any(
-        one.body[0].lineno <= mutant.line <= (one.end_lineno or 0) for one in functions
-    )
+    """A constant, a member of a class, what an argument is where nothing is given, or a function
+    that makes a table for the module."""
+    tree = ast.parse(mutant.text)
+    functions = [
+        one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    inside = [
+        one for one in functions if one.body[0].lineno <= mutant.line <= (one.end_lineno or 0)
+    ]
+    makes = {
+        one.func.id
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for one in ast.walk(node)
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)
+    }
+    return all(one.name in makes for one in inside)

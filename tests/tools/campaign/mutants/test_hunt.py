@@ -20,7 +20,11 @@ from tallystick.tools.campaign.mutants.hunt import Hunter
 from tallystick.tools.campaign.mutants.results import Result, Results, report
 from tallystick.tools.campaign.mutants.tree import Tree, digest, listing
 
-GUARD = """AGE = 18
+GUARD = """def _age():
+    return 18
+
+
+AGE = _age()
 
 
 def allowed(age):
@@ -103,9 +107,9 @@ def mutant(change, function):
 
 def test_the_map_says_which_test_executes_a_line(mapped):
     _, known = mapped
-    assert known.tests("server/guard.py", range(5, 6)) == ["tests/test_guard.py::test_old_enough"]
-    assert known.tests("server/guard.py", range(11, 12)) == ["tests/test_guard.py::test_count"]
-    assert not known.tests("server/guard.py", range(16, 17))
+    assert known.tests("server/guard.py", range(9, 10)) == ["tests/test_guard.py::test_old_enough"]
+    assert known.tests("server/guard.py", range(15, 16)) == ["tests/test_guard.py::test_count"]
+    assert not known.tests("server/guard.py", range(20, 21))
 
 
 def test_a_map_that_is_not_there(tmp_path):
@@ -140,7 +144,7 @@ def test_what_no_test_executes_survives(hunter):
 
 @pytest.mark.parametrize(
     ("change", "function", "outcome"),
-    [("18 → 17", "", "killed"), ("7 → 8", "named", "survived"), ("7 → 6", "named", "survived")],
+    [("18 → 17", "_age", "killed"), ("7 → 8", "named", "survived"), ("7 → 6", "named", "survived")],
 )
 def test_what_runs_when_the_module_is_imported_is_hunted_by_its_tests(
     hunter, change, function, outcome

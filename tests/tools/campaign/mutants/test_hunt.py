@@ -236,6 +236,17 @@ def test_a_changed_tree_begins_anew(there, mapped):
     assert Results(there / "results.jsonl", "one tree").found == results.found
     anew = Results(there / "results.jsonl", "another tree")
     assert not anew.found and anew.before == results.found
+    anew.add(Result("def", "survived", "1 tests pass"))
+    third = Results(there / "results.jsonl", "a third tree")  # the last run was of another file
+    assert not third.found and set(third.before) == {"abc", "def"}
+    assert set(Results(there / "results.jsonl", "a third tree").before) == {"abc", "def"}
+
+
+def test_the_list_as_json(there):
+    asked = ["--list", "--only", "server/small.py", "--json"]
+    rows = json.loads(CliRunner().invoke(command.mutants, asked).stdout)["mutants"]
+    assert len(rows) == len(mutants("server/small.py", SMALL.encode()))
+    assert rows[0]["file"] == "server/small.py" and {"line", "change", "name"} <= set(rows[0])
 
 
 def test_a_line_that_a_kill_has_cut_is_hunted_again(tmp_path):

@@ -117,3 +117,10 @@ def test_half_way_here_but_registered_elsewhere(stopped, registry, journal, look
     registry.seeds[stopped.serial] = b"another card's seed!"
     (finding,) = look()
     assert "elsewhere" in finding.problem and finding.repair is None
+
+
+def test_a_card_in_the_middle_of_its_run_is_left_to_resume(stopped, registry, look):
+    """Also one that lacks the seed that its server has: its seed is on the way."""
+    registry.seeds[stopped.serial] = stopped.seed
+    stopped.name = stopped.seed = b""
+    assert look(stopped) == []

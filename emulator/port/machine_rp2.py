@@ -16,6 +16,7 @@ buses = {}
 names = {}
 clock_hz = 125000000
 functions = ()  # of a pin, by number: "" where there is none
+of_some = ()  # (number of a function that not all pins have, those that have it: a bit each)
 # What buses are on that are given no pins, as MicroPython defines it for Pico and Pico 2.
 own_pins = {
     "UART0": (0, 1),
@@ -51,6 +52,13 @@ def check_bus(kind, bus, pins):
             raise ValueError("bad %s pin" % name)
 
 
+def _fits(n, alt):
+    for number, pins in of_some:
+        if number == alt:
+            return pins >> n & 1
+    return 1
+
+
 def check_mode(pin, mode, pull, alt):
     if mode is None:
         mode = -1
@@ -58,7 +66,7 @@ def check_mode(pin, mode, pull, alt):
         mode = 1 if machine.setting(pin._n, 0) == 1 else machine.Pin.IN  # as it was
     elif mode > 2:
         mode = machine.Pin.ALT
-        if not 0 <= alt < len(functions) or not functions[alt]:
+        if not 0 <= alt < len(functions) or not functions[alt] or not _fits(pin._n, alt):
             raise ValueError("invalid pin af: %d" % alt)
     return mode, 0 if pull is None or pull < 0 else pull & 3, alt
 

@@ -12,7 +12,8 @@ def load(name):
     path = sys.path[:]
     guard.mount(system, "/~port")
     sys.path[:] = ["/~port"]
-    firmware = sys.modules.copy()
+    # What firmware has put in the place of one.
+    others = [(one, sys.modules[one]) for one in guard.ours if one in sys.modules]
     sys.modules.update(guard.ours)
     sys.modules.update(guard.kept)
     guarded = guard.use(guard._built_in)
@@ -23,9 +24,11 @@ def load(name):
     finally:
         guard.use(guarded)
         sys.path[:] = path
-        guard.kept[name] = sys.modules.get(name)
-        sys.modules.clear()
-        sys.modules.update(firmware)
+        for hidden in (guard.ours, guard.kept):
+            for one in hidden:
+                sys.modules.pop(one, None)
+        guard.kept[name] = sys.modules.pop(name, None)
+        sys.modules.update(others)
         guard.umount("/~port")
 
 

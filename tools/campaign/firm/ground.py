@@ -64,15 +64,24 @@ class FirmClock:
     def station(self) -> float:
         return self.now + self.station_wrong
 
+    def time(self) -> float:
+        """Of whatever was not given a clock: a station, a console."""
+        return self.station()
+
+    def monotonic(self) -> float:
+        """Nobody sets this one. It stands still while an act is carried out, however long a
+        machine that is busy takes for it."""
+        return self.now
+
     @contextmanager
     def given(self) -> Iterator[None]:
-        """The time of whatever in this process asks for it and was not given a clock."""
-        genuine = moments.now
-        setattr(moments, "now", self.station)  # noqa: B010
+        """What this process has in place of a computer's clock."""
+        genuine = moments.clock
+        setattr(moments, "clock", self)  # noqa: B010
         try:
             yield
         finally:
-            setattr(moments, "now", genuine)  # noqa: B010
+            setattr(moments, "clock", genuine)  # noqa: B010
 
 
 class FirmChance:
@@ -487,17 +496,15 @@ def _holds(error: BaseException, kind: type[BaseException]) -> bool:
 
 
 class _Ticks:
-    """In place of `time`, where a module looks how long it has tried: a second at each look, so
-    that a busy machine gives up no earlier than an idle one."""
+    """In place of `moments`, where a module looks how long it has tried: a second at each look, so
+    that it ends."""
 
     def __init__(self) -> None:
         self._count = 0
 
-    def monotonic(self) -> float:
+    def steady(self) -> float:
         self._count += 1
         return float(self._count)
-
-    perf_counter = monotonic
 
 
 async def _at_once(work: Callable[..., Any], *words: Any, **_how: Any) -> Any:
@@ -529,7 +536,7 @@ def without_waiting() -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(setattr, group, "RECONNECT_S", group.RECONNECT_S)
         setattr(group, "RECONNECT_S", _TRIES_S)  # noqa: B010
-        for name, instead in (("FIRST_PAUSE_S", 0.0), ("time", _Ticks())):
+        for name, instead in (("FIRST_PAUSE_S", 0.0), ("moments", _Ticks())):
             stack.callback(setattr, group, name, getattr(group, name))
             setattr(group, name, instead)
         stack.callback(setattr, passwords, "HASHER", passwords.HASHER)

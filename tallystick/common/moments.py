@@ -43,7 +43,7 @@ def now() -> float:
 
 
 def steady() -> float:
-    """Seconds of a clock that nobody can put forward or back, to measure how long something took.
+    """Of a clock that nobody can put forward or back, in s: to measure how long something took.
     As `now`, in one place."""
     return clock.monotonic()
 

@@ -45,6 +45,7 @@ from tallystick.tools.campaign.firm.ledger import Ledger
 URL = "http://localhost:1"
 _PAGES_NEVER = 1 << 30
 _DISK = "firm_disk"
+_HEALTH = "GET /v1/health"
 ANSWER = "answer"  # what a doom can be beside a commit: only the answer is lost
 _TRIES_S = 3.5  # of a check whose database is away, each a second by `_Ticks`
 
@@ -142,7 +143,8 @@ class ProcessEndedError(BaseException):
 @dataclass
 class Doom:
     """The end of a process, at the n-th event of a kind from now on. away_s: so long it takes until
-    somebody starts it again. within: of a request that this pattern fits alone; empty: of any."""
+    somebody starts it again. within: of a request that this pattern fits alone; empty: of any, but
+    those that only look whether the server is well: nothing is lost with them."""
 
     what: str
     left: int
@@ -150,7 +152,8 @@ class Doom:
     within: str = ""
 
     def meets(self, what: str, path: str) -> bool:
-        if what != self.what or (self.within and not re.fullmatch(self.within, path)):
+        fits = re.fullmatch(self.within, path) if self.within else path != _HEALTH
+        if what != self.what or not fits:
             return False
         self.left -= 1
         return self.left < 0

@@ -11,7 +11,18 @@ from fido2.ctap2.bio import FPBioEnrollment
 
 from tests.emulator.reader.conftest import Life
 from tests.emulator.reader.raw import (
-    ASSERT, ES256, HASH, INFO, MAKE, PARTY, RESET, SELECTION, USER, Host, permitted, refused,
+    ASSERT,
+    ES256,
+    HASH,
+    INFO,
+    MAKE,
+    PARTY,
+    RESET,
+    SELECTION,
+    USER,
+    Host,
+    permitted,
+    refused,
 )  # fmt: skip
 from tests.emulator.reader.rig import Rig
 

@@ -123,7 +123,7 @@ def _run(bus: _Bus, name: str, at_us: int, say: Callable[[_Bus], None]) -> bool:
             over = rig.reader.clock.now
         if report[4] == _KEEPALIVE and report[7] == 2 and not pressed:
             pressed = True
-            rig.sensor.press("thumb")
+            rig.sensor.press("thumb", after_ms=300)
         take(report)
 
     rig.reader.on_report = press

@@ -224,3 +224,16 @@ def test_a_channel_is_begun_anew_at_once(bus: _Bus, name: str, channel: str) -> 
         else:
             assert _own(mine) == [b"\0"]
         _whole(bus)
+
+
+def test_a_finger_that_the_sensor_does_not_see_is_cancelled(bus: _Bus) -> None:
+    """While it is felt, and asked for again and again."""
+    rig = bus.rig
+    rig.sensor.quality = 2  # no finger
+    bus.message(bus.mine, _CBOR, bytes((ASSERT,)) + cbor.encode(COMMANDS["log in"][1]))
+    rig.reader.clock.after(300_000, lambda: rig.sensor.present("thumb"))
+    rig.reader.clock.after(900_000, lambda: bus.message(bus.mine, _CANCEL, b""))
+    rig.reader.run_for(1_500)
+    assert _own(bus.answers(bus.mine)) == [b"\x2d"]
+    rig.sensor.quality = 0
+    _whole(bus)

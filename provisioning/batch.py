@@ -7,12 +7,11 @@ port that vanishes ends its worker, and gets a new one when it is back.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tallystick.common import beside
+from tallystick.common import beside, moments
 from tallystick.common.errors import NoDeviceError, TallyError
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import IssuerSession
@@ -95,7 +94,7 @@ class Batch:
     def run(self) -> Summary:
         """Start workers as ports appear; returns when the count is reached or `stop` is set and
         the cards under way are finished."""
-        began = time.monotonic()
+        began = moments.steady()
         try:
             while not self.stop.is_set() and self.summary.missing:
                 self._wake.clear()
@@ -105,13 +104,13 @@ class Batch:
             self.stop.set()
             for worker in list(self._workers.values()):
                 worker.join()
-            self.summary.elapsed_s = time.monotonic() - began
+            self.summary.elapsed_s = moments.steady() - began
         if self._fault is not None:
             raise self._fault
         return self.summary
 
     def _start_workers(self) -> None:
-        now = time.monotonic()
+        now = moments.steady()
         for port in self._source.ports():
             worker = self._workers.get(port)
             if (worker is not None and worker.is_alive()) or self._resting.get(port, 0) > now:
@@ -140,7 +139,7 @@ class Batch:
             self._wake.set()
 
     def _rest(self, port: str) -> None:
-        self._resting[port] = time.monotonic() + REST_S
+        self._resting[port] = moments.steady() + REST_S
 
     def _take_slot(self) -> bool:
         """Never more cards under way than are wanted."""

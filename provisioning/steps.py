@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hmac
 import json
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+from tallystick.common import moments
 from tallystick.common.errors import NoDeviceError, RefusedError, TallyError
 from tallystick.provisioning import container
 from tallystick.provisioning.card.connection import CardConnection, CardRefusedError, StatusWord
@@ -120,7 +120,7 @@ class Provisioner:
     journal: StationJournal
     plan: Plan
     server_url: str
-    clock: Callable[[], float] = field(default=time.monotonic)
+    clock: Callable[[], float] = field(default=moments.steady)
 
     def provision(
         self, connection: CardConnection, report: Report, waiting: Waiting | None = None

@@ -40,7 +40,8 @@ class Image:
         """
         if not path.is_file():
             raise BadInputError(
-                f"There is no image {path}.", todo="Build one: tally image build --device card."
+                f"There is no image {path}.",
+                todo="Build one: tally image build --device card, or --device reader.",
             )
         manifest = _manifest(path)
         named = str(manifest.get("board", "")) or board

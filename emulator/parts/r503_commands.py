@@ -14,13 +14,12 @@ from tallystick.emulator.fingerprints.levels import THRESHOLDS
 from tallystick.emulator.fingerprints.matcher import TEMPLATE_LIMIT
 from tallystick.emulator.parts import r503_auto
 from tallystick.emulator.parts.r503_codes import ANSWER_SIZE, ARGUMENT_SIZES, Code, Confirm
-from tallystick.emulator.parts.r503_flash import CAPACITY
+from tallystick.emulator.parts.r503_flash import BAUDS, CAPACITY, LEVELS, PACKET_CODES
 from tallystick.emulator.parts.r503_memory import BUFFERS, SEARCH_US, WRITE_US, Memory
 from tallystick.emulator.parts.r503_packets import Packet, Pid
 from tallystick.emulator.parts.r503_state import SensorState
 
 _OPEN = {Code.ECHO, Code.HANDSHAKE, Code.VFY_PWD, Code.CANCEL}  # answered before the password came
-_BAUDS = (1, 2, 4, 6, 12)
 _TRANSFER_LIMIT = 32_768  # bytes that a host may send after DownImage or DownChar
 
 
@@ -263,7 +262,7 @@ class Commands:
 
     def _set_sys_para(self, arguments: bytes) -> Job:
         register, value = arguments
-        good = {4: _BAUDS, 5: tuple(THRESHOLDS), 6: (0, 1, 2, 3)}
+        good = {4: BAUDS, 5: LEVELS, 6: PACKET_CODES}
         if register not in good:
             yield Reply(Confirm.BAD_REGISTER)
             return

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from tallystick.common.errors import BadInputError
+from tallystick.emulator.fingerprints.levels import THRESHOLDS
 
 CAPACITY = 200  # fingers
+
+
+# What its parameters may be: register 4 (times 9600 baud), 5 and 6 of SetSysPara.
+BAUDS = (1, 2, 4, 6, 12)
+LEVELS = tuple(THRESHOLDS)
+PACKET_CODES = (0, 1, 2, 3)
+_WORDS = range(1 << 32)
+
+
+def _one_of(value: int, good: Container[int]) -> int:
+    """Raises ValueError."""
+    if value not in good:
+        raise ValueError(value)
+    return value
 
 
 def _nobody() -> None:
@@ -60,15 +75,17 @@ class SensorFlash:
                 int(page): tuple(b64decode(record, validate=True) for record in records)
                 for page, records in value["templates"].items()
             }
+            for page in templates:
+                _one_of(page, range(CAPACITY))
             return cls(
-                password=int(value["password"]),
-                address=int(value["address"]),
-                baud_n=int(value["baud_n"]),
-                level=int(value["level"]),
-                packet_code=int(value["packet_code"]),
+                password=_one_of(int(value["password"]), _WORDS),
+                address=_one_of(int(value["address"]), _WORDS),
+                baud_n=_one_of(int(value["baud_n"]), BAUDS),
+                level=_one_of(int(value["level"]), LEVELS),
+                packet_code=_one_of(int(value["packet_code"]), PACKET_CODES),
                 templates=templates,
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInputError(
                 "The fingerprint sensor's memory file cannot be read.",
                 kept="The file was not changed.",

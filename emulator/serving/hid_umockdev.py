@@ -233,7 +233,17 @@ def _descendants() -> list[int]:
     return found
 
 
-def _end_all() -> None:
+def adopt() -> None:
+    """What a child of ours leaves behind comes to us, so that `end_all` finds it."""
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1)
+
+
+def as_shell(status: int) -> int:
+    """Exit status of a command as a shell says it: 128 and the signal that has ended it."""
+    return status if status >= 0 else 128 - status
+
+
+def end_all() -> None:
     """Asks what the command has started to end; what does not within two seconds is killed."""
     deadline = time.monotonic() + 2
     number = signal.SIGTERM
@@ -250,7 +260,7 @@ def _stop_in(folder: str) -> Callable[[int, FrameType | None], None]:
     """A handler of signals: ends the command, and removes umockdev's folder."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        _end_all()
+        end_all()
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(128 + number)
 
@@ -261,7 +271,7 @@ def main(arguments: list[str]) -> int:
     """Runs the command; returns its exit status."""
     port, cable, descriptor = int(arguments[0]), int(arguments[1]), bytes.fromhex(arguments[2])
     os.set_inheritable(cable, False)
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1)  # what the command leaves behind comes to us
+    adopt()
     link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     link.connect(("127.0.0.1", port))
     world = _World(descriptor)
@@ -282,9 +292,9 @@ def main(arguments: list[str]) -> int:
 
     threading.Thread(target=serve, daemon=True).start()
     status = child.wait()
-    _end_all()
+    end_all()
     shutil.rmtree(world.folder, ignore_errors=True)
-    return status
+    return as_shell(status)
 
 
 if __name__ == "__main__":

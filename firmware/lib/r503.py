@@ -54,7 +54,9 @@ class R503:
         size = len(payload) + 2
         body = bytes((1, size >> 8, size & 0xFF)) + payload
         packet = b"\xef\x01\xff\xff\xff\xff" + body + (sum(body) & 0xFFFF).to_bytes(2, "big")
-        for _ in range(tries):
+        for number in range(tries):
+            if number and limit_ms == _WORK_MS:
+                self.parameters()  # is it there at all? It would be waited for thrice otherwise
             while self._uart.any():
                 self._uart.readinto(self._buffer, _LONGEST)
             self._uart.write(packet)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tallystick.common import moments
 from tallystick.common.console import err
 from tallystick.common.errors import TallyError
 from tallystick.provisioning.batch import Batch, Summary
@@ -37,7 +37,7 @@ class BatchView:
         self._console = err()
         self._lock = threading.Lock()
         self._ports: dict[str, _Port] = {}
-        self._began = time.monotonic()
+        self._began = moments.steady()
         self._summary: Summary | None = None
 
     def run(self, batch: Batch) -> Summary:
@@ -99,7 +99,7 @@ class BatchView:
 
     def _total(self, summary: Summary) -> Table:
         done = summary.already + len(summary.outcomes)
-        elapsed = time.monotonic() - self._began
+        elapsed = moments.steady() - self._began
         rate = len(summary.outcomes) / elapsed if elapsed else 0.0
         left = f"{summary.missing / rate:.0f} s left" if rate else "waiting for cards"
         row = Table.grid(padding=(0, 1))

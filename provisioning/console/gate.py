@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tallystick.common import chance
+from tallystick.common import chance, moments
 from tallystick.provisioning.console.seats import IDLE_S as SEAT_IDLE_S
 from tallystick.provisioning.console.seats import Seats
 
@@ -74,7 +73,7 @@ class Gate:
     """show: puts a new pass before the person at the terminal."""
 
     def __init__(
-        self, show: Callable[[str], None], now: Callable[[], float] = time.monotonic
+        self, show: Callable[[str], None], now: Callable[[], float] = moments.steady
     ) -> None:
         self._show = show
         self._now = now

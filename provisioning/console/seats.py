@@ -7,11 +7,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import itertools
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tallystick.common import chance
+from tallystick.common import chance, moments
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.desk.client import Desk, Operator
 
@@ -36,7 +35,7 @@ class Seat:
 class Seats:
     """At most one of them is at work."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = moments.steady) -> None:
         self._now = now
         self._seats: list[Seat] = []
         self._at_work: Seat | None = None

@@ -4,11 +4,10 @@ the same picture of it."""
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from tallystick.common import beside
+from tallystick.common import beside, moments
 from tallystick.common.errors import BadInputError, TallyError
 from tallystick.provisioning.batch import Batch, Summary
 from tallystick.provisioning.console.questions import Question, Questions
@@ -134,7 +133,7 @@ class Workshop:
             source = source_for(ports)
             batch = Batch(self._ready.provisioner(plan), source, count, self, already=already)
             thread = beside.Thread(target=self._work, name="batch", daemon=True)
-            self._run = _Run(batch, plan, thread, time.monotonic())
+            self._run = _Run(batch, plan, thread, moments.steady())
             self._run.tiles = {port: Tile(port) for port in source.ports()}
         detail = [f"{count} cards", f"ports {ports}"]
         detail += ["new seeds for cards in service"] if plan.reseed else []
@@ -164,7 +163,7 @@ class Workshop:
             summary = run.batch.summary
             running = run.thread.is_alive()
             made = len(summary.outcomes)
-            elapsed = time.monotonic() - run.began if running else summary.elapsed_s
+            elapsed = moments.steady() - run.began if running else summary.elapsed_s
             rate = made / elapsed if elapsed else 0.0
             return Picture(
                 name=run.plan.batch,

@@ -90,6 +90,15 @@ def _certificate(data: bytes) -> bytes:
     return x509.load_der_x509_certificate(data).public_bytes(Encoding.DER)
 
 
+def _is_certificate(data: bytes) -> bool:
+    """One that cannot be read vouches for nobody."""
+    try:
+        _certificate(data)
+    except ValueError:
+        return False
+    return True
+
+
 def _chain(blob: bytes) -> list[x509.Certificate]:
     from cryptography import x509  # noqa: PLC0415 - as above
 
@@ -121,5 +130,6 @@ def _model(entry: MetadataBlobPayloadEntry) -> KeyModel:
     trouble = next((one for one in statuses if one in _BAD), "")
     if statement is None:
         return KeyModel((), hardware=False, trouble=trouble)
-    roots = tuple(bytes(one) for one in statement.attestation_root_certificates or ())
+    named = (bytes(one) for one in statement.attestation_root_certificates or ())
+    roots = tuple(one for one in named if _is_certificate(one))
     return KeyModel(roots, bool(_HARDWARE & set(statement.key_protection or ())), trouble)

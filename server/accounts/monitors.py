@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from tallystick.common import moments
 
 KNOWN_S = 3600.0
 
@@ -16,7 +16,7 @@ class KnownMonitors:
 
     def note(self, token_hash: bytes) -> None:
         """It has just been looked up, and may."""
-        self._until[token_hash] = time.monotonic() + KNOWN_S
+        self._until[token_hash] = moments.steady() + KNOWN_S
 
     def knows(self, token_hash: bytes) -> bool:
-        return self._until.get(token_hash, 0.0) > time.monotonic()
+        return self._until.get(token_hash, 0.0) > moments.steady()

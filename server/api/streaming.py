@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import DBAPIError
 
+from tallystick.common import moments
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store import trouble
 from tallystick.server.store.keys import BoxError
@@ -87,8 +87,8 @@ class _Told:
         """Raises BrokenOffError."""
         if self.gone.is_set():
             raise BrokenOffError
-        if time.monotonic() - self._last >= OFTEN_S:
-            self._last = time.monotonic()
+        if moments.steady() - self._last >= OFTEN_S:
+            self._last = moments.steady()
             self.put([{"progress": {"doing": doing, "done": done, "of": of or None}}])
 
     def put(self, lines: list[AnswerLine] | None) -> None:

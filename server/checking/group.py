@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Generator
 
 from sqlalchemy.exc import DBAPIError
 
-from tallystick.common import beside
+from tallystick.common import beside, moments
 from tallystick.server import metrics
 from tallystick.server.checking.verification import CodeCheck, CodeOutcome, Verifier
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -92,9 +91,9 @@ class GroupCommit:
 
     async def _wait(self, future: asyncio.Future[CodeOutcome]) -> None:
         """Until it is answered, or nobody should wait any longer."""
-        began = time.monotonic()
+        began = moments.steady()
         await asyncio.wait({future}, timeout=STALLED_S)
-        while not future.done() and time.monotonic() - began < ANSWER_S:
+        while not future.done() and moments.steady() - began < ANSWER_S:
             if self._away or self._database.stalls():
                 return
             await asyncio.wait({future}, timeout=LOOK_S)
@@ -140,11 +139,11 @@ class GroupCommit:
     def _judge(self, checks: list[CodeCheck]) -> list[CodeOutcome | ApiError]:
         metrics.BATCH_SIZE.observe(len(checks))
         stale, pause = 0, FIRST_PAUSE_S
-        end = time.monotonic() + RECONNECT_S
-        while stale < MAX_TRIES and time.monotonic() < end:
+        end = moments.steady() + RECONNECT_S
+        while stale < MAX_TRIES and moments.steady() < end:
             if stale or self._away:
                 metrics.RETRIES.inc()
-            began = time.perf_counter()
+            began = moments.steady()
             try:
                 with self._database.write() as connection:
                     answers = self._verifier.run(connection, checks, self._clock())
@@ -168,7 +167,7 @@ class GroupCommit:
                 pause = min(2 * pause, LONGEST_PAUSE_S)
             else:
                 self._away = False
-                metrics.BATCH_SECONDS.observe(time.perf_counter() - began)
+                metrics.BATCH_SECONDS.observe(moments.steady() - began)
                 for answer in answers:
                     reason = answer.code if isinstance(answer, ApiError) else answer.reason.value
                     metrics.CHECKS.labels(reason).inc()

@@ -4,7 +4,6 @@ each part of a message as a PDU (3GPP TS 23.040)."""
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qs, unquote
 
+from tallystick.common import moments
 from tallystick.common.errors import BadInputError, UnreachableError
 from tallystick.common.private_files import secret_in
 from tallystick.common.secret import Secret
@@ -173,9 +173,9 @@ def _answered(modem: serial.Serial, seconds: float, to: str) -> list[str]:
 
 def _until(modem: serial.Serial, whole: Callable[[str], bool], seconds: float, to: str) -> str:
     """What it says until it is whole. Raises ModemError."""
-    said, until = "", time.monotonic() + seconds
+    said, until = "", moments.steady() + seconds
     while not whole(said):
-        if time.monotonic() > until or len(said) > 10_000:
+        if moments.steady() > until or len(said) > 10_000:
             raise ModemError(f"no answer to {to}")
         said += modem.read(max(1, modem.in_waiting)).decode("ascii", "replace")
     return said

@@ -98,10 +98,21 @@ def no_more(facts: Mapping[str, Any], policy: FirmPolicy, metadata: KeyMetadata 
         by.discard(KeyTrust.ROOTS.value)
     if not by & {one.value for one in policy.key_trust}:
         return "not-vouched"
-    model = None if metadata is None else metadata.models.get(aaguid)
-    if model is not None and model.trouble:
+    if _broken(aaguid, metadata):
         return "model-broken"
     return "other-model" if policy.key_models and aaguid not in policy.key_models else ""
+
+
+def in_hardware(facts: Mapping[str, Any], metadata: KeyMetadata | None) -> bool:
+    """Whether somebody vouched that a key is kept in hardware, and nothing was told against its
+    model since. facts: as above."""
+    return bool(facts.get("hardware")) and not _broken(str(facts["aaguid"]), metadata)
+
+
+def _broken(aaguid: str, metadata: KeyMetadata | None) -> bool:
+    """Also by a list that is old."""
+    model = None if metadata is None else metadata.models.get(aaguid)
+    return model is not None and bool(model.trouble)
 
 
 def _chain(attestation: AttestationObject, client_data_hash: bytes) -> list[bytes]:

@@ -137,7 +137,9 @@ class WebAuthnMethod(StoredMethod):
         # Beside a password, or in a session: alone, a key that was handed out is not asked.
         confirmed = dict(factor.facts) | {"handed": False} if factor.facts.get("handed") else None
         accepted = self.accept(context, factor, count, confirmed)
-        return replace(accepted, amr=_amr(hardware=bool(factor.facts.get("hardware"))))
+        return replace(
+            accepted, amr=_amr(hardware=attestation.in_hardware(factor.facts, context.metadata))
+        )
 
 
 def options_for_anybody(public_url: str, challenge: bytes) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any
 from pyrad import packet
 from pyrad.dictionary import Dictionary
 
-from tallystick.common import beside
+from tallystick.common import beside, moments
 from tallystick.common.errors import BadInputError
 from tallystick.server.accounts import firms, incidents, people
 from tallystick.server.accounts.people import canonical
@@ -211,7 +210,7 @@ class RadiusServer:
 
     def _tell(self, what: str, text: str, *values: object) -> None:
         """A warning, but not for each of many packets."""
-        now = time.monotonic()
+        now = moments.steady()
         if now - self._told.get(what, -TOLD_EVERY_S) >= TOLD_EVERY_S:
             self._told[what] = now
             log.warning(text, *values)
@@ -419,7 +418,7 @@ class _Answered:
 
     def get(self, key: Any, make: Callable[[], bytes]) -> bytes:
         with self._lock:
-            now = time.monotonic()
+            now = moments.steady()
             while self._answers and (
                 len(self._answers) > REMEMBERED
                 or next(iter(self._answers.values())).made < now - REMEMBERED_S

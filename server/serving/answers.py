@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tallystick.common import moments
 from tallystick.server.errors import ApiError, database_away
 from tallystick.server.portal.errors import error_page, wants_page
 from tallystick.server.serving.protocol import BODY_S
@@ -72,10 +72,10 @@ class AnswerTime:
 
 async def _wait(work: asyncio.Future[None], scope: Scope) -> bool:
     """Until it is done, or its time is over. → whether that is because the database stalls"""
-    began = time.monotonic()
+    began = moments.steady()
     await asyncio.wait({work}, timeout=STALLED_S)
     stalls = scope["app"].state.server.database.stalls
-    while not work.done() and time.monotonic() - began < _limit_s(scope):
+    while not work.done() and moments.steady() - began < _limit_s(scope):
         if stalls():
             return True
         await asyncio.wait({work}, timeout=LOOK_S)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
@@ -97,7 +96,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         status = 0
-        began = time.perf_counter()
+        began = moments.steady()
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -108,7 +107,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, noting)
         finally:
-            self._file.line(_line(scope, status, time.perf_counter() - began))
+            self._file.line(_line(scope, status, moments.steady() - began))
 
 
 def route_of(scope: Scope) -> str:

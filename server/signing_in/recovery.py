@@ -6,14 +6,13 @@ from __future__ import annotations
 import functools
 import hmac
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from tallystick.common import beside, chance
+from tallystick.common import beside, chance, moments
 from tallystick.server.accounts import firms, passwords, people, sessions
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
@@ -76,11 +75,11 @@ def evened(work: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(work)
     def timed(*args: P.args, **kwargs: P.kwargs) -> T:
-        began = time.perf_counter()
+        began = moments.steady()
         try:
             return work(*args, **kwargs)
         finally:
-            beside.sleep(max(0.0, EVENED_S - (time.perf_counter() - began)))
+            beside.sleep(max(0.0, EVENED_S - (moments.steady() - began)))
 
     return timed
 

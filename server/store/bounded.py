@@ -10,13 +10,14 @@ then, as with any connection that breaks.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
+
+from tallystick.common import moments
 
 T = TypeVar("T")
 OLD_S = 1.5  # a wait that is older says that the database stalls
@@ -33,18 +34,18 @@ class Stalls:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         mark = threading.get_ident()
-        self._began[mark] = time.monotonic()
+        self._began[mark] = moments.steady()
         try:
             yield
         finally:
             del self._began[mark]
 
     def gave_up(self) -> None:
-        self._given_up = time.monotonic()
+        self._given_up = moments.steady()
 
     def any(self) -> bool:
         """Whether somebody waits for long now, or has just given up."""
-        now = time.monotonic()
+        now = moments.steady()
         return now - self._given_up < MEMORY_S or any(
             now - began > OLD_S for began in tuple(self._began.values())
         )
@@ -68,11 +69,11 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     def _within(self, gen: PQGen[T], interval: float, timeout: float | None) -> T:
         limit = self.limit_s if timeout is None else min(timeout, self.limit_s)
-        began = time.monotonic()
+        began = moments.steady()
         try:
             return super().wait(gen, interval, limit)
         except psycopg.OperationalError:
-            if self.closed or limit != self.limit_s or time.monotonic() - began < limit:
+            if self.closed or limit != self.limit_s or moments.steady() - began < limit:
                 raise
             self.pgconn.finish()
             if self.stalls is not None:

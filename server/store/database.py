@@ -9,7 +9,6 @@ for having read something stale. PostgreSQL: READ COMMITTED with row locks, and 
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -21,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, Opera
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from tallystick.common import beside
+from tallystick.common import beside, moments
 from tallystick.server.store import searching
 from tallystick.server.store.bulk import GatheredRows, gathered_beside
 from tallystick.server.store.in_place import FilesInPlace, NotInPlaceError, identity
@@ -195,13 +194,13 @@ def patient() -> Iterator[None]:
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
     """Two who open a new database at once: the second waits as it would for any other lock."""
-    end = time.monotonic() + BUSY_TIMEOUT_S
+    end = moments.steady() + BUSY_TIMEOUT_S
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or moments.steady() > end:
                 raise
         beside.sleep(0.01)
 

@@ -4,10 +4,10 @@ nothing can be written any more."""
 from __future__ import annotations
 
 import threading
-import time
 
 from sqlalchemy import text, update
 
+from tallystick.common import moments
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import AuditHead
 from tallystick.server.store.trouble import DatabaseTrouble, refusal
@@ -41,8 +41,8 @@ class WriteProbe:
         if not self._lock.acquire(timeout=WAIT_S):
             raise refusal(DatabaseTrouble.LOCKED)
         try:
-            if time.monotonic() >= self._well_until:
+            if moments.steady() >= self._well_until:
                 must_take_writes(self._database)
-                self._well_until = time.monotonic() + FRESH_S
+                self._well_until = moments.steady() + FRESH_S
         finally:
             self._lock.release()

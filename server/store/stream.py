@@ -16,7 +16,6 @@ import re
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -27,7 +26,7 @@ from urllib.parse import SplitResult
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from tallystick.common import beside
+from tallystick.common import beside, moments
 from tallystick.common.errors import BadInputError
 from tallystick.common.failing import why
 from tallystick.common.urls import parsed
@@ -310,7 +309,7 @@ class Names:
     """Who is meant by `person:3`, or by the id of a credential or service: as it is called now.
     Each is looked up once in KNOWN_S, for another worker may rename it."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, database: Database, clock: Callable[[], float] = moments.steady) -> None:
         self._database = database
         self._clock = clock
         self._known: dict[str, str] = {}

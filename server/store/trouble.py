@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import time
 from enum import StrEnum
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from tallystick.common import moments
 from tallystick.common.errors import TallyError, UnreachableError
 from tallystick.server.errors import NOTHING_CHANGED, ApiError, database_away
 from tallystick.server.store.database import READ_ONLY, Database, is_away
@@ -114,8 +114,8 @@ def told(error: DBAPIError) -> DatabaseTrouble:
 
     trouble = trouble_of(error)
     metrics.DATABASE_TROUBLE.labels(trouble.value).inc()
-    if time.monotonic() >= _QUIET_UNTIL.get(trouble, 0.0):
-        _QUIET_UNTIL[trouble] = time.monotonic() + QUIET_S
+    if moments.steady() >= _QUIET_UNTIL.get(trouble, 0.0):
+        _QUIET_UNTIL[trouble] = moments.steady() + QUIET_S
         what = _WORDS.get(trouble, worded("The database does not answer."))
         log.warning("%s (%s)", what, type(error.orig).__name__)
     return trouble

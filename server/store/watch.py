@@ -6,13 +6,13 @@ from __future__ import annotations
 import errno
 import logging
 import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 
+from tallystick.common import moments
 from tallystick.server.errors import ApiError
 from tallystick.server.store import trouble
 from tallystick.server.store.database import Database
@@ -68,7 +68,7 @@ class GroundWatch:
         probe: WriteProbe,
         clock: Callable[[], float],
         *,
-        steady: Callable[[], float] = time.monotonic,
+        steady: Callable[[], float] = moments.steady,
         background: bool = True,
     ) -> None:
         self._database = database

@@ -76,7 +76,8 @@ def tally() -> None:
 
 
 def _fail(error: TallyError, argv: list[str]) -> NoReturn:
-    if "--json" in argv:
+    ours = argv[: argv.index("--")] if "--" in argv else argv  # the rest is another program's
+    if "--json" in ours:
         click.echo(json.dumps(error.as_dict(), indent=2))
     print_error(error)
     sys.exit(error.exit_code)

@@ -115,7 +115,7 @@ def reader(
         if server is not None:
             server.stop()
         if child is not None:
-            sys.exit(child.wait())
+            sys.exit(_ended(child))
 
 
 def _stop(service: ReaderService, device: Reader) -> None:
@@ -138,9 +138,11 @@ def _identity(path: Path | None, serial: str) -> ReaderIdentity:
         return ReaderIdentity.development(serial)
     try:
         with path.open("rb") as file:
-            return ReaderIdentity.decode(file.read(_MOST))
+            found = ReaderIdentity.decode(file.read(_MOST))
+        found.check()
     except BadInputError as error:
         raise BadInputError(f"{path}: {error.what}", kept=error.kept, todo=error.todo) from error
+    return found
 
 
 def _check(command: tuple[str, ...]) -> None:
@@ -183,6 +185,7 @@ def _start(
     helper = [_PYTHON_OF_THE_SYSTEM, str(hid_umockdev.__file__)]
     words = [str(port.port), str(port.cable), port.descriptor.hex()]
     environment = {**os.environ, "LD_PRELOAD": "libumockdev-preload.so.0"}
+    hid_umockdev.adopt()
     child = subprocess.Popen([*helper, *words, *command], pass_fds=[port.cable], env=environment)
     port.given()
 
@@ -192,6 +195,16 @@ def _start(
 
     threading.Thread(target=wait, daemon=True).start()
     return child
+
+
+def _ended(child: subprocess.Popen[bytes]) -> int:
+    """Waits for the command's world to end. Its exit status, as a shell would say it. A world that
+    was killed leaves what it has started to us."""
+    from tallystick.emulator.serving import hid_umockdev
+
+    status = child.wait()
+    hid_umockdev.end_all()
+    return hid_umockdev.as_shell(status)
 
 
 def _announce(

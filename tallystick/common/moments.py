@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import time as clock
+import time as computer
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Protocol
 
 from tallystick.common.errors import BadInputError
 from tallystick.common.moment_words import in_english
@@ -36,10 +37,30 @@ class OtherZoneError(BadInputError):
     """Another zone than the firm has at that moment."""
 
 
+class Clock(Protocol):
+    """As Python's module `time`."""
+
+    def time(self) -> float:
+        """Seconds since 1970."""
+
+    def monotonic(self) -> float:
+        """Of a clock that nobody can put forward or back, in s."""
+
+
+clock: Clock = computer
+"""This computer's; a simulation gives one of its own."""
+
+
 def now() -> float:
-    """Seconds since 1970, as this computer has it. One place: a simulation has a clock of its own,
-    and a check of the sources (ruff) sees to it that nothing else asks."""
+    """Seconds since 1970. One place: a check of the sources (ruff) sees to it that nothing else
+    asks."""
     return clock.time()
+
+
+def steady() -> float:
+    """Of a clock that nobody can put forward or back, in s: to measure how long something took.
+    As `now`, in one place."""
+    return clock.monotonic()
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,43 @@ class ReaderIdentity:
             segment.startswith(MAGIC_BURNT),
         )
 
+    def check(self) -> None:
+        """Raises BadInputError when certificate, key and model do not belong together: nobody would
+        believe what such a reader attests."""
+        fault = self._fault()
+        if fault:
+            raise BadInputError(
+                f"This segment is no reader's identity: {fault}.",
+                kept="Nothing was changed.",
+                todo="Make one with tally image readers.",
+            )
+
+    def _fault(self) -> str:
+        try:
+            certificate = x509.load_der_x509_certificate(self.certificate)
+            public, extensions = certificate.public_key(), certificate.extensions
+        except (ValueError, UnsupportedAlgorithm):
+            return "its certificate cannot be read"
+        if not isinstance(public, ec.EllipticCurvePublicKey) or public.curve.name != "secp256r1":
+            return "its certificate is for no key of P-256"
+        if not self.burnt and not self._has_key_of(public):
+            return "its key is not the certificate's"
+        return "" if self._is_model_of(extensions) else "its certificate is for another model"
+
+    def _has_key_of(self, public: ec.EllipticCurvePublicKey) -> bool:
+        try:
+            return _key(int.from_bytes(self.key.reveal(), "big")).public_key() == public
+        except ValueError:
+            return False  # 0, or more than the curve has
+
+    def _is_model_of(self, extensions: x509.Extensions) -> bool:
+        """As far as they say: a certificate need not name a model (WebAuthn 8.2.1)."""
+        try:
+            model = extensions.get_extension_for_oid(AAGUID_EXTENSION).value
+        except x509.ExtensionNotFound:
+            return True
+        return model.public_bytes() == b"\x04\x10" + self.aaguid.bytes
+
     def encode(self) -> bytes:
         """The segment. Raises BadInputError for a certificate that is too long for the reader."""
         if len(self.certificate) > MAX_CERTIFICATE:

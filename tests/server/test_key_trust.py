@@ -546,6 +546,29 @@ def test_a_key_whose_model_was_broken_since(listed) -> None:
     assert browser.page.status_code == 403 and "can be broken" in browser.problem
 
 
+def test_a_key_whose_model_was_broken_since_is_not_called_hardware(listed) -> None:
+    """Also of a firm that takes any key."""
+    key = MAKER.key_of(AAGUID)
+    enrol(Browser(listed(entry(MAKER)).url).sign_in("ann"), key)
+    portal = listed(entry(MAKER, status="ATTESTATION_KEY_COMPROMISE"), again=True)
+    portal.policy(key_trust=[])
+    assert sign_in(portal, key, number_of(portal)).heading == "You are signed in"
+    assert "pop" in amr(portal)[-1] and "hwk" not in amr(portal)[-1]
+
+
+def test_a_root_of_the_list_that_cannot_be_read_vouches_for_nobody(listed) -> None:
+    one = entry(MAKER)
+    one["metadataStatement"]["attestationRootCertificates"] = ["AAAA"]
+    ann = enrol(Browser(listed(one).url).sign_in("ann"), MAKER.key_of(AAGUID))
+    assert ann.page.status_code == 403 and "Nobody whom your firm trusts" in ann.problem
+
+
+def test_a_status_of_a_later_list_is_read_over(files, clock) -> None:
+    """The metadata's own numbers and statuses grow (MDS 3.1.4)."""
+    blob = ALLIANCE.blob(entry(MAKER, status="SOMETHING_NEW"))
+    assert not key_metadata.load(*files(blob), clock()).models[MODEL].trouble
+
+
 def test_an_old_list_vouches_for_nobody(listed, clock) -> None:
     today = datetime.fromtimestamp(clock(), UTC).date()
     portal = listed(entry(MAKER), until=str(today - timedelta(days=1)))

@@ -221,13 +221,13 @@ def test_a_name_that_exists_is_as_much_work_as_one_that_does_not(server, monkeyp
 
 
 class Stopwatch:
-    """Stands in for `time`: work takes what `work` says, and pauses are noted."""
+    """Stands in for `moments` and `beside`: work takes what `work` says, and pauses are noted."""
 
     def __init__(self, work: float) -> None:
         self.now, self.work = 0.0, work
         self.pauses: list[float] = []
 
-    def perf_counter(self) -> float:
+    def steady(self) -> float:
         self.now += self.work
         return self.now
 
@@ -240,7 +240,7 @@ def test_an_evened_answer_waits_for_what_is_left(monkeypatch, work, pause):
     from tallystick.server.signing_in import recovery
 
     watch = Stopwatch(work)
-    for name in ("time", "beside"):
+    for name in ("moments", "beside"):
         monkeypatch.setattr(recovery, name, watch)
     assert recovery.evened(lambda: "done")() == "done"
     with pytest.raises(ZeroDivisionError):
@@ -258,7 +258,7 @@ def test_every_answer_of_a_recovery_is_evened(server, monkeypatch):
     portal.person("ann")
     portal.enrol_totp(Browser(url).sign_in("ann"))
     watch = Stopwatch(0.04)
-    for name in ("time", "beside"):
+    for name in ("moments", "beside"):
         monkeypatch.setattr(recovery, name, watch)
     for name in ("ann", "nobody"):
         browser = Browser(url).get("/recover")

@@ -313,7 +313,21 @@ def serial_of(board: Board, segment: bytes) -> str:
             kept=KEPT,
             todo="Give it a segment of your own factory master or attestation batch.",
         )
+    if board.device == "reader":
+        _need_identity(serial, whole)
     return serial
+
+
+def _need_identity(serial: str, segment: bytes) -> None:
+    """Raises RefusedError."""
+    try:
+        ReaderIdentity.decode(segment).check()
+    except BadInputError as error:
+        raise RefusedError(
+            f"{serial}: {error.what}",
+            kept=KEPT,
+            todo="Write its segment again: tally image readers makes one.",
+        ) from error
 
 
 def _is_published(board: Board, serial: str, segment: bytes) -> bool:

@@ -253,3 +253,39 @@ def test_a_record_in_the_place_of_another_is_damage(rig: Rig) -> None:
 
     _change_all(rig, put)
     assert Host(rig).status(MAKE, told, press="thumb") == 0x7F
+
+
+_FINGER = (0x200).to_bytes(
+    2, "little"
+)  # key of the first finger's record: firmware/reader/store.py
+
+
+def test_an_old_record_of_a_finger_in_place_of_its_removal_counts_for_nothing(rig: Rig) -> None:
+    """The seal says whose record it is, and not when it was written; the state says which count."""
+    flash, journal = rig.reader.flash, rig.reader.board.journal
+
+    def records() -> dict[int, bytes]:
+        """Of the finger, by address."""
+        slots = {
+            at: flash.memory[at : at + _SLOT] for at in range(journal.address, journal.end, _SLOT)
+        }
+        return {at: slot for at, slot in slots.items() if slot[8:10] == _FINGER}
+
+    client = ClientPin(rig.ctap())
+    token = client.get_pin_token(RIGHT, PERMISSION.BIO_ENROLL)
+    bio = FPBioEnrollment(client.ctap, client.protocol, token)
+    (enrolled,), templates = list(records().values())[-1:], dict(rig.sensor.templates)
+    bio.remove_enrollment(next(iter(bio.enumerate_enrollments())))
+    at, removed = max(records().items(), key=lambda one: int.from_bytes(one[1][:4], "little"))
+    assert removed[10:12] != enrolled[10:12]  # it is the removal
+
+    def as_new(record: bytearray) -> None:
+        record[:8] = removed[:8]
+
+    rig.reader.power_off()
+    forged = _changed(enrolled, as_new)
+    assert forged is not None
+    flash.load(at, forged)
+    rig.sensor.templates = templates
+    rig.reader.power_on()
+    assert rig.ctap().info.options["uv"] is False

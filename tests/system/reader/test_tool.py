@@ -7,8 +7,11 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,18 @@ import httpx
 import pytest
 import serial
 from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from tallystick.cli import tally
+from tallystick.cli import main, tally
 from tallystick.common.errors import BadInputError
 from tallystick.common.reader_identity import ReaderIdentity
+from tallystick.common.secret import Secret
 from tallystick.emulator.boards import find
 from tallystick.emulator.devices.kept_files import KeptFiles
+from tallystick.emulator.parts.r503_flash import SensorFlash
 from tests.system.reader.conftest import need_host
 from tests.system.reader.emulated import DEVICE, EmulatedReader, emulated_reader
 
@@ -69,6 +78,8 @@ def test_two_readers_do_not_live_in_one_file(tmp_path: Path) -> None:
         (["--flash", "{}/spoiled", "--hid-udp", "0"], "cannot be read"),
         (["--identity", "/etc/passwd", "--hid-udp", "0"], "not a reader's segment"),
         (["--identity", "{}/cut", "--hid-udp", "0"], "not a reader's segment"),
+        (["--identity", "{}/other-key", "--hid-udp", "0"], "its key is not the certificate's"),
+        (["--image", "{}", "--hid-udp", "0"], "--device reader"),
         (["--usb", "--contrl", "0", "--", "true"], "No such option"),
         (["--usb", "contrl", "0"], "no program 'contrl'"),
         (["--usb", "--", "no-such-program"], "no program 'no-such-program'"),
@@ -80,6 +91,7 @@ def test_what_cannot_be_is_said_at_once(tmp_path: Path, words: list[str], said: 
     (tmp_path / "short").write_bytes(b"short")
     (tmp_path / "spoiled.sensor").write_bytes(b"{}")
     (tmp_path / "cut").write_bytes(ReaderIdentity.development("TR00000001").encode()[:-1])
+    (tmp_path / "other-key").write_bytes(_identity(key=Secret(bytes(31) + b"\x01")).encode())
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     command = ["emulate", "reader", *(word.format(tmp_path) for word in words)]
     result = CliRunner().invoke(tally, command)
@@ -102,6 +114,40 @@ def test_umockdev_that_is_not_there_is_named(
 def test_a_segment_is_read_back() -> None:
     identity = ReaderIdentity.development("TR00000007")
     assert ReaderIdentity.decode(identity.encode()) == identity
+    identity.check()
+
+
+def _identity(**other: Any) -> ReaderIdentity:
+    return replace(ReaderIdentity.development("TR00000007"), **other)
+
+
+def _for_another_curve() -> bytes:
+    key = ec.generate_private_key(ec.SECP384R1())
+    name = x509.Name([])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1)
+    begins, ends = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    builder = builder.not_valid_before(begins).not_valid_after(ends)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"certificate": b"0123456789"}, "certificate cannot be read"),
+        ({"certificate": _for_another_curve()}, "no key of P-256"),
+        ({"key": Secret(bytes(32))}, "not the certificate's"),
+        ({"key": Secret(b"\xff" * 32)}, "not the certificate's"),
+        ({"key": Secret(bytes(31) + b"\x01")}, "not the certificate's"),
+        ({"aaguid": uuid.UUID(int=1)}, "for another model"),
+    ],
+)
+def test_a_segment_that_nobody_would_believe(other: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInputError, match=said):
+        _identity(**other).check()
+
+
+def test_a_burnt_key_is_not_asked_for() -> None:
+    ReaderIdentity.decode(_identity(burnt=True).encode()).check()
 
 
 # -- the cable ---------------------------------------------------------------------------------
@@ -196,6 +242,35 @@ def test_what_it_started_ends_with_it(tmp_path: Path, number: int) -> None:
     assert _until(lambda: not any(Path(f"/proc/{one}").exists() for one in started))
 
 
+def test_a_world_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    """The process between emulator and command is killed, and cannot end what it has started."""
+    mark = tmp_path / "processes"
+    script = f"echo $PPID > {mark}; (setsid sleep 999 & echo $! >> {mark}); wait; sleep 999"
+    process = subprocess.Popen([_TALLY, "emulate", "reader", "--usb", "--", "sh", "-c", script])
+    assert _until(lambda: mark.exists() and len(mark.read_text().split()) == 2, 60)
+    world, started = [int(word) for word in mark.read_text().split()]
+    os.kill(world, 9)
+    assert process.wait(60) == 137
+    assert _until(lambda: not Path(f"/proc/{started}").exists())
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 7", 7), ("kill -TERM $$", 143)])
+def test_the_commands_status_is_the_emulators(script: str, status: int) -> None:
+    command = [_TALLY, "emulate", "reader", "--usb", "--", "sh", "-c", script]
+    assert (
+        subprocess.run(command, check=False, timeout=60, capture_output=True).returncode == status
+    )
+
+
+def test_a_commands_own_options_are_not_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["emulate", "reader", "--usb", "--", "no-such-program", "--json"])
+    assert capsys.readouterr().out == ""
+    with pytest.raises(SystemExit):
+        main(["emulate", "reader", "--usb", "--json", "--", "no-such-program"])
+    assert "no-such-program" in json.loads(capsys.readouterr().out)["what"]
+
+
 # -- the sensor alone --------------------------------------------------------------------------
 
 
@@ -260,3 +335,17 @@ def test_the_sensor_says_at_once_what_it_cannot_keep(tmp_path: Path) -> None:
     command = ["emulate", "sensor", "--pty", "--flash", str(tmp_path / "nowhere" / "sensor")]
     result = CliRunner().invoke(tally, command)
     assert result.exit_code != 0 and "cannot be written" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"password": -1}, {"password": 1 << 32}, {"address": -1}, {"baud_n": 0}, {"level": 6},
+        {"packet_code": 4}, {"templates": {"200": []}}, {"templates": {"-1": []}},
+    ],
+)  # fmt: skip
+def test_a_sensors_file_with_what_no_sensor_has(wrong: dict[str, Any]) -> None:
+    whole = json.loads(SensorFlash().encode())
+    SensorFlash.decode(json.dumps(whole).encode())
+    with pytest.raises(BadInputError, match="cannot be read"):
+        SensorFlash.decode(json.dumps({**whole, **wrong}).encode())

@@ -3,7 +3,9 @@ the distribution as they are."""
 
 from __future__ import annotations
 
+import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -107,3 +109,29 @@ def test_a_luks_volume(reader_in_service: EmulatedReader, tmp_path: Path) -> Non
         "cryptsetup", "open", "--test-passphrase", "--token-only", str(volume), answers={}
     )
     assert reader.presses > before
+
+
+def test_a_finger_is_added_anew_and_the_reader_made_new(reader: EmulatedReader) -> None:
+    """What the guide says in 1 and 5, in a terminal."""
+
+    def options() -> str:
+        return re.search(r"^options: (.*)$", reader.run("fido2-token", "-I", DEVICE), re.M)[1]
+
+    def with_pin(*words: str) -> str:
+        return reader.run_on_terminal("fido2-token", *words, DEVICE, answers={"PIN": PIN})
+
+    reader.set_pin_and_enrol()
+    (finger,) = re.findall(r"^00: (\S+)", with_pin("-L", "-e"), re.M)
+    with_pin("-D", "-e", "-i", finger)
+    assert " nouv," in options()
+    with_pin("-S", "-e")
+    assert " uv," in options()
+    new = {"current PIN": PIN, "new PIN": "135790", "again": "135790"}
+    reader.run_on_terminal("fido2-token", "-C", DEVICE, answers=new)
+    reader.power(on=False)
+    assert DEVICE not in reader.run("fido2-token", "-L")
+    reader.power(on=True)
+    while DEVICE not in reader.run("fido2-token", "-L"):
+        time.sleep(0.05)
+    reader.run("fido2-token", "-R", DEVICE)
+    assert " noclientPin," in options() and " nouv," in options()

@@ -7,9 +7,12 @@ import base64
 import html.parser
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,21 +112,36 @@ def test_a_device_that_spares_the_host_gives_the_same_bytes(
     assert other.digest == first.digest
 
 
-def test_nothing_runs_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But what looks whether a firmware loops for ever, which changes nothing of one that does
-    not."""
+def test_a_busy_machine_gives_the_same_bytes_and_nothing_runs_beside_it(
+    lived: tuple[FirmResult, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look at this computer's clocks costs it up to seconds. No thread but the one that looks
+    whether a firmware loops for ever, which changes nothing of one that does not."""
     started: list[str] = []
     genuine = threading.Thread.start
+    uneven, lost = random.Random(5), [0.0]
 
     def start(thread: threading.Thread) -> None:
         started.append(thread.name)
         genuine(thread)
 
+    def busy(clock: Callable[[], float]) -> Callable[[], float]:
+        def late() -> float:
+            lost[0] += uneven.choice((0.0, 0.001, 2.5))
+            return clock() + lost[0]
+
+        return late
+
     image = fresh.image(boards.DEFAULT)
     monkeypatch.setattr(threading.Thread, "start", start)
+    for name in ("time", "monotonic", "perf_counter"):
+        monkeypatch.setattr(time, name, busy(getattr(time, name)))
     result = simulate(LIVELY, image=image)
     assert result.violations == [] and result.counts.portal
-    assert set(started) <= {"silence"}
+    assert lost[0] > 3600 and set(started) <= {"silence"}
+    first, _ = lived
+    assert [str(one) for one in result.told] == [str(one) for one in first.told]
+    assert result.digest == first.digest and result.counts == first.counts
 
 
 def test_nearly_everything_happens_in_it_and_all_of_it_is_carried_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,3 +77,20 @@ def test_told_to_end_a_campaign_cleans_up(place: Path, monkeypatch: pytest.Monke
     assert result.exit_code == ExitCode.INTERRUPTED and "stopped" in result.stderr
     assert list(place.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("why", ["missing", "nobody may write there", "no room"])
+def test_where_memory_has_no_place_it_is_on_a_disk(
+    place: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    if why == "missing":
+        monkeypatch.setattr(memory, "PLACE", place / "gone")
+    elif why == "no room":
+        free = shutil.disk_usage(place)._replace(free=memory.ROOM - 1)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path: free)
+    else:  # root may everywhere
+        monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    with memory_folder() as folder:
+        (folder / "server.db").touch()
+        assert place not in folder.parents
+    assert not folder.exists()

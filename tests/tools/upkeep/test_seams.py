@@ -48,12 +48,15 @@ REFUSED = (
     ("from asyncio import sleep as nap", "nap(1)"),
     ("from asyncio import to_thread", "to_thread(print)"),
     ("from time import sleep", "sleep(1)"),
+    ("import time", "time.monotonic()"),
+    ("from time import monotonic as now", "now()"),
+    ("import time", "time.perf_counter()"),
 )
 ALLOWED = (
     ("from tallystick.common import moments", "moments.now()"),
     ("from tallystick.common import chance", "chance.token_bytes(1)"),
     ("from tallystick.common import beside", "beside.Thread()"),
-    ("import time", "time.monotonic()"),
+    ("from tallystick.common import moments", "moments.steady()"),
     ("from datetime import UTC, datetime", "datetime.fromtimestamp(0, UTC)"),
 )
 

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 PLACE = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 PREFIX = "tally-campaign-"
+ROOM = 32 << 20  # bytes: what a large firm's server takes; a container often has 64 MiB in all
 YOUNG_S = 60.0  # is perhaps made just now, and not held yet
 
 
@@ -22,7 +23,7 @@ def memory_folder() -> Iterator[Path]:
     A killed campaign leaves its folders, and a machine's memory is full of them some day. Each is
     held by a lock, which ends with its process: what nobody holds is removed by the next one.
     """
-    place = PLACE if PLACE.is_dir() else None
+    place = PLACE if _has_room(PLACE) else None
     with TemporaryDirectory(prefix=PREFIX, dir=place) as name:
         folder = Path(name)
         held = os.open(folder, os.O_RDONLY)
@@ -34,6 +35,10 @@ def memory_folder() -> Iterator[Path]:
             yield folder
         finally:
             os.close(held)
+
+
+def _has_room(place: Path) -> bool:
+    return os.access(place, os.W_OK | os.X_OK) and shutil.disk_usage(place).free >= ROOM
 
 
 def _remove_if_left(folder: Path, now: float) -> None:

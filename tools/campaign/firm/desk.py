@@ -16,13 +16,14 @@ from tallystick.provisioning.server_link import (
 )
 from tallystick.tools.campaign.firm.oracle import end_of_day
 from tallystick.tools.campaign.firm.parts import Pocket
-from tallystick.tools.campaign.firm.script import FirmAct
+from tallystick.tools.campaign.firm.script import SHORT_LOAN_OF, FirmAct
 from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 3
 _LATER_S = 300
 _BY_AND_BY_S = 3600  # whoever is not served comes again
 _TOO_MANY = "429"
+_SHORT_LOAN_H = 3
 
 
 def _nothing() -> None:
@@ -139,15 +140,23 @@ def borrow(world: FirmWorld, act: FirmAct, try_it: Callable[[FirmWorld, Employee
             left = int(who.loan_until - world.clock.server())
             for wait in (left - 1, left):
                 world.after(max(1, wait), partial(_on_loan, world, who, spare, try_it))
-        if who.loan_until != meant:
-            off = who.loan_until - meant
-            world.wrong(f"card {spare.serial} was lent until {off:+d} s from the end of the day")
+        off = who.loan_until - meant
+        if abs(off) > may_be_off:
+            world.wrong(f"card {spare.serial} was lent until {off:+d} s from {words}")
 
-    meant = end_of_day(world.clock.server())
+    now = world.clock.server()
+    meant, words, may_be_off = end_of_day(now), "the end of the day", 0
+    by_hours = act.draw % SHORT_LOAN_OF == 0
+    if by_hours:  # the server's, whatever the desk's own clock says
+        meant, words, may_be_off = int(now) + _SHORT_LOAN_H * 3600, f"{_SHORT_LOAN_H} h from now", 1
+
+    def lend(codes: tuple[str, ...]) -> DeskCard:
+        until = world.desk.terms().end(f"{_SHORT_LOAN_H}h") if by_hours else None
+        return world.desk.lend(spare.serial, who.login, codes, until)
+
     wish = DeskWish(
         f"lend card {spare.serial} to {who.login}", spare.serial,
-        lambda codes: world.desk.lend(spare.serial, who.login, codes),
-        lambda card: card.user == who.login and card.loan_until is not None,
+        lend, lambda card: card.user == who.login and card.loan_until is not None,
         then, partial(world.drawer.append, spare),
     )  # fmt: skip
     serve(world, wish, spare)

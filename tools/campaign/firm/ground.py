@@ -45,6 +45,7 @@ from tallystick.tools.campaign.firm.ledger import Ledger
 URL = "http://localhost:1"
 _PAGES_NEVER = 1 << 30
 _DISK = "firm_disk"
+_HEALTH = "GET /v1/health"
 ANSWER = "answer"  # what a doom can be beside a commit: only the answer is lost
 _TRIES_S = 3.5  # of a check whose database is away, each a second by `_Ticks`
 
@@ -64,15 +65,24 @@ class FirmClock:
     def station(self) -> float:
         return self.now + self.station_wrong
 
+    def time(self) -> float:
+        """Of whatever was not given a clock: a station, a console."""
+        return self.station()
+
+    def monotonic(self) -> float:
+        """Nobody sets this one. It stands still while an act is carried out, however long a
+        machine that is busy takes for it."""
+        return self.now
+
     @contextmanager
     def given(self) -> Iterator[None]:
-        """The time of whatever in this process asks for it and was not given a clock."""
-        genuine = moments.now
-        setattr(moments, "now", self.station)  # noqa: B010
+        """What this process has in place of a computer's clock."""
+        genuine = moments.clock
+        setattr(moments, "clock", self)  # noqa: B010
         try:
             yield
         finally:
-            setattr(moments, "now", genuine)  # noqa: B010
+            setattr(moments, "clock", genuine)  # noqa: B010
 
 
 class FirmChance:
@@ -133,7 +143,8 @@ class ProcessEndedError(BaseException):
 @dataclass
 class Doom:
     """The end of a process, at the n-th event of a kind from now on. away_s: so long it takes until
-    somebody starts it again. within: of a request that this pattern fits alone; empty: of any."""
+    somebody starts it again. within: of a request that this pattern fits alone; empty: of any, but
+    those that only look whether the server is well: nothing is lost with them."""
 
     what: str
     left: int
@@ -141,7 +152,8 @@ class Doom:
     within: str = ""
 
     def meets(self, what: str, path: str) -> bool:
-        if what != self.what or (self.within and not re.fullmatch(self.within, path)):
+        fits = re.fullmatch(self.within, path) if self.within else path != _HEALTH
+        if what != self.what or not fits:
             return False
         self.left -= 1
         return self.left < 0
@@ -487,17 +499,15 @@ def _holds(error: BaseException, kind: type[BaseException]) -> bool:
 
 
 class _Ticks:
-    """In place of `time`, where a module looks how long it has tried: a second at each look, so
-    that a busy machine gives up no earlier than an idle one."""
+    """In place of `moments`, where a module looks how long it has tried: a second at each look, so
+    that it ends."""
 
     def __init__(self) -> None:
         self._count = 0
 
-    def monotonic(self) -> float:
+    def steady(self) -> float:
         self._count += 1
         return float(self._count)
-
-    perf_counter = monotonic
 
 
 async def _at_once(work: Callable[..., Any], *words: Any, **_how: Any) -> Any:
@@ -529,7 +539,7 @@ def without_waiting() -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(setattr, group, "RECONNECT_S", group.RECONNECT_S)
         setattr(group, "RECONNECT_S", _TRIES_S)  # noqa: B010
-        for name, instead in (("FIRST_PAUSE_S", 0.0), ("time", _Ticks())):
+        for name, instead in (("FIRST_PAUSE_S", 0.0), ("moments", _Ticks())):
             stack.callback(setattr, group, name, getattr(group, name))
             setattr(group, name, instead)
         stack.callback(setattr, passwords, "HASHER", passwords.HASHER)

@@ -223,6 +223,7 @@ def script(firm: SimulatedFirm) -> list[FirmAct]:
 
 
 Drawn = tuple[int, str, int, int]
+SHORT_LOAN_OF = 9  # one loan in so many is asked for by hours; and somebody tries its end
 
 
 def _rng(firm: SimulatedFirm, name: str) -> random.Random:
@@ -353,6 +354,7 @@ def _surely(firm: SimulatedFirm, planned: Counter[str]) -> Iterator[Drawn]:
             for more, at in then:
                 yield begin + at * 3600, more, person, rng.getrandbits(32)
     yield from _over_the_change(firm, rng)
+    yield from _by_the_hour(firm, rng)
     yield from _leaving(firm, _EACH - planned[Verb.LEAVE], rng)
     for _ in range(_EACH - planned[Verb.THIEF]):
         at = firm.days * DAY_S - rng.randrange(1, 3 * 3600)
@@ -363,8 +365,19 @@ def _over_the_change(firm: SimulatedFirm, rng: random.Random) -> Iterator[Drawn]
     """A loan on the Sunday on which the clocks change."""
     if firm.days > CHANGE_DAY:
         begin, person = CHANGE_DAY * DAY_S, rng.randrange(firm.from_the_first_day)
-        yield begin + 8 * 3600, Verb.BORROW, person, 3 * rng.getrandbits(30)
+        draw = SHORT_LOAN_OF * rng.getrandbits(28) + 3  # until the end of the day, and tried
+        yield begin + 8 * 3600, Verb.BORROW, person, draw
         yield begin + 19 * 3600, Verb.GIVE_BACK, person, rng.getrandbits(32)
+
+
+def _by_the_hour(firm: SimulatedFirm, rng: random.Random) -> Iterator[Drawn]:
+    """A loan of some hours while the desk's own clock is wrong."""
+    begin = rng.randrange(firm.days) * DAY_S + 9 * 3600
+    person = rng.randrange(firm.from_the_first_day)
+    if firm.level is not Level.NONE and firm.people:
+        yield begin, Mishap.STATION_CLOCK, 0, rng.getrandbits(32)
+        yield begin + 60, Verb.BORROW, person, SHORT_LOAN_OF * rng.getrandbits(28)
+        yield begin + 5 * 3600, Verb.GIVE_BACK, person, rng.getrandbits(32)
 
 
 def _leaving(firm: SimulatedFirm, count: int, rng: random.Random) -> Iterator[Drawn]:

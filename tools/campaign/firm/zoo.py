@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
+from tallystick.common import moments
 from tallystick.common.errors import TallyError
 from tallystick.common.secret import Secret
 from tallystick.emulator import boards
@@ -21,6 +22,7 @@ from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
 from tallystick.provisioning.custody.software import SoftwareCustody, SoftwareSeed
 from tallystick.provisioning.desk import client
 from tallystick.provisioning.desk.client import Desk
+from tallystick.provisioning.desk.terms import Terms
 from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.registry import Registered, TallyServer
 from tallystick.provisioning.server_link import NoConnectionError, OutcomeUnknownError
@@ -574,6 +576,10 @@ def _taken_for_undone(genuine: Any) -> Any:
     return changed
 
 
+def _by_the_desks_clock(_genuine: Any) -> Any:
+    return property(lambda _terms: moments.now())
+
+
 @contextmanager
 def _told_with_the_error() -> Iterator[None]:
     made: list[str] = []
@@ -633,6 +639,8 @@ STATIONS = (
     Broken("seed-in-error", "An error of the station tells the seed.", _told_with_the_error),
     Broken("one-code-at-the-desk", "The desk sends the last code alone, where two are wanted.",
            in_place_of(client, "_codes", _last_alone)),
+    Broken("by-the-desks-clock", "A loan of three hours ends by the desk's own clock.",
+           in_place_of(Terms, "now", _by_the_desks_clock)),
     Broken("taken-for-undone", "No answer of the server is taken for 'nothing was changed'.",
            in_place_of(Desk, "_changed", _taken_for_undone)),
 )  # fmt: skip
@@ -643,6 +651,7 @@ _FIRMS = {
     "any-assertion": _WITH_A_READER,
     "barred-signs-in": _A_WEEK,
     "help-without-end": _A_WEEK,
+    "by-the-desks-clock": _A_WEEK,
 }
 
 

@@ -12,12 +12,13 @@ from tallystick.emulator.interpreter import micropython
 
 _COMMON_MODULES = (
     *("time", "machine", "os", "select", "hashlib", "cryptolib", "vfs_board", "uctypes_board"),
+    "io_board",
 )
 _RELEASE = (1, 28, 0)  # of MicroPython, that firmware is told of
 
 # The port's own modules live in the same heap as the firmware. They have this much, and take away
 # what they leave of it (`port/room.py`).
-_PORT_HEAP = 74 * 1024
+_PORT_HEAP = 80 * 1024
 _SPARING = 24 * 1024  # more, for the modules of a spared host and the tables of a larger heap
 _MORE = 4  # twice was not always enough: what is long-lived lies between what is not collected
 

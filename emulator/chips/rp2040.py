@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tallystick.emulator.chips.chip import Chip, Surroundings
@@ -67,8 +67,17 @@ def _registers(_: Surroundings) -> Rp2040:
 _ALTERNATES = ("", "SPI", "UART", "I2C", "PWM", "SIO", "PIO0", "PIO1", "GPCK", "USB")
 
 
+# Those that not every pin has, and the pins that have them.
+_OF_SOME = {8: range(20, 26)}
+
+
+def of_some(pins: Mapping[int, Iterable[int]]) -> list[tuple[int, int]]:
+    """(number of a function, a bit for each pin that has it)."""
+    return [(number, sum(1 << pin for pin in those)) for number, those in pins.items()]
+
+
 def _pin_settings(pins: PinTable, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    own = {"functions": _ALTERNATES, "clock_hz": 125_000_000}
+    own = {"functions": _ALTERNATES, "of_some": of_some(_OF_SOME), "clock_hz": 125_000_000}
     return {"machine_rp2": own | buses(pins, names)}
 
 

@@ -115,8 +115,17 @@ _ALTERNATES = (
 )
 
 
+# Those that not every pin has, and the pins that have them.
+_OF_SOME = {
+    0: range(12, 20),
+    9: (*range(6), 8, *range(12, 16), 19, *range(20, 26)),
+    11: [pin for pin in range(30) if pin & 2],
+}
+
+
 def _pin_settings(pins: PinTable, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    own = {"functions": _ALTERNATES, "clock_hz": 150_000_000}
+    some = rp2040.of_some(_OF_SOME)
+    own = {"functions": _ALTERNATES, "of_some": some, "clock_hz": 150_000_000}
     return {"machine_rp2": own | rp2040.buses(pins, names)}
 
 

@@ -11,6 +11,7 @@ import struct
 import time
 from abc import ABC, abstractmethod
 from enum import IntEnum
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -98,10 +99,21 @@ SILENCE_S = 60.0
 """Seconds of real time: the longest calculation of our firmware takes a tenth of one. Options of
 `tally emulate` and of the pytest plugin set it."""
 _SLICE_MS = 100
-_TRIES = 10  # to have a traceback of a firmware that is interrupted
+_TRIES = 5  # to have a traceback of a firmware that is interrupted
 _TRY_MS = 200
+_TRY_CPU_S = 0.2
 _ANSWERS = 40  # first, to what it asks on its way out
 _ANSWER_MS = 50
+
+
+def _worked_s(pid: int) -> float | None:
+    """Processor time of a process that wants more of it; None when it waits, or has ended."""
+    try:
+        # The name before the last bracket may be anything.
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return sum(map(int, words[11:13])) / os.sysconf("SC_CLK_TCK") if words[0] in "RT" else None
 
 
 def start_words(port: str, heap: int, kind: str, *numbers: int) -> list[str]:
@@ -220,10 +232,20 @@ class PipeLink(Link):
                     # What it does on its way out (`finally`) gets an answer, so that the traceback
                     # stays that of where it was.
                     self.answer(0, bytes(LEVELS), 0)
-                if (told := self._told_last(_TRY_MS)) is not None:
+                if (told := self._told_in_time()) is not None:
                     return told
                 self.unwind()
         return ""
+
+    def _told_in_time(self) -> str | None:
+        """Of a try. One that works, or would if other programs left it the processor, is not
+        interrupted again while it writes its traceback."""
+        begin = _worked_s(self.pid)
+        while (told := self._told_last(_TRY_MS)) is None:
+            worked = _worked_s(self.pid)
+            if begin is None or worked is None or worked - begin >= _TRY_CPU_S:
+                return None
+        return told
 
     def _told_last(self, quiet_ms: int) -> str | None:
         """The traceback that it ends with; None when it is quiet for so long."""

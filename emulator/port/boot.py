@@ -14,13 +14,19 @@ import link
 import room  # first: it marks where the heap begins
 from uctypes import bytearray_at  # the real one
 
+_MOST = 2900  # characters of a traceback
+
 
 def _shared(address, n):
     return memoryview(bytearray_at(address, n))
 
 
 def _crash(error):
-    link.call(link.OP_CRASH, 0, 0, _told(error)[-3000:].encode())
+    text = _told(error)
+    if len(text) > _MOST:  # of a recursion: the head, and the last frames
+        last = text[-_MOST:]
+        text = text[: text.find("\n") + 1] + "  ...\n" + last[last.find("\n") + 1 :]
+    link.call(link.OP_CRASH, 0, 0, text.encode())
 
 
 def _told(error):
@@ -91,7 +97,7 @@ def _start(*way):
         import tallydebug  # noqa: F401
     for name in config["modules"]:
         module = __import__(name)
-        if name in ("uctypes_board", "vfs_board"):
+        if name in ("io_board", "uctypes_board", "vfs_board"):
             sys.modules[name.partition("_")[0]] = module
         elif name == "rom":
             guard.machine_code["boards.rom"] = module
@@ -171,7 +177,7 @@ def run():
             _run(name)
         # The board would open its prompt. Interrupts go on.
         while True:
-            sys.modules["time"].wait(0x7FFFFFFF, 0)
+            guard.ours["time"].wait(0x7FFFFFFF, 0)
     except SystemExit:  # the board starts anew
         link.call(link.OP_RESET)
     except BaseException as error:  # noqa: BLE001

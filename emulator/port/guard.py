@@ -11,15 +11,16 @@ import uos
 
 # The port's own, which no firmware sees. They stay with those who have them.
 _PRIVATE = (
-    "boot", "link", "flash", "vfs_board", "uctypes_board", "usb_device", "guard", "machine_rp2",
-    "machine_stm32", "micropython_board", "sys_board", "late", "room", "files", "host_p256",
-    "gc_seldom",
+    "boot", "link", "flash", "io_board", "vfs_board", "uctypes_board", "usb_device", "guard",
+    "machine_rp2", "machine_stm32", "micropython_board", "sys_board", "late", "room", "files",
+    "host_p256", "gc_seldom",
 )  # fmt: skip
 # Frozen into this MicroPython, and importing what is not there.
 _FROZEN = ("ssl", "mip", "requests")
 _built_in = builtins.__import__
 _names = ""
 kept = {}  # those, by name
+ours = {}  # what stands for modules that are built into the board's MicroPython
 machine_code = {}  # set by boot.py: modules that stand for the firmware's own, which is that
 load = mount = umount = None  # set by boot.py: the real ones
 us_per_256 = 0  # set by boot.py: CPU time to make a module of 256 bytes
@@ -33,11 +34,15 @@ stand_in = None  # set by boot.py: for the functions of lib.p256, where the host
 def _import(name, *rest):
     # rest is globals, locals, what to import from it, and the level: not 0 within a package.
     if len(rest) < 4 or not rest[3]:
+        if name in ours and name not in sys.modules:
+            return ours[name]
         top = name.split(".")[0]
-        if top[-7:] == "asyncio" and "_asyncio" not in sys.modules and " asyncio " in _names:
-            sys.modules["_asyncio"] = load("more_asyncio")
+        if top[-7:] == "asyncio" and "_asyncio" not in ours and " asyncio " in _names:
+            ours["_asyncio"] = load("more_asyncio")
         if " " + top[1:] + " " in _names and top[0] == "u":
             name = name[1:]  # the old name of a module
+            if name in ours and name not in sys.modules:
+                return ours[name]
         elif " " + top + " " not in _names:
             new = name not in sys.modules
             if new:
@@ -142,13 +147,31 @@ def use(importer):
     return before
 
 
+def opened(function):
+    """`open`, which takes no descriptor of the host."""
+
+    def only_files(path, *rest, **more):
+        if isinstance(path, int):
+            raise TypeError("can't convert 'int' object to str implicitly")
+        return function(path, *rest, **more)
+
+    return only_files
+
+
 def install(names):
     """names: the modules that are built into the board's MicroPython, a space around each."""
     global _names
     _names = names
-    for name in _PRIVATE:
-        if name in sys.modules:
-            kept[name] = sys.modules.pop(name)
+    for name, module in list(sys.modules.items()):
+        if "__file__" in module.__dict__:  # the host's
+            del module.__file__
+        if name == "rp2":  # frozen into the board's, and no part of it
+            module.__file__ = "rp2.py"
+        else:
+            (kept if name in _PRIVATE else ours)[name] = sys.modules.pop(name)
+    # What `builtins.open` reads as is MicroPython's own for ever.
+    files = opened(kept["files"].keeping if "files" in kept else builtins.open)
+    builtins.open = ours["io"].open = files
     use(_import)
     for name, functions in call_us.items():
         _charged[name] = {name: _Charged(*us) for name, us in functions.items()}

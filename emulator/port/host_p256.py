@@ -7,6 +7,7 @@ every pause, and what is charged come in the same order.
 
 import sys
 
+import guard
 import link
 from micropython import const
 
@@ -31,7 +32,7 @@ def _pauses(pause, count):
 def _nonce(module, private, digest, entropy):
     """As the firmware makes it, with its own HMAC: that is charged for. Names with an underscore
     are not found in an image."""
-    sha256 = sys.modules["hashlib"].sha256
+    sha256 = guard.ours["hashlib"].sha256
     hmac = sys.modules["lib.hmac"].digest
     seed = hmac(sha256, private.to_bytes(32, "big"), digest + entropy)
     return module.scalar(hmac(sha256, seed, b"\x01") + hmac(sha256, seed, b"\x02")[:16])

@@ -12,16 +12,23 @@ def load(name):
     path = sys.path[:]
     guard.mount(system, "/~port")
     sys.path[:] = ["/~port"]
+    # What firmware has put in the place of one.
+    others = [(one, sys.modules[one]) for one in guard.ours if one in sys.modules]
+    sys.modules.update(guard.ours)
     sys.modules.update(guard.kept)
     guarded = guard.use(guard._built_in)
     try:
-        return __import__(name)
+        module = __import__(name)
+        del module.__file__  # the host's
+        return module
     finally:
         guard.use(guarded)
         sys.path[:] = path
-        for private in guard.kept:
-            sys.modules.pop(private, None)
+        for hidden in (guard.ours, guard.kept):
+            for one in hidden:
+                sys.modules.pop(one, None)
         guard.kept[name] = sys.modules.pop(name, None)
+        sys.modules.update(others)
         guard.umount("/~port")
 
 

@@ -285,12 +285,12 @@ class UART:
         self._n = bus
         self._set = (tx, rx, bits, parity if parity is None else parity & 1, stop)
         _bus(0, bus, self._set[:2])
-        self.init(baudrate, rxbuf=rxbuf, timeout=timeout, timeout_char=timeout_char, **kw)
+        self._start(baudrate, rxbuf=rxbuf, timeout=timeout, timeout_char=timeout_char, **kw)
 
     def __repr__(self):
         return late.shown(self, "uart")
 
-    def init(self, baudrate=115200, rxbuf=0, timeout=0, timeout_char=0, **kw):
+    def _start(self, baudrate=115200, rxbuf=0, timeout=0, timeout_char=0, **kw):
         uart_clock(baudrate)
         if kw:
             self._take_more(kw)
@@ -300,6 +300,8 @@ class UART:
         link.post(link.OP_UART_CONFIG, self._n, baudrate, rxbuf.to_bytes(2, "little"))
         if timeout:
             self._be_patient(timeout, timeout_char)
+
+    init = _start
 
     def any(self):
         if self._n != line:

@@ -16,6 +16,7 @@ buses = {}
 names = {}
 clock_hz = 125000000
 functions = ()  # of a pin, by number: "" where there is none
+of_some = ()  # (number of a function that not all pins have, those that have it: a bit each)
 # What buses are on that are given no pins, as MicroPython defines it for Pico and Pico 2.
 own_pins = {
     "UART0": (0, 1),
@@ -51,6 +52,13 @@ def check_bus(kind, bus, pins):
             raise ValueError("bad %s pin" % name)
 
 
+def _fits(n, alt):
+    for number, pins in of_some:
+        if number == alt:
+            return pins >> n & 1
+    return 1
+
+
 def check_mode(pin, mode, pull, alt):
     if mode is None:
         mode = -1
@@ -58,7 +66,7 @@ def check_mode(pin, mode, pull, alt):
         mode = 1 if machine.setting(pin._n, 0) == 1 else machine.Pin.IN  # as it was
     elif mode > 2:
         mode = machine.Pin.ALT
-        if not 0 <= alt < len(functions) or not functions[alt]:
+        if not 0 <= alt < len(functions) or not functions[alt] or not _fits(pin._n, alt):
             raise ValueError("invalid pin af: %d" % alt)
     return mode, 0 if pull is None or pull < 0 else pull & 3, alt
 
@@ -158,6 +166,71 @@ machine.closed_write = len
 machine.SPI.MSB, machine.SPI.LSB = 1, 0
 machine.edges = lambda trigger: trigger
 machine.pin_number = pin_number
+# There is one object for each UART, and it keeps how it was set up last.
+_uarts = {}
+_uart_init = machine.UART.__init__
+_IN_ORDER = ("baudrate", "bits", "parity", "stop")
+
+
+def _asked(args, kw):
+    """What a UART is set up with, by name; without what stands for "as it is"."""
+    if len(args) > len(_IN_ORDER):
+        raise TypeError("extra positional arguments given")
+    for name, value in zip(_IN_ORDER, args):
+        kw[name] = value
+    for name in ("baudrate", "bits", "stop"):
+        if kw.get(name, 1) <= 0:
+            del kw[name]
+    for name in ("timeout", "timeout_char"):
+        if kw.get(name, 0) < 0:
+            del kw[name]
+    if kw.get("parity") == -1:
+        del kw["parity"]
+    return kw
+
+
+def _as_it_was(uart, kw):
+    _, _, _, _, _, room, timeout, between = uart._set
+    if uart._baud:
+        kw.setdefault("baudrate", uart._baud)
+        kw.setdefault("timeout_char", max(between, 13000 // uart._baud + 1))
+    if kw.setdefault("timeout", timeout) != timeout and not kw["timeout"]:
+        uart._timeouts = (0, between)
+    return room
+
+
+def _uart_new(cls, bus, *_, **__):
+    return cls is machine.UART and _uarts.get(bus) or object.__new__(cls)
+
+
+def _uart_made(self, bus, *args, **kw):
+    kw = _asked(args, kw)
+    before = None
+    if _uarts.get(bus) is self:
+        before = self._set
+        _as_it_was(self, kw)
+        for name, value in zip(_IN_ORDER[1:], before[2:]):
+            kw.setdefault(name, value)
+    try:
+        _uart_init(self, bus, **kw)
+    except Exception:  # it is refused, and is as it was
+        self._set = before
+        raise
+    if type(self) is machine.UART:
+        _uarts[bus] = self
+
+
+def _uart_again(self, *args, **kw):
+    if not args and not kw and self._baud:
+        return
+    kw = _asked(args, kw)
+    kw.setdefault("rxbuf", _as_it_was(self, kw))
+    self._start(**kw)
+
+
+machine.UART.__new__ = _uart_new
+machine.UART.__init__ = _uart_made
+machine.UART.init = _uart_again
 machine.check_bus = check_bus
 machine.check_mode = check_mode
 machine.fourth_of_pin = fourth_of_pin

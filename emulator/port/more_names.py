@@ -33,6 +33,10 @@ _WHERE = {
 }
 
 
+def _module(name):
+    return guard.ours.get(name) or sys.modules[name]
+
+
 def name(module, wanted):
     """What `module` has beyond what is loaded with it."""
     full = module + "." + wanted
@@ -41,7 +45,7 @@ def name(module, wanted):
     where = _WHERE.get(full)
     if where:
         found = getattr(guard.kept.get(where) or late.load(where), wanted)
-        setattr(sys.modules[module], wanted, found)
+        setattr(_module(module), wanted, found)
         return found
     # As on a board that lacks it, so that firmware may ask.
     if link.ask(link.OP_DECLARED, 0, 0, full.encode()):
@@ -51,6 +55,6 @@ def name(module, wanted):
 
 def _public(module):
     """What `from module import *` brings: all that the board has and that is here."""
-    names = set(sys.modules[module].__dict__)
+    names = set(_module(module).__dict__)
     names.update(where.split(".")[1] for where in _WHERE if where.startswith(module))
     return [n for n in names if link.ask(link.OP_DECLARED, 0, 0, (module + "." + n).encode())]

@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.keepers import SPACING_S, SnapshotKeeper
 from tallystick.emulator.serving.rewind_host import (
+    GIVE_UP,
     Action,
     HostAnswer,
     RewindHost,
@@ -36,6 +38,8 @@ from tallystick.emulator.serving.rewind_host import (
 
 _MOST = 128  # keepers
 _LONGEST_S = 600.0  # that something done to the card may take
+_SLICE_S = 0.2
+_LAST_S = 3.0  # for a firmware that is interrupted
 T = TypeVar("T")
 
 
@@ -112,13 +116,16 @@ class RewindService:
         self.close()
 
     def stop(self) -> None:
+        """From a signal's handler, too: what the firmware is at is ended at once."""
         self._over.set()
+        if self._pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, GIVE_UP)
 
     def close(self) -> None:
         """Ends the card's process, also one whose firmware hears nothing."""
         # First of all: whoever waits for it has the lock.
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
+        self._kill()
         with self._lock:
             self._channel.close()
             self._keeping.close()
@@ -126,6 +133,10 @@ class RewindService:
                 keeper.channel.close()
         os.waitpid(self._first, 0)
         self.card.close()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
 
     # -- what is done to it ----------------------------------------------------------------------
 
@@ -192,8 +203,8 @@ class RewindService:
         try:
             here = self._channel.fileno()
             others = [process] if process is not None else []
-            ready = select.select([here, *others], [], [], _LONGEST_S)[0]
-            if here not in ready:
+            if here not in self._wait([here, *others]):
+                self._kill()
                 raise EOFError
             told: HostAnswer = receive(self._channel)
         finally:
@@ -201,6 +212,17 @@ class RewindService:
                 os.close(process)
         self._now_us, self._pid = told.now_us, told.pid
         return told
+
+    def _wait(self, files: list[int]) -> list[int]:
+        """Those that can be read; none when it took too long, or has no time left: `stop`."""
+        began = over = time.monotonic()
+        while not (ready := select.select(files, [], [], _SLICE_S)[0]):
+            now = time.monotonic()
+            if not self._over.is_set():
+                over = now
+            if now - began > _LONGEST_S or now - over > _LAST_S:
+                break
+        return ready
 
     def _result(self, told: HostAnswer) -> Any:
         if not told.failed:

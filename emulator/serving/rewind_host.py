@@ -22,6 +22,8 @@ from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.keepers import Keepers, ResumedError
 from tallystick.emulator.interpreter import resident
 
+GIVE_UP = signal.SIGALRM
+"""Sent to the card's process: see `Mcu.give_up`. SIGINT comes from a person, to every process."""
 Action = Callable[[Card], Any]
 """A function of a module, with its arguments: it goes from one process to another."""
 
@@ -78,6 +80,7 @@ class RewindHost:
         """Until the other end is closed."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(GIVE_UP, lambda *_: self._card.mcu.give_up())
         with resident.enabled():
             while True:
                 try:

@@ -82,6 +82,14 @@ def test_a_word_of_a_firmware_that_never_prints_is_a_crash(foreign):
     assert crash_of(card) == "here"
 
 
+def test_a_recursion_is_told_in_whole_lines(foreign):
+    what = crash_of(foreign("def f(n):\n    return f(n + 1)\n\nf(0)"))
+    head, *lines = what.splitlines()[1:]
+    assert head == "Traceback (most recent call last):" and lines[0] == "  ..."
+    assert set(lines[1:-1]) == {'  File "main.py", line 2, in f'}
+    assert lines[-1] == "RuntimeError: maximum recursion depth exceeded"
+
+
 def test_a_crash_in_a_module_has_the_line_of_its_source(foreign):
     card = foreign("import part\npart.go()", part="\n\ndef go():\n    None.x\n")
     assert 'File "part.py", line 4, in go' in crash_of(card)
@@ -160,11 +168,12 @@ def test_registers_end_where_the_model_does(foreign, board):
     chip = find(board).chip
     ranges = list(zip(chip.modelled_ranges[::2], chip.modelled_ranges[1::2], strict=True))
     beyond = [
-        (last + 4) & ~3
-        for _, last in ranges
-        if (last + 4) & ~3 not in chip.modelled_registers
-        and not any(begin <= (last + 4) & ~3 <= end for begin, end in ranges)
+        at
+        for first, last in ranges
+        for at in (first - 4, (last + 4) & ~3)
+        if at not in chip.modelled_registers and not any(a <= at <= b for a, b in ranges)
     ]
+    assert beyond
     card = foreign(
         f"from machine import mem32\nfor at in {beyond!r}:\n    try:\n        mem32[at]\n"
         "        print('there: %x' % at)\n    except NotImplementedError:\n        pass",

@@ -104,16 +104,17 @@ def looping(tmp_path: Path) -> list[str]:
     return ["--image", str(tmp_path / "loop.bin"), "--board", "pico"]
 
 
-def test_ctrl_c_ends_an_endless_loop_at_once(looping: list[str]) -> None:
+@pytest.mark.parametrize("more", [[], ["--panel"]], ids=["plain", "time line"])
+def test_ctrl_c_ends_an_endless_loop_at_once(looping: list[str], more: list[str]) -> None:
     with subprocess.Popen(
-        [*COMMAND, *looping], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, *looping, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
         for _ in range(200):
             family = descendants(child.pid)
-            if len(family) > 2:  # fork server, mother, chip
+            if len(family) > (0 if more else 2):  # fork server, mother, chip
                 break
             time.sleep(0.1)
-        time.sleep(0.5)
+        time.sleep(1)
         child.send_signal(signal.SIGINT)
         out, error = child.communicate(timeout=30)
     assert "firmware: hello" in out

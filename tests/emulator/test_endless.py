@@ -128,6 +128,27 @@ def test_a_traceback_that_came_with_what_was_posted_is_read(run, monkeypatch):
     assert "KeyboardInterrupt" not in card.console
 
 
+def test_one_that_other_programs_keep_from_the_processor_is_waited_for(run, monkeypatch):
+    """It is not interrupted again, which would end its traceback."""
+    monkeypatch.setattr(link, "SILENCE_S", 0.3)
+    monkeypatch.setattr(link, "_TRIES", 1)
+    monkeypatch.setattr(link, "_ANSWERS", 1)
+    monkeypatch.setattr(link, "_ANSWER_MS", 1)
+    card = run(LOOP)
+    interrupts = signal.pidfd_send_signal
+
+    def held_up(process, number):
+        if number == signal.SIGINT:
+            pid = card.mcu.link.pid
+            os.kill(pid, signal.SIGSTOP)
+            threading.Timer(1, os.kill, (pid, signal.SIGCONT)).start()
+        interrupts(process, number)
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", held_up)
+    with pytest.raises(FirmwareCrashError, match=r'File "main.py", line [56], in work'):
+        card.power_on()
+
+
 def test_one_that_cannot_be_interrupted_is_ended_as_well(run, monkeypatch):
     monkeypatch.setattr(link, "SILENCE_S", 0.3)
     card = run(STUBBORN)

@@ -325,3 +325,15 @@ def test_a_reset_ends_the_pulls_of_sleep():
     pins.drive(3, 0, "somebody")
     pins.drive(3, None, "somebody")
     assert pins.level(3) == 1
+
+
+@pytest.mark.parametrize(("scl", "sda", "found"), [(5, 4, [60]), (4, 5, []), (5, 6, [])])
+def test_a_part_on_i2c_is_found_on_its_own_pins_only(foreign, scl, sda, found):
+    """A soft bus takes any pins; the display has its own two, each in its place."""
+    card = foreign(
+        "from machine import Pin, SoftI2C\nimport time\nPin(3, Pin.OUT, value=1)\n"
+        f"time.sleep_ms(50)\nprint(SoftI2C(scl=Pin({scl}), sda=Pin({sda})).scan())"
+    )
+    card.power_on()
+    card.run_for(1000)
+    assert card.console == f"{found}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tallystick.provisioning import recovery
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.recovery import Reconciliation, finish_without_card, repair
@@ -64,10 +65,11 @@ def test_agreement(memory_card, provision, look):
     assert look(memory_card) == []
 
 
-def test_unregistered_seed(stopped, registry, look):
+def test_unregistered_seed(stopped, registry, journal, look):
     (finding,) = look(stopped)
     assert "does not have" in finding.problem
     assert repair(finding) is None and finding.repaired
+    assert journal.open_run(stopped.serial).state is CardState.REGISTERED
     assert registry.seeds == {stopped.serial: stopped.seed} and look(stopped) == []
 
 
@@ -95,6 +97,35 @@ def test_seed_that_nobody_knows(memory_card, registry, journal, provision, look)
     assert repair(finding) is None and not memory_card.seed and look(memory_card) == []
 
 
+def test_a_card_in_service_that_nobody_knows(memory_card, registry, journal, provision, look):
+    provision(memory_card)
+    registry.seeds.clear()
+    journal._database.execute("DELETE FROM cards")
+    (finding,) = look(memory_card)
+    assert "in service, but the server does not know it" in finding.problem
+    assert finding.repair is None and "--reseed" in finding.advice
+
+
+def test_the_session_keys_are_forgotten_after_a_repair(
+    memory_card, registry, journal, provision, look, monkeypatch
+):
+    provision(memory_card)
+    registry.seeds.clear()
+    memory_card.life_cycle = 7
+    journal._database.execute("DELETE FROM cards")
+    made = []
+    genuine = recovery.SecureChannel.open
+
+    def kept(*words, **more):
+        made.append(genuine(*words, **more))
+        return made[-1]
+
+    monkeypatch.setattr(recovery.SecureChannel, "open", kept)
+    (finding,) = look(memory_card)
+    assert repair(finding) is None and len(made) == 1
+    assert not any(any(vars(channel._keys).values()) for channel in made)
+
+
 def test_seed_that_the_card_lacks(memory_card, registry, journal, provision, look):
     provision(memory_card)
     memory_card.name = memory_card.seed = b""
@@ -117,3 +148,10 @@ def test_half_way_here_but_registered_elsewhere(stopped, registry, journal, look
     registry.seeds[stopped.serial] = b"another card's seed!"
     (finding,) = look()
     assert "elsewhere" in finding.problem and finding.repair is None
+
+
+def test_a_card_in_the_middle_of_its_run_is_left_to_resume(stopped, registry, look):
+    """Also one that lacks the seed that its server has: its seed is on the way."""
+    registry.seeds[stopped.serial] = stopped.seed
+    stopped.name = stopped.seed = b""
+    assert look(stopped) == []

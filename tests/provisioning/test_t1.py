@@ -126,13 +126,33 @@ def test_any_faults_end_in_the_right_answer_or_a_clear_error(data):
     assert len(executed) == len(set(executed)), "a command ran twice"
 
 
-def test_a_dead_line():
+def test_a_dead_line(monkeypatch):
     protocol, link = line()
     link.to_station = lambda block: []
+    genuine, waited = link.read, []
+
+    def read(timeout_s):
+        waited.append(timeout_s)
+        return genuine(timeout_s)
+
+    monkeypatch.setattr(link, "read", read)
     with pytest.raises(NoDeviceError, match="No card answered on memory"):
         protocol.exchange(b"12345")
     resynchs = [block for block in link.writes if block[1] == 0xC0]
     assert len(resynchs) == 1 + t1.FIND_RETRIES
+    asked_again = [block for block in link.writes if block[1] & 0xC0 == 0x80]
+    assert len(asked_again) == t1.RETRIES
+    # Each of them is waited for once.
+    assert len(waited) == 1 + t1.RETRIES + t1.FIND_RETRIES
+
+
+def test_late_copies_of_an_answer_are_waited_through():
+    protocol, link = line()
+    late = []
+    link.to_station = lambda block: late.append(block) or [block]
+    protocol.exchange(b"12345")
+    link.to_station = lambda block: [late[0]] * t1.RETRIES + [block]
+    assert protocol.exchange(b"next") == b"next\x90\x00"
 
 
 def test_a_line_that_recovers_only_for_resynch():

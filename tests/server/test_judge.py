@@ -6,7 +6,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tallystick.server.rules.judge import CodePolicy, CodeState, Reason, judge
+from tallystick.server.rules.judge import CodePolicy, CodeState, Generator, Reason, judge
 from tallystick.server.rules.otp import hotp
 from tallystick.server.rules.throttle import Throttle
 
@@ -31,6 +31,16 @@ def test_a_replay_is_refused_and_not_counted():
     verdict = judge(SEED, state, (code(9),), POLICY, 0)
     assert verdict.reason is Reason.REPLAYED
     assert verdict.state == state
+
+
+def test_a_clock_near_the_beginning_of_time_has_its_first_step():
+    """And one that is set to before it has none."""
+    timed = Generator(step_s=30)
+    for middle, drift, reason in ((10, 0, Reason.RESYNCHRONISE), (0, -100, Reason.WRONG)):
+        state = CodeState(0, drift=drift)
+        assert judge(SEED, state, (code(0),), POLICY, 30 * middle, generator=timed).reason is reason
+    pair = (code(0), code(1))
+    assert judge(SEED, CodeState(0), pair, POLICY, 300, generator=timed).reason is Reason.OK
 
 
 def test_two_successive_codes_bring_a_drifted_card_back():

@@ -82,6 +82,25 @@ def test_the_examples_pass(tmp_path, name):
     assert "3 passed" in done.stdout, done.stdout
 
 
+def test_what_the_second_display_of_ones_own_board_is_told_wrongly_fails_the_test(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    CliRunner().invoke(tally, ["new", "lamp"])
+    (tmp_path / "lamp" / "board.toml").write_text(
+        'board = "pico"\n[[part]]\nkind = "ssd1306"\nname = "one"\nbus = [19, 18]\n'
+        '[[part]]\nkind = "ssd1306"\nname = "two"\nbus = [19, 18]\naddress = 0x3D\n'
+    )
+    (tmp_path / "lamp" / "firmware" / "main.py").write_text(
+        "from machine import I2C, Pin\nimport time\ntime.sleep_ms(200)\n"
+        "I2C(1, scl=Pin(19), sda=Pin(18)).writeto(0x3D, bytes((0, 0x37)))\n"
+    )
+    for test in (tmp_path / "lamp" / "tests").glob("test_*.py"):
+        test.write_text("def test_it(board):\n    board.pass_time(1)\n")
+    done = suite(tmp_path / "lamp")
+    assert "1 failed" in done.stdout and "not in the data sheet: 37" in done.stdout, done.stdout
+
+
 def test_coverage_of_ones_own_firmware(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     CliRunner().invoke(tally, ["new", "lamp"])

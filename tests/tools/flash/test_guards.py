@@ -15,6 +15,7 @@ from tallystick.emulator.boards import find
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.flash import field
+from tallystick.tools.flash import job as job_module
 from tallystick.tools.flash.field import Running, SlotState, Update, install, running
 from tallystick.tools.flash.job import Job, check
 from tallystick.tools.flash.kept_state import KeptState, newest_state
@@ -70,6 +71,15 @@ def test_an_update_below_the_floor_is_not_sent(firm, card_in_the_field, line):
         install(line, firm.custody.channel_keys, firm.update(BOARD, "0.3.0", security=2))
     assert card_in_the_field.flash.operations == operations
     assert running(line).header.version == "0.2.0"
+
+
+def test_an_update_that_cannot_read_the_cards_state_is_not_sent(firm, card_in_the_field, line):
+    update = changed(firm.update(BOARD), formats=StateFormats(2, 3))
+    operations = card_in_the_field.flash.operations
+    with pytest.raises(RefusedError, match="state has format 1; the update reads 2") as caught:
+        install(line, firm.custody.channel_keys, update)
+    assert "Nothing was sent" in caught.value.kept
+    assert card_in_the_field.flash.operations == operations
 
 
 def test_a_report_on_the_image_that_is_malformed():
@@ -151,6 +161,13 @@ def test_what_a_job_is(job, image):
     assert (job.board, job.device, job.version, job.security) == (board, "card", "0.2.0", 2)
     assert job.data == image.read(".bin") and job.erased == board.record
     assert job.address == board.storage_address
+    assert board.record is not None and job.extra == ()
+    record = board.chip.flash_base + board.record.address
+    wiped = (record, b"\xff" * board.record.size)
+    assert job.parts == [wiped, (job.address, job.data)]  # nothing of before is booted meanwhile
+    assert replace(job, erased=None).parts == [(job.address, job.data)]
+    more = (job.address + len(job.data), b"more")
+    assert replace(job, extra=(more,)).parts == [wiped, (job.address, job.data), more]
 
 
 def record(sequence: int, payload: bytes) -> bytes:
@@ -183,6 +200,18 @@ def test_a_state_of_a_known_format_with_a_length_that_it_has_not(job, size):
         with pytest.raises(RefusedError, match=f"is {size} bytes long: that format has 200") as no:
             check(job, board, device=None, **options)
         assert "Nothing was written" in no.value.kept and "wrote it" in no.value.todo
+
+
+def test_each_format_has_its_own_length(job, monkeypatch):
+    monkeypatch.setattr(job_module, "card_sizes", lambda: (200, 120))
+    job = replace(job, formats=StateFormats(1, 2))
+    board = Board(f"a {BOARD}", header(2))
+    for number, size, other in ((1, 200, 120), (2, 120, 200)):
+        board.journal = record(8, bytes([number]) * size)
+        assert check(job, board, device=None, downgrade=False)
+        board.journal = record(8, bytes([number]) * other)
+        with pytest.raises(RefusedError, match=f"is {other} bytes long: that format has {size}"):
+            check(job, board, device=None, downgrade=False)
 
 
 @pytest.mark.parametrize("reads", [(1, 2), (2, 1)])
@@ -233,6 +262,12 @@ def test_a_wrong_board_and_the_word_for_it(job):
     assert check(job, Board("another"), device=None, downgrade=False, other=True) == "another"
 
 
+def test_what_lies_in_a_wrong_board_is_not_looked_at(job):
+    """It has its slots elsewhere: what is there may read as anything."""
+    with pytest.raises(RefusedError, match="says it is another"):
+        check(job, Board("another", header(9, device="reader")), device=None, downgrade=False)
+
+
 @pytest.mark.parametrize(
     ("held", "has_been"),
     [
@@ -272,7 +307,16 @@ def test_a_card_that_went_back_while_it_was_on_trial(firm, card_in_the_field, li
         genuine()
 
     monkeypatch.setattr(line.t1, "resynchronise", with_a_cut)
+    opened = []
+    genuine_open = field.SecureChannel.open
+
+    def counted(*words, **more):
+        opened.append(genuine_open(*words, **more))
+        return opened[-1]
+
+    monkeypatch.setattr(field.SecureChannel, "open", counted)
     with pytest.raises(RefusedError, match="went back to the one before") as caught:
         install(line, firm.custody.channel_keys, firm.update(BOARD))
     assert "untouched" in caught.value.kept
+    assert len(opened) == 1  # it is not confirmed, and so not authenticated to again
     assert (running(line).slot, running(line).state) == (0, SlotState.CONFIRMED)

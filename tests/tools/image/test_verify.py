@@ -249,3 +249,15 @@ def test_the_development_key_where_it_is_the_trusted_one(tmp_path):
     assert verify(tmp_path, trusted=public, development=True).version == "1.2.3"
     with pytest.raises(BadInputError, match="another key"):
         verify(tmp_path, trusted=KEY.public, development=True)
+
+
+def test_of_two_things_that_are_wrong_the_first_is_told(folder):
+    """Who built it, before whether it was altered; and a changed file as that, whatever it says."""
+    (folder / "manifest.sig").write_text("00" * SIGNATURE_SIZE)
+    with pytest.raises(BadInputError, match="another key"):
+        verify(folder, trusted=SigningKey.of(bytes(32)).public)
+    signed_anew(folder)
+    update = next(folder.glob("*.update"))
+    update.write_bytes(bytes(SIZE) + update.read_bytes()[SIZE:])
+    with pytest.raises(BadInputError, match="is not the file that was built"):
+        verify(folder)

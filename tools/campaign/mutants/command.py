@@ -58,8 +58,7 @@ def mutants(
     equivalents = Equivalents.load()
     equivalents.check(found)
     if listing:
-        for mutant in found:
-            out().print(_line(mutant.row()), markup=False)
+        _list(found, as_json)
         return
     results = Results(scope.KEPT / "results.jsonl", digest(scope.ROOT))
     todo = _chosen(found, results, seed, again=again)
@@ -154,6 +153,14 @@ def _hunt(
         for thread in threads:
             thread.join()
     return False
+
+
+def _list(found: list[Mutant], as_json: bool) -> None:
+    if as_json:
+        print_json({"mutants": [mutant.row() for mutant in found]})
+        return
+    for mutant in found:
+        out().print(_line(mutant.row()), markup=False)
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,6 +42,8 @@ class Hunter:
 
     def _host(self, mutant: Mutant) -> Result:
         tests = self.contexts.tests(mutant.file, range(mutant.line, mutant.until + 1))
+        if not tests and _runs_at_import(mutant):  # before any test began
+            tests = self.contexts.tests(mutant.file, range(mutant.text.count(b"\n") + 2))
         if not tests:
             return Result(mutant.name, "survived", "no test executes it")
         at = 0
@@ -75,3 +78,23 @@ class Hunter:
                 return Result(mutant.name, "killed", answer["by"])
         by = f"{len(scenarios)} scenarios and {len(tests)} suites pass"
         return Result(mutant.name, "survived", by)
+
+
+def _runs_at_import(mutant: Mutant) -> bool:
+    """A constant, a member of a class, what an argument is where nothing is given, or a function
+    that makes a table for the module."""
+    tree = ast.parse(mutant.text)
+    functions = [
+        one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    inside = [
+        one for one in functions if one.body[0].lineno <= mutant.line <= (one.end_lineno or 0)
+    ]
+    makes = {
+        one.func.id
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for one in ast.walk(node)
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)
+    }
+    return all(one.name in makes for one in inside)

@@ -29,15 +29,18 @@ class Results:
         self._path = path
         self.found: dict[str, Result] = {}
         self.before: dict[str, Result] = {}
-        """Of the last run in another tree."""
+        """Of the last runs in other trees; not all of them need have been of the same files."""
         rows = list(_rows(path))
         known = {row["name"]: Result(**row) for row in rows if "name" in row}
+        self.before = {row["before"]["name"]: Result(**row["before"])
+                       for row in rows if "before" in row}  # fmt: skip
         if rows and rows[0].get("tree") == digest:
             self.found = known
             return
-        self.before = known
+        self.before |= known
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"tree": digest}) + "\n", encoding="utf-8")
+        kept = [{"tree": digest}, *({"before": asdict(one)} for one in self.before.values())]
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
 
     def add(self, result: Result) -> None:
         self.found[result.name] = result

@@ -20,7 +20,14 @@ from tallystick.tools.campaign.mutants.hunt import Hunter
 from tallystick.tools.campaign.mutants.results import Result, Results, report
 from tallystick.tools.campaign.mutants.tree import Tree, digest, listing
 
-GUARD = """def allowed(age):
+GUARD = """def _age():
+    return 18
+
+
+AGE = _age()
+
+
+def allowed(age):
     return age >= 18
 
 
@@ -33,9 +40,13 @@ def count(limit):
 
 def untested():
     return 1
+
+
+def named(age=7):
+    return age == AGE
 """
 SMALL = "def small(age):\n    return age < 3\n\n\ndef untested():\n    return 1\n"
-TESTS = """from server.guard import allowed, count
+TESTS = """from server.guard import allowed, count, named
 from server.small import small
 
 
@@ -49,6 +60,10 @@ def test_old_enough():
 
 def test_count():
     assert count(3) == 3
+
+
+def test_named():
+    assert named(18) and not named()
 """
 
 
@@ -92,9 +107,9 @@ def mutant(change, function):
 
 def test_the_map_says_which_test_executes_a_line(mapped):
     _, known = mapped
-    assert known.tests("server/guard.py", range(2, 3)) == ["tests/test_guard.py::test_old_enough"]
-    assert known.tests("server/guard.py", range(8, 9)) == ["tests/test_guard.py::test_count"]
-    assert not known.tests("server/guard.py", range(13, 14))
+    assert known.tests("server/guard.py", range(9, 10)) == ["tests/test_guard.py::test_old_enough"]
+    assert known.tests("server/guard.py", range(15, 16)) == ["tests/test_guard.py::test_count"]
+    assert not known.tests("server/guard.py", range(20, 21))
 
 
 def test_a_map_that_is_not_there(tmp_path):
@@ -125,6 +140,17 @@ def test_what_no_test_notices_survives(hunter):
 def test_what_no_test_executes_survives(hunter):
     found = hunter.hunt(mutant("1 → 2", "untested"))
     assert (found.outcome, found.by) == ("survived", "no test executes it")
+
+
+@pytest.mark.parametrize(
+    ("change", "function", "outcome"),
+    [("18 → 17", "_age", "killed"), ("7 → 8", "named", "survived"), ("7 → 6", "named", "survived")],
+)
+def test_what_runs_when_the_module_is_imported_is_hunted_by_its_tests(
+    hunter, change, function, outcome
+):
+    found = hunter.hunt(mutant(change, function))
+    assert found.outcome == outcome and found.by != "no test executes it"
 
 
 def test_a_mutant_that_loops_is_ended(hunter):
@@ -210,6 +236,17 @@ def test_a_changed_tree_begins_anew(there, mapped):
     assert Results(there / "results.jsonl", "one tree").found == results.found
     anew = Results(there / "results.jsonl", "another tree")
     assert not anew.found and anew.before == results.found
+    anew.add(Result("def", "survived", "1 tests pass"))
+    third = Results(there / "results.jsonl", "a third tree")  # the last run was of another file
+    assert not third.found and set(third.before) == {"abc", "def"}
+    assert set(Results(there / "results.jsonl", "a third tree").before) == {"abc", "def"}
+
+
+def test_the_list_as_json(there):
+    asked = ["--list", "--only", "server/small.py", "--json"]
+    rows = json.loads(CliRunner().invoke(command.mutants, asked).stdout)["mutants"]
+    assert len(rows) == len(mutants("server/small.py", SMALL.encode()))
+    assert rows[0]["file"] == "server/small.py" and {"line", "change", "name"} <= set(rows[0])
 
 
 def test_a_line_that_a_kill_has_cut_is_hunted_again(tmp_path):

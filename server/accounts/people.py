@@ -271,12 +271,6 @@ def insert_many(connection: Connection, new: GatheredRows) -> None:
     new.insert(connection, first_id=_unused(connection))
 
 
-def groups_of(connection: Connection, firm_id: int, login: str) -> tuple[str, ...]:
-    """The groups that services are told of."""
-    groups = connection.scalar(select(PersonRow.groups).where(_named(firm_id, login)))
-    return tuple(groups.split("\n")) if groups else ()
-
-
 def change(connection: Connection, firm_id: int, person_id: int, **values: Any) -> None:
     """Set columns. Raises ApiError (404)."""
     changed = connection.execute(

@@ -622,7 +622,7 @@ def test_too_few_methods_open_no_vpn(house, vpn, mode):
     password = PASSWORD + (house.code() if mode is Mode.APPEND else "")
     reply = vpn.ask(password=password)
     assert (reply.code, reply.message) == (
-        packet.AccessReject, "Enrol another second factor first.",
+        packet.AccessReject, "Enrol a second factor first, or one more.",
     )  # fmt: skip
 
 

@@ -271,6 +271,11 @@ def insert_many(connection: Connection, new: GatheredRows) -> None:
     new.insert(connection, first_id=_unused(connection))
 
 
+def known_of(person: KnownPerson) -> tuple[str, ...]:
+    """What others know, besides the login, and no password should be made of."""
+    return tuple(text for text in (person.email, person.full_name) if text)
+
+
 def change(connection: Connection, firm_id: int, person_id: int, **values: Any) -> None:
     """Set columns. Raises ApiError (404)."""
     changed = connection.execute(

@@ -259,7 +259,8 @@ def change_password(member: AFreshMember, form: Form) -> Response:
                 todo="Try again.",
             )
         new = typed_twice(form)
-        passwords.check_new(new, person.login, member.session.policy, state.breached, state.now())
+        policy, about = member.session.policy, people.known_of(person)
+        passwords.check_new(new, person.login, policy, state.breached, state.now(), about)
         hashed = passwords.hash_new(new)
     except ApiError as error:
         return visit.render("password.html", status=error.status, error=error)

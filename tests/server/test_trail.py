@@ -65,9 +65,11 @@ def test_names_are_in_words_and_changes_from_what_to_what(portal, boss):
         "disabled": "no → yes",
     }
     assert entry["address"] == "127.0.0.1"
-    portal.policy(session_hours=3, methods=["totp", "card"])
+    portal.policy(session_hours=3, methods=["totp", "card"], minimum_methods=0, key_alone=True)
     (entry,) = listed(boss, act="policy-changed")
     assert entry["detail"]["session_hours"] == "12 → 3"
+    assert entry["detail"]["minimum_methods"] == "1 → 0"
+    assert entry["detail"]["key_alone"] == "no → yes"
     assert entry["detail"]["methods"] == "card, email, sms, totp, webauthn → card, totp"
     page = boss.get("/audit").page.text
     assert "changed the person" in page and "person:" not in page and "user → support" in page

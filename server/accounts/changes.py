@@ -41,4 +41,4 @@ def _shown(value: Any) -> str:
         return ", ".join(sorted(str(one) for one in value)) or "none"
     if isinstance(value, bool):  # 1 and 0 are equal to these, and numbers
         return "yes" if value else "no"
-    return "none" if value is None else str(value)
+    return "none" if value is None else str(value) or "none"

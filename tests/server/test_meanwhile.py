@@ -164,6 +164,16 @@ def test_nor_has_a_session_or_a_message(portal, settings):
             assert not first or all(one != first for one in again)
 
 
+def test_a_change_of_role_voids_a_request(portal, desk):
+    """Who agreed to help a user did not agree to help one of the staff."""
+    request = asked(portal, desk)
+    assert step(desk["sam"], desk["ann_id"], "agree", request) == 200
+    boss = desk["boss"].get(f"/people/{desk['ann_id']}")
+    assert boss.post(f"/people/{desk['ann_id']}", role="auditor").page.is_success
+    assert sql(portal, "SELECT * FROM help_request") == []
+    assert step(desk["sue"], desk["ann_id"], "collect", request) == 404
+
+
 @pytest.mark.parametrize("what", ["raised", "barred", "demoted"])
 def test_what_was_agreed_to_is_void_when_it_would_not_be_now(portal, desk, what):
     request = asked(portal, desk)

@@ -39,4 +39,6 @@ def masked(address: str | None) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, Collection) and not isinstance(value, str):
         return ", ".join(sorted(str(one) for one in value)) or "none"
-    return {None: "none", True: "yes", False: "no"}.get(value, str(value))
+    if isinstance(value, bool):  # 1 and 0 are equal to these, and numbers
+        return "yes" if value else "no"
+    return "none" if value is None else str(value) or "none"

@@ -13,6 +13,7 @@ from tallystick.server.accounts import people
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.rules.throttle import Throttle
+from tallystick.server.store import numbers
 from tallystick.server.store.database import AnyRow, StaleError
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models_login import Factor, SentCode
@@ -72,6 +73,7 @@ def create(
     made = connection.execute(
         insert(Factor).returning(Factor.id),
         {
+            **numbers.unused(connection, Factor.id),
             "firm_id": firm_id,
             "person_id": person_id,
             "kind": kind.value,

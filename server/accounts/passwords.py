@@ -6,7 +6,9 @@ import hashlib
 import logging
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -118,10 +120,15 @@ class HashListFile:
 
 
 def check_new(
-    password: str, login: str, policy: FirmPolicy, breached: BreachList, now: float
+    password: str,
+    login: str,
+    policy: FirmPolicy,
+    breached: BreachList,
+    now: float,
+    about: Sequence[str] = (),
 ) -> None:
-    """now: seconds since 1970. Raises ApiError (422) for a password that policy, or good sense,
-    refuses."""
+    """about: what else is known of the person, as the address and the name. now: seconds since
+    1970. Raises ApiError (422) for a password that policy, or good sense, refuses."""
     password = normalised(password)
     problem: Worded | None = None
     shortest = policy.password_length(now)
@@ -135,7 +142,11 @@ def check_new(
         problem = worded("The new password has more than {most} characters.", most=MAX_LENGTH)
     elif len(login) >= LOGIN_LENGTH and login.lower() in password.lower():
         problem = worded("The new password contains the login name.")
-    elif len(set(password)) < 5 or breached.has(password) or _is_guessed_early(password, login):
+    elif (
+        len(set(password)) < 5
+        or breached.has(password)
+        or _is_guessed_early(password, _words(login, policy.display_name, *about))
+    ):
         problem = worded("The new password is one that guessers try early.")
     if problem is not None:
         raise ApiError(
@@ -164,12 +175,21 @@ def normalised(password: str) -> str:
     return unicodedata.normalize("NFKC", password)
 
 
-def _is_guessed_early(password: str, login: str) -> bool:
-    """Whether a guesser who knows words, keyboards and dates has it within GUESSES."""
+def _words(*texts: str) -> list[str]:
+    """What a guesser tries first who knows somebody: each as a whole, without what is
+    between its parts, and these."""
+    split = [re.split(r"[\W_]+", text) for text in texts]
+    joined = ["".join(parts) for parts in split]
+    return [one for one in dict.fromkeys([*texts, *joined, *chain(*split)]) if one]
+
+
+def _is_guessed_early(password: str, known: list[str]) -> bool:
+    """Whether a guesser who knows words, keyboards, dates, and these words has it within
+    GUESSES."""
     from zxcvbn import zxcvbn  # noqa: PLC0415  (0.1 s, and only new passwords need it)
 
     # It looks at so many characters at most; its time grows with their square.
-    found = zxcvbn(password[:ESTIMATED_LENGTH], user_inputs=[login])
+    found = zxcvbn(password[:ESTIMATED_LENGTH], user_inputs=known)
     return bool(found["guesses"] < GUESSES)
 
 

@@ -271,10 +271,9 @@ def insert_many(connection: Connection, new: GatheredRows) -> None:
     new.insert(connection, first_id=_unused(connection))
 
 
-def groups_of(connection: Connection, firm_id: int, login: str) -> tuple[str, ...]:
-    """The groups that services are told of."""
-    groups = connection.scalar(select(PersonRow.groups).where(_named(firm_id, login)))
-    return tuple(groups.split("\n")) if groups else ()
+def known_of(person: KnownPerson) -> tuple[str, ...]:
+    """What others know, besides the login, and no password should be made of."""
+    return tuple(text for text in (person.email, person.full_name) if text)
 
 
 def change(connection: Connection, firm_id: int, person_id: int, **values: Any) -> None:

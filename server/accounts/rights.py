@@ -42,6 +42,10 @@ RIGHTS: dict[PersonRole, frozenset[Right]] = {
 }
 
 
+class RightsTakenError(Exception):
+    """The role, or what policy gives to it, is another one since the request began."""
+
+
 def rights_of(role: PersonRole, policy: FirmPolicy) -> frozenset[Right]:
     """Policy says who lifts lock-outs; the rest goes with the role."""
     lifts = {Right.LIFT_LOCKOUT} if role in policy.lockout_lifted_by else set()

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from tallystick.common import chance
 from tallystick.server.accounts.people import KnownPerson, get
 from tallystick.server.accounts.policy import FirmPolicy, parse
+from tallystick.server.store import numbers
 from tallystick.server.store.models import Firm, PersonRow
 from tallystick.server.store.models_login import (
     Attempt,
@@ -80,6 +81,7 @@ def open_session(
     connection.execute(
         insert(SessionRow),
         {
+            **numbers.unused(connection, SessionRow.id),
             "token_hash": digest(token),
             "firm_id": person.firm_id,
             "person_id": person.id,

@@ -14,7 +14,7 @@ from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.accounts.people import MAX_LOGIN, Keeper, KnownPerson, canonical
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
-from tallystick.server.accounts.rights import covers
+from tallystick.server.accounts.rights import RightsTakenError, covers
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages.notices import notify, to_administrators
 from tallystick.server.methods.sent import EMAIL
@@ -216,7 +216,7 @@ def change(
     """
     wanted = wanted.checked()
     if wanted.disabled or wanted.role not in (None, PersonRole.ADMINISTRATOR):
-        administrators_first(connection, ways.firm.id, [person_id])
+        administrators_first(connection, ways, [person_id])
     person = people.get(connection, ways.firm.id, person_id, lock=True)
     must_be_ours(ways, person, wanted)
     if ways.is_own(person) and (
@@ -228,7 +228,7 @@ def change(
     role = person.role if wanted.role is None else wanted.role
     disabled = person.disabled if wanted.disabled is None else wanted.disabled
     if role is not PersonRole.ADMINISTRATOR or disabled:
-        must_leave_an_administrator(connection, ways.firm.id, [person])
+        must_leave_an_administrator(connection, ways, [person])
     people.change(connection, ways.firm.id, person.id, **_columns(connection, ways, person, wanted))
     if disabled and not person.disabled:
         sessions.end_all(connection, person.id)
@@ -248,16 +248,17 @@ def change(
     return after
 
 
-def administrators_first(connection: Connection, firm_id: int, numbers: Sequence[int]) -> None:
+def administrators_first(connection: Connection, ways: Ways, numbers: Sequence[int]) -> None:
     """Where one of these people is an administrator who may be lost, all administrators are locked
-    before anybody else is: two who bar each other do not wait for one another then."""
+    before anybody else is: two who bar each other do not wait for one another then. Raises
+    RightsTakenError."""
     query = select(PersonRow.id).where(
-        PersonRow.firm_id == firm_id,
+        PersonRow.firm_id == ways.firm.id,
         PersonRow.id.in_(numbers),
         PersonRow.role == PersonRole.ADMINISTRATOR.value,
     )
     if connection.scalar(query.limit(1)) is not None:
-        _lock_administrators(connection, firm_id)
+        _lock_administrators(connection, ways)
 
 
 def raised(before: PersonRole, after: PersonRole) -> bool:
@@ -336,13 +337,14 @@ def kept_elsewhere(person: KnownPerson) -> ApiError:
 
 
 def must_leave_an_administrator(
-    connection: Connection, firm_id: int, losing: Sequence[KnownPerson]
+    connection: Connection, ways: Ways, losing: Sequence[KnownPerson]
 ) -> None:
-    """Raises ApiError (409) where a firm would have nobody left who can change anything."""
+    """Raises ApiError (409) where a firm would have nobody left who can change anything;
+    RightsTakenError."""
     if not any(one.role is PersonRole.ADMINISTRATOR and not one.disabled for one in losing):
         return
     # Locked, all of them: two of whom each takes the other's rights away cannot both be first.
-    if _lock_administrators(connection, firm_id) - {one.id for one in losing}:
+    if _lock_administrators(connection, ways) - {one.id for one in losing}:
         return
     names = ", ".join(one.login for one in losing if one.role is PersonRole.ADMINISTRATOR)
     raise ApiError(
@@ -354,14 +356,20 @@ def must_leave_an_administrator(
     )
 
 
-def _lock_administrators(connection: Connection, firm_id: int) -> set[int]:
-    """→ those who are not barred"""
+def _lock_administrators(connection: Connection, ways: Ways) -> set[int]:
+    """→ those who are not barred. Raises RightsTakenError where one of them acts, and is none any
+    more when it is his turn: of two who take each other's rights, one does."""
     active = select(PersonRow.id).where(
-        PersonRow.firm_id == firm_id,
+        PersonRow.firm_id == ways.firm.id,
         PersonRow.role == PersonRole.ADMINISTRATOR.value,
         PersonRow.disabled_at.is_(None),
     )
-    return set(connection.scalars(active.order_by(PersonRow.id).with_for_update()))
+    found = set(connection.scalars(active.order_by(PersonRow.id).with_for_update()))
+    caller = ways.caller
+    acts = caller.person_role is PersonRole.ADMINISTRATOR
+    if acts and caller.id not in {f"person:{number}" for number in found}:
+        raise RightsTakenError
+    return found
 
 
 def own_account() -> ApiError:

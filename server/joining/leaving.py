@@ -38,7 +38,7 @@ def leave(connection: Connection, ways: Ways, gone: Sequence[KnownPerson]) -> No
     """
     for person in gone:
         _may_go(ways, person)
-    must_leave_an_administrator(connection, ways.firm.id, gone)
+    must_leave_an_administrator(connection, ways, gone)
     for person in gone:
         acts = _take_everything(connection, ways, person)
         record(connection, ways.ring, [*acts, ways.act("person-left", person.login, **_by(ways))])
@@ -48,7 +48,7 @@ def remove(connection: Connection, ways: Ways, person: KnownPerson) -> None:
     """As `leave`, and the account goes, too. What stays is in the audit log, under the login name
     and the number, until it is pruned. Raises as `leave`."""
     _may_go(ways, person)
-    must_leave_an_administrator(connection, ways.firm.id, [person])
+    must_leave_an_administrator(connection, ways, [person])
     acts = _take_everything(connection, ways, person)
     connection.execute(
         insert(Departed),

@@ -19,6 +19,7 @@ from tallystick.server.accounts import faces, firms, policy
 from tallystick.server.messages.gateways import Gateway, Letter
 from tallystick.server.messages.mails import MailFace
 from tallystick.server.messages.sending import CLAIM_S, SendingThread, claim
+from tallystick.server.store import numbers
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models_login import MessageRow
@@ -50,6 +51,7 @@ def post(
     made = connection.execute(
         insert(MessageRow).returning(MessageRow.id),
         {
+            **numbers.unused(connection, MessageRow.id),
             "firm_id": firm_id,
             "channel": channel,
             "body_key_id": box.key_id,

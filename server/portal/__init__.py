@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import APIRouter
 from fastapi.staticfiles import StaticFiles
 
+from tallystick.server.accounts.rights import RightsTakenError
 from tallystick.server.portal import (
     account,
     audit,
@@ -32,7 +33,6 @@ from tallystick.server.portal import (
 from tallystick.server.portal.web import (
     NeedsProofError,
     NeedsSignInError,
-    RightsTakenError,
     say_rights_taken,
     send_to_prove,
     send_to_sign_in,

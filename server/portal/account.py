@@ -259,7 +259,8 @@ def change_password(member: AFreshMember, form: Form) -> Response:
                 todo="Try again.",
             )
         new = typed_twice(form)
-        passwords.check_new(new, person.login, member.session.policy, state.breached, state.now())
+        policy, about = member.session.policy, people.known_of(person)
+        passwords.check_new(new, person.login, policy, state.breached, state.now(), about)
         hashed = passwords.hash_new(new)
     except ApiError as error:
         return visit.render("password.html", status=error.status, error=error)
@@ -286,10 +287,13 @@ def address_page(member: AFreshMember) -> Response:
 def change_address(member: AFreshMember, form: Form) -> Response:
     """Where notices of changes go. The old address is told of the new one."""
     visit, person = member.visit, member.session.person
-    state, address = visit.state, form.get("address", "").strip()
+    state, before = visit.state, person.email or ""
+    address = form.get("address", before).strip()
     if person.source:
         error = keeping.kept_elsewhere(person)
-        return visit.render("address.html", status=409, error=error, address=person.email or "")
+        return visit.render("address.html", status=409, error=error, address=before)
+    if address == before:  # it stays the one that the firm vouches for, if it does
+        return visit.go("/")
     if address and not EMAIL.fullmatch(address):
         error = ApiError(
             422,
@@ -305,7 +309,7 @@ def change_address(member: AFreshMember, form: Form) -> Response:
         people.change(
             connection, person.firm_id, person.id, email=address or None, email_verified=0
         )
-        if address and address != person.email:
+        if address:
             tell(member, connection, replace(person, email=address), what)
         change = f"{masked(person.email)} → {masked(address)}"
         note(member, connection, "address-changed", address=change)

@@ -132,9 +132,11 @@ def _day(text: str, zone: str, *, end: bool = False) -> int | None:
 
 
 def _shown(entry: Mapping[str, Any]) -> dict[str, Any]:
+    own = entry["subject"] == entry["actor"]
     return {
         **entry,
         "at_s": int(datetime.fromisoformat(entry["at"]).timestamp()),
+        "whom": "" if own and acts.stand_alone(entry["act"]) else entry["subject"],
         "words": acts.in_words(entry["act"]),
         "browser": in_short(entry["browser"]),
         "facts": [_fact(name, value) for name, value in entry["detail"].items()],

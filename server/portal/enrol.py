@@ -85,7 +85,7 @@ def whether_sent(member: AMember, kind: MethodKind, key: str) -> Response:
     """The page that asks for the code, with what became of the message."""
     _allowed(member, kind)
     method, delivery = METHODS[kind], None
-    if isinstance(method, SentMethod) and re.fullmatch(r"[0-9]{1,9}", key):
+    if isinstance(method, SentMethod) and re.fullmatch(r"[0-9]{1,15}", key):
         with member.visit.state.database.read() as connection:
             context = context_for(member, connection, attempt=digest(_token(member)))
             delivery = method.delivery(context, key)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tallystick.server.accounts import firms
+from tallystick.server.accounts.changes import changed
 from tallystick.server.accounts.policy import FirmPolicy, KeyTrust, MethodKind, PersonRole
 from tallystick.server.methods import METHODS
 from tallystick.server.wording.worded import worded
@@ -283,6 +285,14 @@ def values_of(form: Mapping[str, str]) -> dict[str, Any]:
             elif name in form:
                 values[name] = form[name].strip()
     return values
+
+
+def changes_of(policy: FirmPolicy, form: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What a sent form would change: the field in words, and from what to what. Raises ApiError
+    (422)."""
+    wanted = firms.policy_from(policy.model_dump() | values_of(form))
+    labels = {name: words[0] for fields in GROUPS.values() for name, words in fields.items()}
+    return [(labels[name], text) for name, text in changed(dict(policy), dict(wanted)).items()]
 
 
 def _field(policy: FirmPolicy, name: str, label: str, hint: str) -> Field:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.errors import ApiError
+from tallystick.server.portal import policy_form
 from tallystick.server.portal.asking import Asking, pages
-from tallystick.server.portal.web import AMember, Form
+from tallystick.server.portal.web import AMember, Form, Visit
 from tallystick.server.rules.judge import Verdict
 from tallystick.server.signing_in import stepup
 
@@ -56,5 +59,15 @@ def prove(member: AMember, asking: AnAsking, kind: MethodKind, key: str, form: F
     # A page, not a redirect: see signing in.
     go_on = outcome.next_url or f"{visit.base}/"
     if outcome.form:
-        return visit.render("kept_form.html", go_on=go_on, kept=outcome.form)
+        lines = _lines(visit, outcome.form)
+        return visit.render("kept_form.html", go_on=go_on, kept=outcome.form, lines=lines)
     return visit.render("signed_in.html", go_on=go_on, flow=FLOW)
+
+
+def _lines(visit: Visit, kept: stepup.KeptForm) -> list[tuple[str, str]]:
+    """What a form says, for whoever has it done: somebody else may have sent it from this desk. Of
+    a policy, what it changes: among fifty fields nobody sees one."""
+    if kept.path == f"{visit.base}/policy":
+        with suppress(ApiError):  # it will be refused, and said why
+            return policy_form.changes_of(visit.firm.policy, dict(kept.fields))
+    return [(name, value) for name, value in kept.fields if value]

@@ -130,7 +130,7 @@ def on_many(member: HelpsPeople, act: str, form: Form) -> Response:
 
         def on_all(connection: Connection) -> None:
             if act in LOSING:
-                keeping.administrators_first(connection, member.visit.firm.id, chosen)
+                keeping.administrators_first(connection, ways_of(member), chosen)
             for number in sorted(chosen):
                 work(connection, ways_of(member), number)
 

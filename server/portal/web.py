@@ -20,7 +20,7 @@ from tallystick.server.accounts import faces, firms, sessions
 from tallystick.server.accounts.faces import Face
 from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.accounts.policy import PersonRole
-from tallystick.server.accounts.rights import Right, rights_of
+from tallystick.server.accounts.rights import Right, RightsTakenError, rights_of
 from tallystick.server.accounts.sessions import SignedIn
 from tallystick.server.api.access import state_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -162,10 +162,6 @@ class NeedsSignInError(Exception):
     def __init__(self, visit: Visit) -> None:
         super().__init__("sign-in needed")
         self.visit = visit
-
-
-class RightsTakenError(Exception):
-    """The role, or what policy gives to it, is another one since the request began."""
 
 
 async def say_rights_taken(request: Request, error: Exception) -> Response:

@@ -36,6 +36,7 @@ WORDS: Mapping[str, str] = {
     "directory-not-read": worded("could not take over the directory of"),
     "enrol-only-session": worded("got a session that can only enrol"),
     "factor-checked": worded("showed a second factor"),
+    "factor-missing": worded("was refused for want of a second factor"),
     "firm-added": worded("added the firm"),
     "group-added": worded("added the directory's group"),
     "group-changed": worded("changed the directory's group"),
@@ -73,7 +74,7 @@ WORDS: Mapping[str, str] = {
     "oidc-tokens-ended": worded("ended, for a service, the sign-in of"),
     "oidc-signed-in": worded("signed in to the service"),
     "method-voided": worded("voided a method of"),
-    "password-changed": worded("has a new password:"),
+    "password-changed": worded("set the password of"),
     "password-wrong": worded("gave a wrong password"),
     "people-exported": worded("exported the list of people:"),
     "people-imported": worded("imported a list of people:"),
@@ -121,6 +122,11 @@ FAILURES = frozenset(
 def in_words(act: str) -> str:
     """An act that has no words yet is readable, too."""
     return WORDS.get(act) or act.replace("-", " ")
+
+
+def stand_alone(act: str) -> bool:
+    """Whether the words say all without whom: “ann signed in”, but not “ann ended a session of”."""
+    return not in_words(act).endswith((":", " of", " for", " from"))
 
 
 def failed(act: str, facts: Mapping[str, object]) -> bool:

@@ -236,10 +236,12 @@ def _will_sign_in_anew(
     now: float,
 ) -> None:
     insert_it = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    # For as long as this session may last: whoever waits does not pass with it.
+    life_s = max(AGAIN_LIFE_S, session.policy.session_hours * 3600 if session else 0)
     values = {
         "session": session.handle if session else "",
         "asked_at": int(now),
-        "expires_at": int(now) + AGAIN_LIFE_S,
+        "expires_at": int(now) + life_s,
     }
     made = insert_it(OidcAgain).values(
         request_hash=digest, firm_id=request.client.firm_id, **values

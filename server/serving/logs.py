@@ -8,9 +8,13 @@ import re
 import sys
 from datetime import UTC, datetime
 
-# What a token, a one-time code, a PSK or a seed in hexadecimal looks like.
+# What a token, a PSK or a seed in hexadecimal or base 32, a code of the help desk, and a one-time
+# code look like. Digits that go on before or after a dot, a colon or a hyphen are a time or an
+# address.
 SECRET_SHAPES = re.compile(
-    r"tally_[A-Za-z0-9_-]{20,}|[0-9a-fA-F]{32,}|[A-Za-z0-9_-]{43,}|(?<![\d.:-])\d{6,8}(?![\d.:-])"
+    r"tally_[A-Za-z0-9_-]{20,}|[0-9a-fA-F]{32,}|[A-Za-z0-9_-]{43,}|[A-Z2-7]{32,}"
+    r"|\b[2-9A-Z]{4}-[2-9A-Z]{4}-[2-9A-Z]{4}\b"
+    r"|(?<!\d)(?<!\d[.:-])\d{6,8}(?!\d|[.:-]\d)"
 )
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 with bounds that the parser lacks: how long a head is, and how long it takes to come."""
+"""HTTP/1.1 with bounds that the parser lacks, and without what others may read in another way."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ UPGRADE = b"\nupgrade:"
 IGNORED = b"\nignored:"
 WISH = re.compile(UPGRADE, re.IGNORECASE)
 ANSWERS = {
+    400: b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     408: b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     431: b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
     b"content-length: 0\r\n\r\n",
+    501: b"HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
 }
 
 
@@ -44,6 +46,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _held = b""  # the start of UPGRADE, whose rest has not come
     _in_body = False
     _body_left: int | None = None  # None: in chunks
+    _around = 0  # bytes since the last ones of a body in chunks: what is around it
     _unbounded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -59,7 +62,7 @@ class BoundedProtocol(HttpToolsProtocol):
             size = self._next(data)
             piece, data = (data, b"") if size >= len(data) else (data[:size], data[size:])
             if self._in_body:
-                super().data_received(piece)
+                self._body_received(piece)
             else:
                 self._head_received(piece)
         if self._in_body or self.transport.is_closing():
@@ -99,6 +102,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(piece) > room and not self.transport.is_closing():
             self._end(431)
 
+    def _body_received(self, piece: bytes) -> None:
+        """Of a body in chunks, what is no body (its sizes, and the fields after it) is bounded as a
+        head is: no limit for bodies counts it."""
+        self._around += len(piece) if self._body_left is None else 0
+        super().data_received(piece)
+        if self._around > HEAD_LIMIT and not self.transport.is_closing():
+            self._end(431)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Fields that come after a body (RFC 9110 6.5.1) are left out. Among the others they would
+        # be believed: a client could add to what its proxy says.
+        if not self._in_body:
+            super().on_header(name, value)
+
     def _without_wish(self, piece: bytes) -> bytes:
         """The head's next bytes for the parser. What may become a wish is held until then."""
         piece = WISH.sub(IGNORED, self._held + piece)
@@ -112,8 +129,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_body, self._head_bytes, self._head_end = True, 0, b""
+        self._around = 0
         lengths = [value for name, value in self.headers if name == b"content-length"]
         self._body_left = int(lengths[0]) if lengths else None
+        refused = self._refused()
+        if refused:
+            self._end(refused)
+            return
         self._wait(BODY_S)
         path = self.url.split(b"?")[0].decode("latin-1")
         self._unbounded = is_streamed(path)
@@ -121,7 +143,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self.limit_concurrency = None if path == METRICS else self.config.limit_concurrency
         super().on_headers_complete()
 
+    def _refused(self) -> int:
+        """Of a head: 400 without one Host (RFC 9112 3.2), 501 for a body that is not in chunks only
+        (6.1); else 0."""
+        named = [name for name, _ in self.headers]
+        if self.parser.get_http_version() == "1.1" and named.count(b"host") != 1:
+            return 400
+        coded = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        return 501 if coded not in ([], [b"chunked"]) else 0
+
     def on_body(self, body: bytes) -> None:
+        self._around = 0
         if self._body_left is not None:
             self._body_left -= len(body)
         if self._unbounded and self.cycle is not None and not self.cycle.response_complete:
@@ -134,6 +166,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._wait(None)
         if not self.transport.is_closing():
             super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if not self.transport.is_closing():  # a refusal of ours was it already
+            super().send_400_response(msg)
 
     def _wait(self, seconds: float | None) -> None:
         if self._deadline is not None:

@@ -245,7 +245,8 @@ def accept(state: ServerState, firm_name: str, link: str, password: str, browser
     person = welcomed(state, firm_name, link, browser)
     with state.database.read() as connection:
         firm = firms.by_name(connection, firm_name)
-    passwords.check_new(password, person.login, firm.policy, state.breached, state.now())
+    about = people.known_of(person)
+    passwords.check_new(password, person.login, firm.policy, state.breached, state.now(), about)
     hashed = passwords.hash_new(password)
 
     def work(connection: Connection) -> str:

@@ -79,7 +79,7 @@ class Signed:
 @dataclass(frozen=True)
 class PendingSignIn:
     """A second factor is asked for. attempt: token for a cookie. lacking: how many kinds of method
-    the person has to enrol yet."""
+    the person has to enrol yet; where there is nowhere to enrol them, the attempt is ""."""
 
     attempt: str
     lacking: int = 0
@@ -131,6 +131,10 @@ def with_password(
         remembered = sessions.is_remembered(
             connection, person.id, firm.policy, browser.device, context.now
         )
+        lacking = too_few(firm.policy, usable(context, person), context.now)
+        if lacking and not way.opens:  # there is nowhere to enrol it
+            audit(connection, state, firm.id, "factor-missing", person.id, by=way.purpose.value)
+            return PendingSignIn("", lacking)
         if not person.enrolled or remembered:
             return sign_in(
                 state, connection, person, firm.policy, ("pwd",), browser, next_url, way=way
@@ -145,7 +149,7 @@ def with_password(
             source=browser.source,
             now=context.now,
         )
-        return PendingSignIn(token, too_few(firm.policy, usable(context, person), context.now))
+        return PendingSignIn(token, lacking)
 
     return state.database.run(proceed)
 

@@ -200,7 +200,8 @@ def reset(
         _must_be_the_directorys(state, firm_name, person, password, under)
         hashed = None
     else:
-        passwords.check_new(password, person.login, context.policy, state.breached, state.now())
+        policy, about = context.policy, people.known_of(person)
+        passwords.check_new(password, person.login, policy, state.breached, state.now(), about)
         hashed = passwords.hash_new(password)
 
     def work(connection: Connection) -> str | None:

@@ -117,7 +117,8 @@ def ask_recovery(
         reason=reason,
         voids=voids,
     )
-    _note(state, connection, asker, "help-asked", person.login, reason=reason)
+    void = {"voids": ", ".join(f"{kind} {key}" for kind, key in voids)} if voids else {}
+    _note(state, connection, asker, "help-asked", person.login, reason=reason, **void)
     _tell_colleagues(state, connection, firm, asker, person, recovery.RECOVERY, reason)
     return request_id
 

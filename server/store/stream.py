@@ -31,7 +31,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.failing import why
 from tallystick.common.urls import parsed
 from tallystick.server import metrics
-from tallystick.server.rules.acts import FAILURES, failed, in_words
+from tallystick.server.rules.acts import FAILURES, failed, in_words, stand_alone
 from tallystick.server.store import whole_lines
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import AuditEntry, CredentialRow, Firm, PersonRow
@@ -292,7 +292,7 @@ def entry_of(row: Mapping[str, Any], names: Names) -> dict[str, Any]:
 
 def sentence(actor: str, act: str, subject: str, address: object) -> str:
     """Who did what to whom, and from where."""
-    whom = "" if subject == actor else f" {subject}"
+    whom = "" if subject == actor and stand_alone(act) else f" {subject}"
     return f"{actor} {in_words(act)}{whom}" + (f" from {address}" if address else "")
 
 

@@ -372,6 +372,20 @@ def _unscrubbed() -> list[Patch]:
     return [(logs, "scrub", lambda text: text)]
 
 
+def _trailers_believed() -> list[Patch]:
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    from tallystick.server.serving.protocol import BoundedProtocol
+
+    return [(BoundedProtocol, "on_header", HttpToolsProtocol.on_header)]
+
+
+def _numbers_again() -> list[Patch]:
+    from tallystick.server.store import numbers
+
+    return [(numbers, "unused", _always({}))]
+
+
 def _endless_queue() -> list[Patch]:
     from tallystick.server.accounts.hashing import Hashing
 
@@ -492,6 +506,8 @@ BROKEN = {
     "logs-unscrubbed": _unscrubbed,
     "endless-queue": _endless_queue,
     "anybodys-proxy": _anybodys_proxy,
+    "trailers-believed": _trailers_believed,
+    "numbers-again": _numbers_again,
     "formulas": _formulas,
     "any-picture": _any_picture,
     "next-anywhere": _next_anywhere,

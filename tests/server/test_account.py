@@ -272,6 +272,21 @@ def test_the_address_for_notices(portal):
         assert "the address for such notices was changed" in told[address]
 
 
+def test_an_address_that_is_saved_as_it_was_stays_as_it_was(portal):
+    """Also as one that the firm vouches for: whoever signs in by it goes on to do so."""
+    portal.person("ann", email="ann@firm.example")
+    browser = Browser(portal.url).sign_in("ann").get("/address")
+    for fields in ({"address": " ann@firm.example "}, {}):
+        browser.get("/address").post("/address", **fields)
+        assert browser.page.is_success
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        rows = connection.exec_driver_sql("SELECT email, email_verified FROM person")
+        assert rows.all() == [("ann@firm.example", 1)]
+        told = connection.exec_driver_sql("SELECT action FROM audit")
+        assert "address-changed" not in told.scalars()
+    assert Browser(portal.url).sign_in("ann@firm.example").heading == "You are signed in"
+
+
 def test_staff_changes_are_told(portal):
     boss = portal.staff("boss", "administrator")
     portal.person("ann", email="old@firm.example")

@@ -184,6 +184,18 @@ def test_a_new_sign_in_is_not_passed_by_opening_what_comes_next(portal, client, 
     assert visit(browser, other).headers["location"].startswith(CALLBACK + "?code=")
 
 
+def test_nor_by_waiting(portal, client):
+    portal.policy(session_idle_minutes=240)
+    browser = portal.staff("ann", "user")
+    portal.clock.advance(60)
+    url = start(client, prompt="login")
+    assert "/sign-in?" in visit(browser, url).headers["location"]
+    for _ in range(3):
+        portal.clock.advance(3 * 3600)
+        browser.get("/")
+        assert "/sign-in?" in visit(browser, stripped(url)).headers["location"]
+
+
 def test_a_new_sign_in_is_enough_once_it_was_made(portal, client):
     portal.policy(minimum_methods=0)
     portal.person("ann")
@@ -220,6 +232,8 @@ def test_a_token_of_an_ended_session_stays_dead(portal, client):
     browser.get("/").post("/sign-out")
     assert info(client, token).status_code == 401
     portal.with_app(browser, "ann", totp)
+    latest = "(SELECT max(id) FROM session)"
+    sql(portal, f"UPDATE session SET id = {number[0][0]} WHERE id = {latest}")
     assert sql(portal, "SELECT max(id) FROM session") == number
     assert info(client, token).status_code == 401
 

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,6 +145,19 @@ def test_failures_of_a_place_count_for_all_names(behind_a_proxy):
     assert int(refused.page.headers["retry-after"]) > 0
     right = try_to_sign_in(portal, "ann", "correct horse battery", x_forwarded_for="2001:db8:5:6::")
     assert right.heading == "You are signed in"
+
+
+def test_a_place_has_so_many_entries_of_what_was_refused(behind_a_proxy, settings):
+    """Whoever has a network of IPv6 would fill the log with one from each of its addresses."""
+    http = httpx.Client(base_url=behind_a_proxy.url, timeout=60)
+    for number in range(30):
+        headers = {"authorization": "Bearer x", "x-forwarded-for": f"2001:db8:5:5:{number}::1"}
+        assert http.get("/v1/whoami", headers=headers).status_code == 401
+    http.get("/v1/whoami", headers=headers | {"x-forwarded-for": "2001:db8:5:6::1"})
+    http.close()
+    with opened(settings) as parts, parts.database.read() as connection:
+        count = "SELECT count(*) FROM audit WHERE action = 'token-wrong'"
+        assert connection.exec_driver_sql(count).scalar() == 20 + 1
 
 
 def test_a_strangers_wrong_passwords_leave_the_name_to_its_owner(behind_a_proxy):

@@ -31,6 +31,18 @@ WISHES = [
 ]
 
 
+CHUNKED = b"POST /hello HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
+BODY = b"\r\n5\r\nhello\r\n0\r\n"
+FIELDS = b"authorization: Bearer x\r\nx-forwarded-for: 192.0.2.1\r\nexpect: 100-continue\r\n\r\n"
+READ_IN_ANOTHER_WAY = [
+    (AGAIN.replace(b"host: x\r\n", b""), "400"),
+    (AGAIN.replace(b"host: x\r\n", b"host: x\r\nHOST: x\r\n"), "400"),
+    (CHUNKED.replace(b" chunked", b" gzip, chunked") + BODY + b"\r\n", "501"),
+    (CHUNKED.replace(b" chunked", b" x") + BODY + b"\r\n", "501"),
+    (CHUNKED + b"content-length: 5\r\n" + BODY + b"\r\n", "400"),
+]
+
+
 def head(size: int) -> bytes:
     start, end = b"GET /read HTTP/1.1\r\nhost: x\r\nx:", b"\r\n\r\n"
     return start + b" " * (size - len(start) - len(end)) + end
@@ -71,13 +83,16 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+served = app
+
+
 async def has_answered(many: int = 1) -> None:
     for _ in range(4 * many):
         await asyncio.sleep(0)
 
 
 async def answers(*parts: bytes) -> list[str]:
-    config = uvicorn.Config(app, lifespan="off", log_config=None)
+    config = uvicorn.Config(served, lifespan="off", log_config=None)
     spoken, wire = BoundedProtocol(config, ServerState(), {}), Wire()
     spoken.connection_made(wire)
     for part in parts:
@@ -111,6 +126,7 @@ def in_all_cuts(sent: bytes) -> set[tuple[str, ...]]:
         (AGAIN + head(LIMIT), ("200", "200")),
         (head(LIMIT + 1), ("431",)),
         (b"\r\n" * LIMIT, ("431",)),
+        (CHUNKED + BODY + b"x: y\r\n" * 12 + b"\r\n" + AGAIN, ("200", "200")),
     ],
 )
 def test_however_it_was_cut(
@@ -124,6 +140,46 @@ def test_however_it_was_cut(
 def test_a_wish_for_another_protocol_changes_nothing(sent: bytes) -> None:
     assert in_all_cuts(sent + AGAIN) == {("200", "200")}
     assert in_all_cuts(sent) == {("200",)}
+
+
+@pytest.mark.parametrize(("sent", "status"), READ_IN_ANOTHER_WAY)
+def test_what_others_read_in_another_way_is_refused(sent: bytes, status: str) -> None:
+    """And what may be a next request is not read (RFC 9112 3.2, 6.1, 11.2)."""
+    assert in_all_cuts(sent + AGAIN) == {(status,)}
+
+
+def test_http_1_0_needs_no_host() -> None:
+    sent = AGAIN.replace(b"1.1\r\nhost: x\r\n", b"1.0\r\n")
+    assert in_all_cuts(sent) == {("200",)}
+
+
+def test_fields_after_a_body_are_none_of_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client could add to what its proxy says of it."""
+    heard: list[bytes] = []
+
+    async def hearing(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+        heard.extend(name for name, _ in scope["headers"])
+
+    monkeypatch.setitem(globals(), "served", hearing)
+    assert in_all_cuts(CHUNKED + BODY + FIELDS + AGAIN) == {("200", "200")}
+    assert set(heard) == {b"host", b"transfer-encoding"}
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        b"0\r\n" + b"x: " + b"y" * LIMIT,
+        b"0\r\n" + b"x: y\r\n" * LIMIT,
+        b"5;" + b"x" * LIMIT * 2,
+        b"1\r\nx\r\n2;" + b"x" * LIMIT * 2,
+    ],
+)
+def test_what_is_around_a_body_has_a_bound(monkeypatch: pytest.MonkeyPatch, around: bytes) -> None:
+    monkeypatch.setattr(protocol, "HEAD_LIMIT", LIMIT)
+    sent = CHUNKED + b"\r\n" + around
+    bytewise = asyncio.run(answers(*(bytes([byte]) for byte in sent)))
+    assert bytewise == ["431"]
 
 
 def test_a_next_head_has_its_time_when_its_turn_comes(monkeypatch: pytest.MonkeyPatch) -> None:

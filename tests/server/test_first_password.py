@@ -17,7 +17,7 @@ from tallystick.server.settings import settings_from
 from tallystick.server.store import schema
 from tallystick.server.store.opened import opened
 from tests.server.house import refused
-from tests.server.portal_driver import Browser
+from tests.server.portal_driver import PASSWORD, Browser
 from tests.server.test_two_factors import console_code
 from tests.server.test_under_way import enrolled
 
@@ -97,6 +97,24 @@ def test_a_short_login_name_is_in_most_passwords(login, password, good):
     policy = FirmPolicy()
     with nullcontext() if good else refused("bad-password"):
         passwords.check_new(password, login, policy, SmallBreachList(), 0)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "anna.lindqvist@firm.example", "Lindqvist.2024", "AnnaLindqvist1", "nordsjofisk1",
+        "firm.example",
+    ],
+)  # fmt: skip
+def test_no_password_is_made_of_what_is_known_of_its_owner(portal, password):
+    """Her address, her name, the firm's: who guesses tries them first (NIST SP 800-63B)."""
+    portal.policy(display_name="Nordsjofisk AS", minimum_methods=0, password_min_length_alone=8)
+    portal.person("al", email="anna.lindqvist@firm.example")
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        connection.exec_driver_sql("UPDATE person SET full_name = 'Anna Lindqvist'")
+    browser = Browser(portal.url).sign_in("al").get("/password")
+    browser.post("/password", old=PASSWORD, password=password)
+    assert browser.problem == "The new password is one that guessers try early."
 
 
 def test_what_it_opened_elsewhere_ends_when_its_owner_enrols(portal):

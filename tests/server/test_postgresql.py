@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.policy import PersonRole
+from tallystick.server.accounts.rights import RightsTakenError
 from tallystick.server.joining import keeping
 from tallystick.server.joining.keeping import PersonWish, Ways
 from tallystick.server.operating import operations
@@ -463,6 +464,31 @@ def test_whoever_bars_an_administrator_locks_all_of_them_in_one_order(
                     text("SELECT id FROM person WHERE id = :two FOR UPDATE NOWAIT"), {"two": two}
                 )
         assert work.result().id == two
+
+
+@pytest.mark.parametrize("wanted", [PersonWish(role=PersonRole.USER), PersonWish(disabled=True)])
+def test_of_two_who_take_each_others_rights_one_does(postgresql, tmp_path: Path, clock, wanted):
+    """Also where a third is left, so that neither is the last."""
+    settings = settings_from(postgresql.new_database(), tmp_path / "s.keys")
+    with opened(replace(settings, clock=clock)) as parts, ThreadPoolExecutor(1) as pool:
+        database = parts.database
+        with database.write() as connection:
+            more = {"firm_id": 1, "role": PersonRole.ADMINISTRATOR, "email": None, "now": clock()}
+            one, two, _ = (people.add(connection, login=name, **more) for name in "abc")
+            firm = firms.by_id(connection, 1)
+        by_one, by_two = (
+            Ways(parts.ring, firm, cards.staff(n, 1, str(n), PersonRole.ADMINISTRATOR), clock())
+            for n in (one, two)
+        )
+        with database.write() as connection:
+            keeping.change(connection, by_two, one, wanted)
+            late = pool.submit(database.run, lambda c: keeping.change(c, by_one, two, wanted))
+            assert blocked(database)
+        with pytest.raises(RightsTakenError):
+            late.result()
+        with database.read() as connection:
+            still = people.get(connection, 1, two)
+            assert still.role is PersonRole.ADMINISTRATOR and not still.disabled
 
 
 @pytest.mark.parametrize("act", ["disable", "leave"])

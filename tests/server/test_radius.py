@@ -578,6 +578,46 @@ def test_what_comes_twice_is_refused(vpn, portal, seed, twice):
     assert reply.code == packet.AccessAccept  # nothing was used up
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+def test_who_is_refused_for_want_of_a_factor_has_not_signed_in(vpn, portal, mode):
+    """The password was right, so that none of the tries is used up."""
+    portal.person("bob")
+    portal.policy(password_max_failures=3)
+    for _ in range(4):
+        request = vpn.request(User_Name="bob", User_Password=PASSWORD)
+        reply = request.CreateReply(packet=vpn.raw(request.RequestPacket()))
+        assert reply.code == packet.AccessReject
+        assert reply["Reply-Message"] == ["Enrol a second factor first, or one more."]
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        query = text("SELECT action, detail FROM audit WHERE actor = 'person:1'")
+        rows = [(row.action, row.detail) for row in connection.execute(query)]
+    assert [action for action, _ in rows[-4:]] == ["factor-missing"] * 4
+    assert '"by":"radius"' in rows[-1][1].replace(" ", "")
+    assert "signed-in" not in {action for action, _ in rows}
+
+
+@pytest.mark.parametrize("mode", [Mode.APPEND])
+@pytest.mark.parametrize("typed", ["ann", "ANN", "Ann@firm.example"])
+def test_an_accept_names_the_account(vpn, portal, seed, typed):
+    """RFC 2865 5.1: what the client writes down, and asks about, is one name."""
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        change = "UPDATE person SET email = 'ann@firm.example', email_verified = 1 WHERE id = 1"
+        connection.execute(text(change))
+    request = vpn.request(User_Name=typed, User_Password=PASSWORD + hotp(seed, 2, 6))
+    reply = request.CreateReply(packet=vpn.raw(request.RequestPacket()))
+    assert (reply.code, reply["User-Name"]) == (packet.AccessAccept, ["ann"])
+    wrong = vpn.request(User_Name=typed, User_Password="wrong")
+    assert "User-Name" not in wrong.CreateReply(packet=vpn.raw(wrong.RequestPacket()))
+
+
+def test_a_state_with_something_added_is_none(vpn, seed):
+    asked = vpn.request(User_Name="ann", User_Password=PASSWORD)
+    state = asked.CreateReply(packet=vpn.raw(asked.RequestPacket()))["State"][0]
+    for given, code in ((state + b"\xff", packet.AccessReject), (state, packet.AccessAccept)):
+        request = vpn.request(User_Name="ann", User_Password=hotp(seed, 2, 6), State=given)
+        assert request.CreateReply(packet=vpn.raw(request.RequestPacket())).code == code
+
+
 def test_a_name_with_a_nul_is_answered(vpn, portal):
     """No database takes one: the packet would come again, and again."""
     request = vpn.request(User_Name="ann\0", User_Password=PASSWORD)

@@ -545,6 +545,24 @@ def test_a_card_is_asked_for_someone_else_and_is_free(stock):
     assert caught.value.status == 409 and "A1" in caught.value.what
 
 
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("valid_until = 1", "card-expired"),
+        ("status = 'lost'", "card-lost"),
+        ("status = 'retired'", "card-retired"),
+    ],
+)
+def test_no_card_is_asked_for_that_is_good_for_nothing(stock, change, code):
+    """A colleague would look at it for nothing."""
+    with stock.write() as connection:
+        connection.exec_driver_sql(f"UPDATE card SET {change} WHERE serial = 'A1'")
+    with refused(code):
+        ask_hand_over(stock)
+    with stock.write() as connection:
+        assert together.waiting(connection, stock.firm.id, stock.clock()) == []
+
+
 def test_a_request_for_a_card_gives_no_code_to_recover_with(stock):
     number = ask_hand_over(stock)
     assert isinstance(number, int)
@@ -622,7 +640,7 @@ def test_too_few_methods_open_no_vpn(house, vpn, mode):
     password = PASSWORD + (house.code() if mode is Mode.APPEND else "")
     reply = vpn.ask(password=password)
     assert (reply.code, reply.message) == (
-        packet.AccessReject, "Enrol another second factor first.",
+        packet.AccessReject, "Enrol a second factor first, or one more.",
     )  # fmt: skip
 
 

@@ -330,6 +330,12 @@ def test_every_act_is_readable():
     assert acts.in_words("something-new") == "something new"
 
 
+def test_acts_that_say_all_without_whom():
+    assert all(map(acts.stand_alone, ("signed-in", "signed-out", "sessions-ended", "new-act")))
+    wanting = ("session-ended", "help-code-wrong", "limit-reached", "serials-reserved")
+    assert not any(map(acts.stand_alone, wanting))
+
+
 WRITERS = {"Act", "Incident", "act", "audit", "note", "note_change", "_act", "_note", "_tried"}
 
 

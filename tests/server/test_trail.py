@@ -65,12 +65,28 @@ def test_names_are_in_words_and_changes_from_what_to_what(portal, boss):
         "disabled": "no → yes",
     }
     assert entry["address"] == "127.0.0.1"
-    portal.policy(session_hours=3, methods=["totp", "card"])
+    portal.policy(session_hours=3, methods=["totp", "card"], minimum_methods=0, key_alone=True)
     (entry,) = listed(boss, act="policy-changed")
     assert entry["detail"]["session_hours"] == "12 → 3"
+    assert entry["detail"]["minimum_methods"] == "1 → 0"
+    assert entry["detail"]["key_alone"] == "no → yes"
     assert entry["detail"]["methods"] == "card, email, sms, totp, webauthn → card, totp"
     page = boss.get("/audit").page.text
     assert "changed the person" in page and "person:" not in page and "user → support" in page
+
+
+def test_a_sentence_does_not_end_before_whom(portal, boss):
+    """Somebody unknown tries, for nobody's name; ann does it to herself."""
+    portal.person("ann")
+    stranger = Browser(portal.url).get("/recover")
+    stranger.post("/recover", login="nobody", kind="totp")
+    said = {one["act"]: one["sentence"] for one in reversed(listed(boss))}
+    assert said["recovery-begun"] == "somebody began a recovery of somebody from 127.0.0.1"
+    assert said["password-changed"] == "ann set the password of ann from 127.0.0.1"
+    assert said["signed-in"] == "boss signed in from 127.0.0.1"
+    page = re.sub(r"\s+", " ", boss.get("/audit").page.text)
+    assert "began a recovery of</td><td>somebody</td>" in page
+    assert ">signed in</td><td></td>" in page
 
 
 def test_a_browser_and_an_address_are_in_an_entry(portal, boss):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tallystick.server.accounts import people
+from tallystick.server.accounts import firms, people
 from tallystick.server.signing_in import login, recovery
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import PASSWORD, Browser
@@ -167,6 +167,18 @@ def test_a_shorter_session_holds_for_those_that_are_open(portal):
     assert browser.sign_in("ann").heading == "You are signed in"  # still remembered
     portal.clock.advance(86400)
     assert browser.sign_in("ann").heading.startswith("How")
+
+
+def test_one_firms_shorter_memory_is_not_anothers(portal):
+    portal.policy(remember_device_days=90)
+    portal.person("ann")
+    browser, path, totp = half_way(portal, Browser(portal.url).sign_in("ann"))
+    browser.post(path, code=totp.at(int(portal.clock())), remember="yes")
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        firms.add(connection, parts.ring, "other", now=portal.clock(), actor="test")
+    portal.policy("other", remember_device_days=1, session_hours=1)
+    portal.clock.advance(2 * 86400)
+    assert browser.sign_in("ann").heading == "You are signed in"
 
 
 def test_a_longer_policy_brings_no_session_back(portal):

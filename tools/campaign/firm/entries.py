@@ -482,10 +482,10 @@ NOT_IN_A_FIRM = frozenset(
         "method-removed", "method-renamed", "people-exported", "people-merged", "person-deleted",
         "person-invited", "policy-changed", "session-ended", "sessions-ended", "signed-out",
         "serials-reserved", "signer-added", "signer-revoked", "ticket-ended", "ticket-taken",
-        # services of OpenID Connect, and LDAP
-        "directory-not-read", "oidc-client-added", "oidc-client-changed", "oidc-client-removed",
-        "oidc-logout-failed", "oidc-logout-refused", "oidc-logout-told", "oidc-signed-in",
-        "oidc-tokens-ended", "signing-key-made",
+        # services of OpenID Connect, RADIUS, and LDAP
+        "directory-not-read", "factor-missing", "oidc-client-added", "oidc-client-changed",
+        "oidc-client-removed", "oidc-logout-failed", "oidc-logout-refused", "oidc-logout-told",
+        "oidc-signed-in", "oidc-tokens-ended", "signing-key-made",
         # keys that change, backups, and what is pruned or reminded of after a longer time
         "chain-closed", "chain-goes-on", "key-retired", "keys-rotated", "log-pruned",
         "person-reminded", "restore-confirmed", "restored",

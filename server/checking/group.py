@@ -160,9 +160,10 @@ class GroupCommit:
                     raise
                 self._verifier.chain.reopen()
                 wrong = trouble.told(error)
-                if not wrong.may_pass:
+                self._away = wrong.may_pass
+                # A lock was waited for by then, as long as anybody should wait.
+                if wrong is trouble.DatabaseTrouble.LOCKED or not wrong.may_pass:
                     return [trouble.refusal(wrong) for _ in checks]
-                self._away = True
                 if self._stopped.wait(pause):
                     break
                 pause = min(2 * pause, LONGEST_PAUSE_S)

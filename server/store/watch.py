@@ -3,17 +3,15 @@ takes what is written, and whether the clock goes as it should."""
 
 from __future__ import annotations
 
-import errno
 import logging
-import resource
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.server.errors import ApiError
+from tallystick.server.open_files import open_files
 from tallystick.server.store import trouble
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import AuditEntry, AuditHead
@@ -108,12 +106,8 @@ class GroundWatch:
 
     def _look_at_files(self) -> None:
         """Connections beyond the limit are closed by the kernel's leave, and nothing else tells."""
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        try:
-            files = sum(1 for _ in Path("/proc/self/fd").iterdir())
-        except OSError as error:
-            files = limit if error.errno == errno.EMFILE else 0
-        many = limit != resource.RLIM_INFINITY and files > BUSY_PART * limit
+        limit, files = open_files()
+        many = files is not None and files > BUSY_PART * limit
         if many and not self._many_files:
             log.warning(
                 "%d of %d files are open: connections beyond that are closed unanswered "

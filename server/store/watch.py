@@ -21,6 +21,7 @@ from tallystick.server.store.probe import WriteProbe
 EVERY_S = 30.0
 CLOCK_BEHIND_S = 60.0
 CLOCK_AHEAD_S = 30 * 86400.0
+WEEK_S = 7 * 86400.0
 BUSY_PART = 0.8  # of the files that a process may have open
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,19 @@ def newest_entry(connection: Connection) -> float | None:
         )
     )
     return None if newest is None else newest / 1000
+
+
+def clock_leap(connection: Connection, now: float) -> float:
+    """Seconds without an entry before those of the last week, where so long a time says that the
+    clock was set; 0 otherwise. A server whose clock is far ahead writes entries that fit it. Reads
+    the log: for whoever has time."""
+    week_ms = int((now - WEEK_S) * 1000)
+    first = connection.scalar(select(func.min(AuditEntry.at_ms)).where(AuditEntry.at_ms >= week_ms))
+    if first is None:
+        return 0.0
+    before = connection.scalar(select(func.max(AuditEntry.at_ms)).where(AuditEntry.at_ms < first))
+    passed = 0.0 if before is None else (first - before) / 1000
+    return passed if passed > CLOCK_AHEAD_S else 0.0
 
 
 def clock_fault(newest: float | None, now: float) -> str:

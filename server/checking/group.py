@@ -84,20 +84,14 @@ class GroupCommit:
                 raise _busy()
             self._queue.append((check, future, loop))
             self._arrived.notify()
-        await self._wait(future)
-        if future.done():
-            return future.result()
-        future.cancel()  # one that is still in the queue is not judged any more
-        raise _too_slow()
+        patience = _Patience(future, loop, self._nobody_should_wait)
+        try:
+            return await future
+        finally:
+            patience.end()
 
-    async def _wait(self, future: asyncio.Future[CodeOutcome]) -> None:
-        """Until it is answered, or nobody should wait any longer."""
-        began = time.monotonic()
-        await asyncio.wait({future}, timeout=STALLED_S)
-        while not future.done() and time.monotonic() - began < ANSWER_S:
-            if self._away or self._database.stalls():
-                return
-            await asyncio.wait({future}, timeout=LOOK_S)
+    def _nobody_should_wait(self) -> bool:
+        return self._away or self._database.stalls()
 
     def _work_off(self) -> None:
         batch = list(self._queue)
@@ -178,6 +172,32 @@ class GroupCommit:
 
     def _answer(self, batch: list[Waiting], answers: list[CodeOutcome | ApiError]) -> None:
         batch[0][2].call_soon_threadsafe(_deliver, batch, answers)
+
+
+class _Patience:
+    """Refuses a check that is not answered after STALLED_S, if nobody should wait any longer then,
+    or after ANSWER_S. One that is still in the queue is not judged any more."""
+
+    def __init__(
+        self,
+        future: asyncio.Future[CodeOutcome],
+        loop: asyncio.AbstractEventLoop,
+        over: Callable[[], bool],
+    ) -> None:
+        self._future, self._loop, self._over = future, loop, over
+        self._end = loop.time() + ANSWER_S
+        self._timer = loop.call_later(min(STALLED_S, ANSWER_S), self._look)
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        if self._future.done():
+            return
+        if self._over() or self._loop.time() >= self._end:
+            self._future.set_exception(_too_slow())
+        else:
+            self._timer = self._loop.call_later(LOOK_S, self._look)
 
 
 class _Turn:

@@ -47,6 +47,7 @@ from tallystick.server.serving.languages import AskedLanguage
 from tallystick.server.serving.limits import BodyLimit
 from tallystick.server.serving.notify import tell
 from tallystick.server.serving.queue import SignInQueue
+from tallystick.server.serving.quick import QuickChecks
 from tallystick.server.serving.request_log import RequestLog, RequestLogFile
 from tallystick.server.serving.whole import WholeForm
 from tallystick.server.settings import Settings
@@ -130,6 +131,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(AnswerTime)
     app.add_middleware(AskedLanguage)
+    app.add_middleware(QuickChecks, refuse=_api_error)
     app.add_middleware(SecurityHeaders, https=settings.public_url.startswith("https:"))
     app.add_middleware(HeadAsGet)
     if requests is not None:

@@ -222,7 +222,8 @@ def _sqlite_engine(url: str, *, hurried: bool) -> Engine:
         Path(database).touch(mode=0o600)  # SQLite gives its other files the same mode
     main = identity(database)
     # Parameters are hashes, boxes and names: an error that shows them would end in a log.
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
+    usual_s = _lock_s(hurried=hurried)
+    engine = create_engine(url, connect_args={"timeout": usual_s}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
@@ -236,6 +237,7 @@ def _sqlite_engine(url: str, *, hurried: bool) -> Engine:
         searching.teach(connection)
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # opens the log
         record.info[_FILES] = FilesInPlace.of(database, main)
+        record.info[_LOCK_S] = usual_s
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

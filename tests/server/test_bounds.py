@@ -346,6 +346,7 @@ def test_an_answer_begins_in_time(portal, monkeypatch):
     portal.person("ann")
     browser = Browser(portal.url).get("/sign-in")
     with locked(portal):
+        monkeypatch.setattr(answers, "STALLED_S", 0.2)
         monkeypatch.setattr(answers, "ANSWER_S", 0.3)
         monkeypatch.setattr(answers, "BODY_S", 0.0)
         browser.post("/sign-in", login="ann", password="correct horse battery")
@@ -359,6 +360,7 @@ def test_an_answer_begins_in_time(portal, monkeypatch):
 def test_so_does_that_of_an_api(server, monkeypatch):
     server.card(user=None)
     with locked(server):
+        monkeypatch.setattr(answers, "STALLED_S", 0.2)
         monkeypatch.setattr(answers, "ANSWER_S", 0.3)
         monkeypatch.setattr(answers, "BODY_S", 0.0)
         answer = server.assign("1000000001", "ann")

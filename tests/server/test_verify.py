@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
+from tallystick.server.accounts import credentials
 from tallystick.server.accounts.credentials import hash_token
 from tallystick.server.checking.answers import KEPT_S, keep
 from tallystick.server.checking.verification import CodeCheck, Verifier
@@ -136,6 +140,65 @@ def test_the_quick_way_answers_as_the_long_one_does(server, body, key):
         for content_type in ("application/json", "application/json; charset=utf-8")
     )
     assert (quick.status_code, quick.json()) == (usual.status_code, usual.json())
+
+
+JSON_TYPES = ("application/json", "application/json; charset=utf-8")  # the quick way, the long one
+
+
+def answered(server, headers: dict[str, str], body: bytes, content_type: str) -> tuple:
+    more = {"content-type": content_type, "accept-language": "de"} | headers
+    answer = server.client.post("/v1/verify", content=body, headers=more)
+    told = {name: value for name, value in answer.headers.items() if name != "date"}
+    return answer.status_code, told, answer.json()
+
+
+def test_the_quick_way_refuses_as_the_long_one_does(server, wrong_code):
+    """With the same words and headers. Programs read English, whatever they ask for."""
+    seed = server.card()
+    station = add_credential(server.settings, "station", "s")
+    revoked = add_credential(server.settings, "service", "old")
+    with opened(server.settings) as parts, parts.database.write() as connection:
+        credentials.revoke(
+            connection, parts.ring, revoked.id, now=server.clock(), actor="console", firm_id=1
+        )
+    right = json.dumps({"user": "ann", "code": "0" * 7}).encode()
+    wrong = json.dumps({"user": "ann", "code": wrong_code(seed)}).encode()
+    cases = [
+        ({}, right, 401), ({"authorization": "Basic x"}, right, 401),
+        ({"authorization": "Bearer tally_x"}, right, 401), (bearer(revoked), right, 401),
+        (bearer(station), right, 403), (bearer(server.service), right, 422),
+        (bearer(server.service), right + b" " * 200_000, 413),
+    ]  # fmt: skip
+    for _ in range(CodePolicy().max_failures):
+        assert answered(server, bearer(server.service), wrong, JSON_TYPES[0])[0] == 200
+    cases.append((bearer(server.service), wrong, 429))
+    for headers, body, status in cases:
+        quick, long = (answered(server, headers, body, one) for one in JSON_TYPES)
+        assert quick == long and quick[0] == status
+
+
+def test_a_check_that_nobody_can_judge_is_refused_the_same_way(server, monkeypatch):
+    monkeypatch.setattr("tallystick.server.store.database.STATEMENT_S", 0.05)
+    seed = server.card()
+    body = json.dumps({"user": "ann", "code": hotp(seed, 0, 6)}).encode()
+    path = server.settings.db_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        quick, long = (answered(server, bearer(server.service), body, one) for one in JSON_TYPES)
+        assert quick == long and quick[0] == 503 and quick[1]["retry-after"] == "2"
+        assert quick[2]["error"]["what"] == "The database is locked by somebody else."
+        holder.execute("ROLLBACK")
+
+
+def test_a_check_in_two_pieces_goes_the_quick_way(server, monkeypatch):
+    seed = server.card()
+    monkeypatch.setattr("fastapi.routing.solve_dependencies", None)
+    body = json.dumps({"user": "ann", "code": hotp(seed, 0, 6)}).encode()
+    headers = bearer(server.service) | {
+        "content-type": "application/json", "content-length": str(len(body)),
+    }  # fmt: skip
+    answer = server.client.post("/v1/verify", content=iter([body[:9], body[9:]]), headers=headers)
+    assert answer.json()["accepted"]
 
 
 def test_what_is_usual_goes_the_quick_way(server, monkeypatch):

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from tallystick.server.accounts import credentials
 from tallystick.server.accounts.credentials import hash_token
+from tallystick.server.checking import group
 from tallystick.server.checking.answers import KEPT_S, keep
 from tallystick.server.checking.verification import CodeCheck, Verifier
 from tallystick.server.rules.judge import CodePolicy
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import add_credential
-from tallystick.server.store.database import StaleError
+from tallystick.server.store import audit
+from tallystick.server.store.database import Database, StaleError
+from tallystick.server.store.models import AuditEntry
 from tallystick.server.store.opened import opened
 from tests.server.conftest import bearer
 
@@ -211,6 +216,55 @@ def test_what_is_usual_goes_the_quick_way(server, monkeypatch):
     assert server.verify(hotp(seed, 0, 6)).json()["accepted"]
     assert named(server, "k" * 32, hotp(seed, 1, 6)).json()["accepted"]
     assert server.resynchronise(hotp(seed, 30, 6), hotp(seed, 31, 6)).json()["accepted"]
+
+
+def lost_answers(monkeypatch, *, done: list[bool]) -> None:
+    """The connection breaks in one commit after the other: what was sent was done, or was not."""
+    usual, left = Database.write, list(done)
+
+    @contextmanager
+    def write(self, *gathered):
+        was_done = left.pop(0) if left else None
+        with usual(self, *gathered) as connection:
+            yield connection
+            if was_done is False:
+                raise OperationalError(None, None, Exception())
+        if was_done:
+            raise OperationalError(None, None, Exception())
+
+    monkeypatch.setattr(Database, "write", write)
+
+
+def accepted_in_the_log(settings) -> int:
+    query = select(func.count()).where(AuditEntry.action == "verified")
+    with opened(settings) as parts, parts.database.read() as connection:
+        assert all(one.broken_at is None for one in audit.check(connection, parts.ring))
+        return connection.scalar(query.where(AuditEntry.detail.contains('"reason":"ok"')))
+
+
+@pytest.mark.parametrize("done", [[True], [False], [False, True], [False, False, True], [True] * 2])
+def test_a_right_code_is_right_when_the_database_goes_in_its_commit(server, monkeypatch, done):
+    """It was committed, and nobody said so: judged again it would be one that was used."""
+    seed = server.card()
+    assert server.reason(hotp(seed, 0, 6)) == "ok"
+    with monkeypatch.context() as patched:
+        lost_answers(patched, done=done)
+        assert server.reason(hotp(seed, 1, 6)) == "ok"
+    assert server.reason(hotp(seed, 1, 6)) == "replayed"
+    assert server.reason(hotp(seed, 2, 6)) == "ok"
+    assert accepted_in_the_log(server.settings) == 3
+
+
+def test_whether_a_code_was_used_is_not_claimed_when_nobody_knows(server, monkeypatch):
+    seed = server.card()
+    for done, then in ((True, "replayed"), (False, "ok")):
+        factor = 0 if done else 2
+        monkeypatch.setattr(group, "RECONNECT_S", 0.01)
+        with monkeypatch.context() as patched:
+            lost_answers(patched, done=[done])
+            error = server.verify(hotp(seed, factor, 6)).json()["error"]
+        assert error["code"] == "too-slow" and "used up" in error["kept"]
+        assert server.reason(hotp(seed, factor, 6)) == then
 
 
 def test_by_serial_too(server):

@@ -622,6 +622,13 @@ def test_the_clock_is_wrong(server, fault, seconds, todo, caplog):
     )  # fmt: skip
 
 
+def test_a_log_that_nobody_wrote_to_for_ten_days_tells_nothing_of_the_clock(server):
+    seed = server.card()
+    server.clock.advance(10 * 86400)
+    assert server.reason(hotp(seed, 0, 6)) == "ok"
+    assert finding(server.settings, "clock") == "ok: clock: fits the audit log"
+
+
 def test_a_session_outlives_a_clock_that_goes_back(portal):
     portal.person("boss", "administrator")
     browser = portal.browser().sign_in("boss")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import sqlite3
@@ -17,6 +18,7 @@ from tallystick.server.accounts.credentials import hash_token
 from tallystick.server.checking import group
 from tallystick.server.checking.answers import KEPT_S, keep
 from tallystick.server.checking.verification import CodeCheck, Verifier
+from tallystick.server.errors import ApiError
 from tallystick.server.rules.judge import CodePolicy
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import add_credential
@@ -193,6 +195,54 @@ def test_a_check_that_nobody_can_judge_is_refused_the_same_way(server, monkeypat
         assert quick == long and quick[0] == 503 and quick[1]["retry-after"] == "2"
         assert quick[2]["error"]["what"] == "The database is locked by somebody else."
         holder.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("name", ["authorization", "idempotency-key", "content-type"])
+def test_a_header_that_comes_twice_is_read_as_on_the_long_way(server, name):
+    """The first one counts."""
+    server.card()
+    answers = []
+    for content_type in JSON_TYPES:
+        usual = bearer(server.service) | {
+            "idempotency-key": "k" * 32, "content-type": content_type,
+        }  # fmt: skip
+        headers = [*usual.items(), (name, "Bearer tally_x")]
+        body = b'{"user":"nobody","code":"000000"}'
+        answers.append(server.client.post("/v1/verify", content=body, headers=headers))
+    assert answers[0].status_code == answers[1].status_code == 200
+    assert answers[0].json() == answers[1].json()
+
+
+def test_a_check_is_refused_once_nobody_should_wait(monkeypatch):
+    monkeypatch.setattr(group, "STALLED_S", 0.0)
+    monkeypatch.setattr(group, "LOOK_S", 0.0)
+    asked = []
+
+    async def wait(*answers: bool) -> str:
+        left = list(answers)
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+
+        def over() -> bool:
+            asked.append(1)
+            return left.pop(0)
+
+        patience = group._Patience(future, loop, over)
+        with pytest.raises(ApiError) as refused:
+            await future
+        patience.end()
+        return refused.value.code
+
+    assert asyncio.run(wait(False, False, True)) == "too-slow" and len(asked) == 3
+    monkeypatch.setattr(group, "ANSWER_S", 0.0)
+    assert asyncio.run(wait(False)) == "too-slow"
+
+
+def test_a_header_that_a_page_sets_is_there_once(server):
+    answer = server.client.get("/p/default/sign-in")
+    assert len(answer.headers.get_list("content-security-policy")) == 1
+    assert "default-src 'none'; frame" not in answer.headers["content-security-policy"]
+    assert len(answer.headers.get_list("x-content-type-options")) == 1
 
 
 def test_a_check_in_two_pieces_goes_the_quick_way(server, monkeypatch):

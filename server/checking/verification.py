@@ -75,7 +75,7 @@ class Verifier:
 
         Raises StaleError when the transaction must be rolled back and run again.
         """
-        asked = _Asked(connection, checks)
+        asked = _Askers(connection, checks)
         wanted = [asked.about(check) for check in checks]
         named = filter(None, (one.name for one in wanted if isinstance(one, _Wanted)))
         known = answers_kept.find(connection, named, now)
@@ -121,7 +121,7 @@ class _Wanted:
     question: CodeQuestion
 
 
-class _Asked:
+class _Askers:
     """Who asks for the checks of a batch: each is looked at once."""
 
     def __init__(self, connection: Connection, checks: Sequence[CodeCheck]) -> None:

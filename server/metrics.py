@@ -8,15 +8,20 @@ from collections.abc import Mapping
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
+    PROCESS_COLLECTOR,
     REGISTRY,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
-    ProcessCollector,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from tallystick.server.own_figures import OwnFigures
+
+REGISTRY.unregister(PROCESS_COLLECTOR)
+REGISTRY.register(OwnFigures())
 
 CHECKS = Counter("tally_checks", "Codes checked, by outcome.", ["reason"])
 BATCH_SIZE = Histogram(
@@ -77,6 +82,6 @@ def _counted() -> bytes:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        ProcessCollector(registry=registry)  # of the worker that answers
+        registry.register(OwnFigures())  # of the worker that answers
         return generate_latest(registry)
     return generate_latest(REGISTRY)

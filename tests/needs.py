@@ -211,6 +211,27 @@ no_uhid = Need("a kernel without /dev/uhid", lambda: not os.access(UHID, os.R_OK
 own_mounts = Need(
     "root that may make mounts of its own", lambda: _succeeds("unshare", "--mount", "true")
 )
+
+
+def memory_groups() -> Path:
+    """Where control groups that bound memory are made (version 2, or 1)."""
+    first = Path("/sys/fs/cgroup/memory")
+    return first if first.exists() else Path("/sys/fs/cgroup")
+
+
+def _bounds_memory() -> bool:
+    """A group is made, and taken away again, to see."""
+    group = memory_groups() / f"tally-needs-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        return False
+    bounds = any((group / name).exists() for name in ("memory.max", "memory.limit_in_bytes"))
+    group.rmdir()
+    return bounds
+
+
+own_memory = Need("root that may make a control group with a bound of memory", _bounds_memory)
 own_networks = Need(
     "root that may make networks of its own", lambda: _succeeds("unshare", "--net", "true")
 )

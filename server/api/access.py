@@ -33,7 +33,11 @@ AState = Annotated[ServerState, Depends(state_of)]
 
 def token_hash(request: Request) -> bytes:
     """The hash of the bearer token. Raises ApiError (401) when there is none."""
-    header = request.headers.get("authorization", "")
+    return hash_of_bearer(request.headers.get("authorization", ""))
+
+
+def hash_of_bearer(header: str) -> bytes:
+    """As `token_hash`, of the header `authorization`."""
     token = header[len(SCHEME) :].strip()
     if header[: len(SCHEME)].lower() != SCHEME or not 0 < len(token) <= MAX_TOKEN_LENGTH:
         raise unknown_credential()

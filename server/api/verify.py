@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.api.access import state_of, token_hash
-from tallystick.server.api.quick import KEY, KEY_PATTERN, QuickRoute
-from tallystick.server.checking.verification import CodeCheck
+from tallystick.server.checking.answers import MAX_NAME, MIN_NAME
+from tallystick.server.checking.verification import CodeCheck, CodeOutcome
 from tallystick.server.rules.judge import Reason
 
-router = APIRouter(prefix="/v1", tags=["verification"], route_class=QuickRoute)
+KEY = "Idempotency-Key"
+_NAME = f"[A-Za-z0-9_-]{{{MIN_NAME},{MAX_NAME}}}"
+# An RFC 8941 string, or the bare text: both are in use.
+KEY_PATTERN = f'^(?:{_NAME}|"{_NAME}")$'
+
+router = APIRouter(prefix="/v1", tags=["verification"])
 
 Code = Annotated[str, Field(pattern=r"^[0-9]{6,8}$")]
 User = Annotated[str | None, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -81,7 +88,7 @@ async def verify(
 ) -> Response:
     """Is this the next code of the card, or of one of the user's cards or authenticator apps? A
     right code is right once."""
-    return await _answer(request, body, (body.code,), idempotency_key)
+    return await _answer(request, body, idempotency_key)
 
 
 @router.post("/resynchronise", response_model=VerifyAnswer, responses=ANSWERS)  # type: ignore[arg-type]
@@ -89,20 +96,43 @@ async def resynchronise(
     body: ResynchroniseRequest, request: Request, idempotency_key: CheckName = None
 ) -> Response:
     """Find a card that was pressed too often again, by two successive codes (RFC 4226 7.4)."""
-    return await _answer(request, body, body.codes, idempotency_key)
+    return await _answer(request, body, idempotency_key)
+
+
+@dataclass(frozen=True)
+class CheckRoute:
+    """A call that checks codes: what it takes, and its route."""
+
+    model: type[VerifyRequest] | type[ResynchroniseRequest]
+    route: APIRoute
+
+
+# By path. Most are answered before a route is looked for (`serving.quick`).
+_TAKEN: dict[str, type[VerifyRequest] | type[ResynchroniseRequest]] = {
+    "/v1/verify": VerifyRequest,
+    "/v1/resynchronise": ResynchroniseRequest,
+}
+ROUTES = {
+    route.path: CheckRoute(_TAKEN[route.path], route)
+    for route in router.routes
+    if isinstance(route, APIRoute)
+}
 
 
 async def _answer(
-    request: Request, subject: _Subject, codes: tuple[str, ...], key: str | None
+    request: Request, asked: VerifyRequest | ResynchroniseRequest, key: str | None
 ) -> Response:
-    check = CodeCheck(
-        token_hash(request),
-        subject.user,
-        subject.serial,
-        codes,
-        key=(key or "").strip('"'),
-    )
-    outcome = await state_of(request).group.check(check)
+    check = check_of(asked, token_hash(request), key or "")
+    return answer_to(await state_of(request).group.check(check))
+
+
+def check_of(asked: VerifyRequest | ResynchroniseRequest, token: bytes, key: str) -> CodeCheck:
+    """token: the hash of the asker's. key: as its header has it."""
+    codes = (asked.code,) if isinstance(asked, VerifyRequest) else asked.codes
+    return CodeCheck(token, asked.user, asked.serial, codes, key=key.strip('"'))
+
+
+def answer_to(outcome: CodeOutcome) -> Response:
     if outcome.reason is Reason.THROTTLED:
         wait = outcome.retry_after_s
         return JSONResponse(

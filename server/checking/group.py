@@ -12,7 +12,9 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.common import beside, moments
@@ -20,7 +22,7 @@ from tallystick.server import metrics
 from tallystick.server.checking.verification import CodeCheck, CodeOutcome, Verifier
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store import trouble
-from tallystick.server.store.audit import ChainGoneError
+from tallystick.server.store.audit import ChainEnd, ChainGoneError
 from tallystick.server.store.database import (
     IN_THE_WAY,
     MAX_TRIES,
@@ -42,6 +44,33 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.1
 log = logging.getLogger(__name__)
 
 Waiting = tuple[CodeCheck, "asyncio.Future[CodeOutcome]", asyncio.AbstractEventLoop]
+
+
+Answers = list[CodeOutcome | ApiError]
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A batch that was judged, and whose commit nobody answered: it was done, or was not."""
+
+    reached: ChainEnd
+    answers: Answers
+
+
+class _DoneError(Exception):
+    """An attempt was committed after all: its answers hold, and judged again its codes would be
+    used ones."""
+
+    def __init__(self, answers: Answers) -> None:
+        super().__init__()
+        self.answers = answers
+
+
+def _must_not_be_done(connection: Connection, unsure: list[_Attempt]) -> None:
+    """Asked when the cards of the batch are locked: by then the attempt has ended either way."""
+    for attempt in unsure:
+        if attempt.reached.is_there(connection):
+            raise _DoneError(attempt.answers)
 
 
 class GroupCommit:
@@ -83,20 +112,14 @@ class GroupCommit:
                 raise _busy()
             self._queue.append((check, future, loop))
             self._arrived.notify()
-        await self._wait(future)
-        if future.done():
-            return future.result()
-        future.cancel()  # one that is still in the queue is not judged any more
-        raise _too_slow()
+        patience = _Patience(future, loop, self._nobody_should_wait)
+        try:
+            return await future
+        finally:
+            patience.end()
 
-    async def _wait(self, future: asyncio.Future[CodeOutcome]) -> None:
-        """Until it is answered, or nobody should wait any longer."""
-        began = moments.steady()
-        await asyncio.wait({future}, timeout=STALLED_S)
-        while not future.done() and moments.steady() - began < ANSWER_S:
-            if self._away or self._database.stalls():
-                return
-            await asyncio.wait({future}, timeout=LOOK_S)
+    def _nobody_should_wait(self) -> bool:
+        return self._away or self._database.stalls()
 
     def _work_off(self) -> None:
         batch = list(self._queue)
@@ -139,43 +162,82 @@ class GroupCommit:
     def _judge(self, checks: list[CodeCheck]) -> list[CodeOutcome | ApiError]:
         metrics.BATCH_SIZE.observe(len(checks))
         stale, pause = 0, FIRST_PAUSE_S
+        unsure: list[_Attempt] = []
         end = moments.steady() + RECONNECT_S
         while stale < MAX_TRIES and moments.steady() < end:
             if stale or self._away:
                 metrics.RETRIES.inc()
             began = moments.steady()
+            answers: Answers | None = None
             try:
                 with self._database.write() as connection:
                     answers = self._verifier.run(connection, checks, self._clock())
+                    _must_not_be_done(connection, unsure)
                 self._verifier.chain.commit()
+            except _DoneError as done:
+                self._verifier.chain.rollback()
+                answers = done.answers
             except ChainGoneError:
                 self._verifier.chain.reopen()
                 stale += 1
+                continue
             except StaleError:
                 self._verifier.chain.rollback()
                 stale += 1
+                continue
             except DBAPIError as error:
                 if not _may_pass(error):
                     raise
+                reached = self._verifier.chain.under_way()
+                if answers is not None and reached is not None:
+                    unsure.append(_Attempt(reached, answers))
                 self._verifier.chain.reopen()
                 wrong = trouble.told(error)
-                if not wrong.may_pass:
-                    return [trouble.refusal(wrong) for _ in checks]
-                self._away = True
+                self._away = wrong.may_pass
+                # A lock was waited for by then, as long as anybody should wait.
+                if wrong is trouble.DatabaseTrouble.LOCKED or not wrong.may_pass:
+                    locked_out = wrong.may_pass and bool(unsure)  # by what may be done yet
+                    return [_too_slow() if locked_out else trouble.refusal(wrong) for _ in checks]
                 if self._stopped.wait(pause):
                     break
                 pause = min(2 * pause, LONGEST_PAUSE_S)
-            else:
-                self._away = False
-                metrics.BATCH_SECONDS.observe(moments.steady() - began)
-                for answer in answers:
-                    reason = answer.code if isinstance(answer, ApiError) else answer.reason.value
-                    metrics.CHECKS.labels(reason).inc()
-                return answers
-        return [_busy() for _ in checks]
+                continue
+            self._away = False
+            metrics.BATCH_SECONDS.observe(moments.steady() - began)
+            for answer in answers:
+                reason = answer.code if isinstance(answer, ApiError) else answer.reason.value
+                metrics.CHECKS.labels(reason).inc()
+            return answers
+        return [_too_slow() if unsure else _busy() for _ in checks]
 
     def _answer(self, batch: list[Waiting], answers: list[CodeOutcome | ApiError]) -> None:
         batch[0][2].call_soon_threadsafe(_deliver, batch, answers)
+
+
+class _Patience:
+    """Refuses a check that is not answered after STALLED_S, if nobody should wait any longer then,
+    or after ANSWER_S. One that is still in the queue is not judged any more."""
+
+    def __init__(
+        self,
+        future: asyncio.Future[CodeOutcome],
+        loop: asyncio.AbstractEventLoop,
+        over: Callable[[], bool],
+    ) -> None:
+        self._future, self._loop, self._over = future, loop, over
+        self._end = loop.time() + ANSWER_S
+        self._timer = loop.call_later(min(STALLED_S, ANSWER_S), self._look)
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        if self._future.done():
+            return
+        if self._over() or self._loop.time() >= self._end:
+            self._future.set_exception(_too_slow())
+        else:
+            self._timer = self._loop.call_later(LOOK_S, self._look)
 
 
 class _Turn:

@@ -75,45 +75,69 @@ class Verifier:
 
         Raises StaleError when the transaction must be rolled back and run again.
         """
-        callers = authenticate_all(connection, {check.token_hash for check in checks})
+        asked = _Askers(connection, checks)
+        wanted = [asked.about(check) for check in checks]
+        named = filter(None, (one.name for one in wanted if isinstance(one, _Wanted)))
+        known = answers_kept.find(connection, named, now)
+        tokens = Tokens(
+            connection,
+            [one.question for one in wanted if isinstance(one, _Wanted) and one.name not in known],
+            now,
+        )
         answers: list[CodeOutcome | ApiError] = []
-        wanted: list[tuple[CodeCheck, Caller] | ApiError] = []
-        answer: CodeOutcome | ApiError
-        for check in checks:
-            try:
-                wanted.append((check, _service(callers[check.token_hash].caller())))
-            except ApiError as refusal:
-                wanted.append(refusal)
-        asked = [item for item in wanted if not isinstance(item, ApiError)]
-        known = answers_kept.find(connection, filter(None, (_name(*one) for one in asked)), now)
-        questions = [_question(*item) for item in asked if _name(*item) not in known]
-        tokens = Tokens(connection, questions, now)
         acts: list[Act] = []
         given: dict[bytes, tuple[int, str]] = {}
-        for item in wanted:
-            if isinstance(item, ApiError):
-                answers.append(item)
+        for one in wanted:
+            if isinstance(one, ApiError):
+                answers.append(one)
                 continue
-            check, caller = item
-            name = _name(check, caller)
-            if name in known:
-                answers.append(CodeOutcome.of_text(known[name]))
+            if one.name in known:
+                answers.append(CodeOutcome.of_text(known[one.name]))
                 continue
             try:
-                answer = _answer(connection, self._ring, tokens, _question(check, caller), int(now))
+                answer = _answer(connection, self._ring, tokens, one.question, int(now))
             except BoxError as unreadable:
                 answers.append(_unreadable(unreadable))
                 continue
             answers.append(answer)
             if isinstance(answer, CodeOutcome):
-                acts.append(_act(check, caller, answer, now))
-                if name and answer.reason is not Reason.THROTTLED:
-                    known[name] = answer.as_text()
-                    given[name] = (caller.firm_id, known[name])
+                acts.append(_act(one.check, one.caller, answer, now))
+                if one.name and answer.reason is not Reason.THROTTLED:
+                    known[one.name] = answer.as_text()
+                    given[one.name] = (one.caller.firm_id, known[one.name])
         tokens.store(connection)
         answers_kept.keep(connection, given, now)
         self.chain.append(connection, acts, int(now * 1000))
         return answers
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A check that somebody may ask for. name: by which its answer is kept."""
+
+    check: CodeCheck
+    caller: Caller
+    name: bytes
+    question: CodeQuestion
+
+
+class _Askers:
+    """Who asks for the checks of a batch: each is looked at once."""
+
+    def __init__(self, connection: Connection, checks: Sequence[CodeCheck]) -> None:
+        found = authenticate_all(connection, {check.token_hash for check in checks})
+        self._callers: dict[bytes, Caller | ApiError] = {}
+        for token, lookup in found.items():
+            try:
+                self._callers[token] = _service(lookup.caller())
+            except ApiError as refusal:
+                self._callers[token] = refusal
+
+    def about(self, check: CodeCheck) -> _Wanted | ApiError:
+        caller = self._callers[check.token_hash]
+        if isinstance(caller, ApiError):
+            return caller
+        return _Wanted(check, caller, _name(check, caller), _question(check, caller))
 
 
 def _name(check: CodeCheck, caller: Caller) -> bytes:

@@ -34,7 +34,7 @@ from tallystick.server.store.opened import LOST_DATABASE
 from tallystick.server.store.probe import must_take_writes
 from tallystick.server.store.stream import sink_from
 from tallystick.server.store.trouble import refusal, trouble_of
-from tallystick.server.store.watch import clock_fault, newest_entry
+from tallystick.server.store.watch import clock_fault, clock_leap, in_hours, newest_entry
 
 UNIT = Path("/sys/fs/cgroup/system.slice/tallystick.service")
 BUSY_FILES, BUSY_PART = 800, 0.8  # as the alert has it: a worker serves 900 connections
@@ -206,9 +206,13 @@ def _writing(database: Database) -> DoctorFinding:
 def _clock(database: Database, now: float) -> DoctorFinding:
     with database.read() as connection:
         newest = newest_entry(connection)
+        leap = clock_leap(connection, now)
     fault = clock_fault(newest, now)
     if newest is None:
         return DoctorFinding("clock", "ok", "nothing to compare with yet")
+    if not fault and leap:
+        what = f"{in_hours(leap)} without an entry of the audit log before this week's"
+        return DoctorFinding("clock", "note", f"{what}: did nobody ask, or is it ahead?")
     if not fault:
         return DoctorFinding("clock", "ok", "fits the audit log")
     if newest > now:

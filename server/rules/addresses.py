@@ -49,6 +49,7 @@ def counted_by(source: str) -> str:
     return str(ip_network((address, SUBSCRIBER_BITS), strict=False))
 
 
+@lru_cache(maxsize=4096)
 def plainly(source: str) -> str:
     """An address as firewalls know it: IPv4 as what it is, without the interface that it came by.
     What is none stays."""

@@ -14,7 +14,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
 
 from tallystick import __version__
 from tallystick.common.errors import BadInputError
@@ -47,6 +49,7 @@ from tallystick.server.serving.languages import AskedLanguage
 from tallystick.server.serving.limits import BodyLimit
 from tallystick.server.serving.notify import tell
 from tallystick.server.serving.queue import SignInQueue
+from tallystick.server.serving.quick import QuickChecks
 from tallystick.server.serving.request_log import RequestLog, RequestLogFile
 from tallystick.server.serving.whole import WholeForm
 from tallystick.server.settings import Settings
@@ -122,6 +125,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(BoxError, _box_error)
     app.add_exception_handler(DBAPIError, _database_error)
     app.add_exception_handler(OverflowError, _unusable)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _internal_error)
@@ -130,6 +134,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(AnswerTime)
     app.add_middleware(AskedLanguage)
+    app.add_middleware(QuickChecks, refuse=_api_error)
     app.add_middleware(SecurityHeaders, https=settings.public_url.startswith("https:"))
     app.add_middleware(HeadAsGet)
     if requests is not None:
@@ -253,6 +258,18 @@ def _methods(request: Request) -> list[str]:
         )
     }
     return sorted(answered | ({"HEAD"} if "GET" in answered else set()))
+
+
+class _NoAnswer(Response):
+    """To whoever has gone away: nothing is sent."""
+
+    async def __call__(self, _scope: Scope, _receive: Receive, _send: Send) -> None:
+        return
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    """The client went away while it sent something: that is no fault of ours."""
+    return _NoAnswer()
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {
@@ -21,7 +20,8 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp, *, https: bool = False) -> None:
         self._app = app
-        self._headers = HEADERS | (ONLY_HTTPS if https else {})
+        headers = HEADERS | (ONLY_HTTPS if https else {})
+        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -30,9 +30,10 @@ class SecurityHeaders:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
-                    headers.setdefault(name, value)
+                there = message.get("headers", ())
+                names = {name.lower() for name, _ in there}
+                more = [header for header in self._headers if header[0] not in names]
+                message = {**message, "headers": [*there, *more]}
             await send(message)
 
         await self._app(scope, receive, with_headers)

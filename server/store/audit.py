@@ -74,6 +74,21 @@ class Head:
     mac: bytes
 
 
+@dataclass(frozen=True)
+class ChainEnd:
+    """Of which chain, and where. Only the transaction that wrote it makes it so."""
+
+    chain: str
+    head: Head
+
+    def is_there(self, connection: Connection) -> bool:
+        """Whether that transaction was committed, though nobody said so."""
+        row = connection.execute(
+            select(AuditHead.number, AuditHead.mac).where(AuditHead.chain == self.chain)
+        ).one_or_none()
+        return row is not None and Head(row.number, row.mac) == self.head
+
+
 class ChainGoneError(StaleError):
     """The chain is not where its writer left it: it was pruned away, for nothing was written to it
     for so long. `WorkerChain.reopen` goes on in a new one."""
@@ -108,6 +123,10 @@ class WorkerChain:
     def rollback(self) -> None:
         """The transaction was rolled back."""
         self._pending = None
+
+    def under_way(self) -> ChainEnd | None:
+        """Where the transaction that is being committed takes the chain; None: nowhere."""
+        return None if self._pending is None else ChainEnd(self.name, self._pending)
 
     def reopen(self) -> None:
         """Go on in a new chain: after a lost connection nobody knows where the old one ends."""

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
 AnyRow = Row[*tuple[Any, ...]]
 
-BUSY_TIMEOUT_S = 15  # that a transaction waits for another's lock, on either
+BUSY_TIMEOUT_S = 15  # that a transaction waits for another's lock where nobody waits for it
 MAX_TRIES = 20
 
-# PostgreSQL. A request is answered within six seconds, whatever the database does: a connection
+# A request is answered within six seconds, whatever the database does. PostgreSQL: a connection
 # that answers at once or is left, a host that takes it within two seconds (libpq's least) or is
-# passed over, a statement that ends in time or is given up by the database, or else by us.
+# passed over, a statement that ends in time or is given up by the database, or else by us. SQLite:
+# a lock of somebody else's is waited for as long as such a statement.
 PING_S = 1.5
 CONNECT_S = 2
 STATEMENT_S = 3.5
@@ -53,6 +54,7 @@ _WRITES = "tally_writes"
 WRITTEN = "tally_acts"  # in `Connection.info`: entries that the transaction has appended
 WRITTEN_CHAINS = "tally_chains"  # and chains that it has written whole
 _FILES = "tally_files"  # the SQLite files of this connection
+_LOCK_S = "tally_lock_s"  # how long it waits for a lock
 READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
 IN_THE_WAY = ("40001", "40P01")  # serialization_failure, deadlock_detected
 
@@ -79,12 +81,13 @@ class Database:
     """The engine and its transactions. Thread-safe."""
 
     def __init__(self, url: str, *, hurried: bool = False) -> None:
-        """hurried: somebody waits for each answer, so PostgreSQL is given up after WAIT_S."""
+        """hurried: somebody waits for each answer, so PostgreSQL is given up after WAIT_S, and a
+        lock, on either, sooner."""
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._stalls: Stalls | None = None
         if self.is_sqlite:
-            self.engine = _sqlite_engine(url)
+            self.engine = _sqlite_engine(url, hurried=hurried)
         else:
             self.engine, self._stalls = _postgresql_engine(url, hurried=hurried)
         self._listeners: list[Callable[[list[dict[str, Any]]], None]] = []
@@ -205,7 +208,12 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
         beside.sleep(0.01)
 
 
-def _sqlite_engine(url: str) -> Engine:
+def _lock_s(*, hurried: bool) -> float:
+    """That a transaction waits for another's lock."""
+    return min(BUSY_TIMEOUT_S, STATEMENT_S) if hurried else BUSY_TIMEOUT_S
+
+
+def _sqlite_engine(url: str, *, hurried: bool) -> Engine:
     database = make_url(url).database
     assert database
     Path(database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -213,7 +221,8 @@ def _sqlite_engine(url: str) -> Engine:
         Path(database).touch(mode=0o600)  # SQLite gives its other files the same mode
     main = identity(database)
     # Parameters are hashes, boxes and names: an error that shows them would end in a log.
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
+    usual_s = _lock_s(hurried=hurried)
+    engine = create_engine(url, connect_args={"timeout": usual_s}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
@@ -227,9 +236,14 @@ def _sqlite_engine(url: str) -> Engine:
         searching.teach(connection)
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # opens the log
         record.info[_FILES] = FilesInPlace.of(database, main)
+        record.info[_LOCK_S] = usual_s
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        lock_s = _lock_s(hurried=hurried and not _PATIENT.get())
+        if connection.info.get(_LOCK_S) != lock_s:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(lock_s * 1000)}")
+            connection.info[_LOCK_S] = lock_s
         writes = connection.get_execution_options().get(_WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -267,8 +281,7 @@ def _postgresql_engine(url: str, *, hurried: bool) -> tuple[Engine, Stalls]:
     def bound_waits(connection: BoundedConnection, _record: Any) -> None:
         if hurried:
             connection.execute(f"SET statement_timeout = {int(STATEMENT_S * 1000)}")
-        lock_s = min(BUSY_TIMEOUT_S, STATEMENT_S) if hurried else BUSY_TIMEOUT_S
-        connection.execute(f"SET lock_timeout = {int(lock_s * 1000)}")
+        connection.execute(f"SET lock_timeout = {int(_lock_s(hurried=hurried) * 1000)}")
         connection.commit()
 
     @event.listens_for(engine, "checkout")

@@ -8,6 +8,7 @@ what is dropped then is counted, and stays in the database: `chain` and `number`
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -15,7 +16,10 @@ import queue
 import re
 import socket
 import ssl
+import sys
+import termios
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -109,10 +113,16 @@ class FileStream:
 
 
 class Syslog:
-    """RFC 5424 over UDP (RFC 5426), TCP (RFC 6587, counted), TLS (RFC 5425), or a local socket."""
+    """RFC 5424 over UDP (RFC 5426), TCP (RFC 6587, counted), TLS (RFC 5425), or a local socket.
+
+    Syslog has no answers. Of a stream the kernel knows what the receiver's machine has taken: what
+    was on its way when the connection broke goes out again, and may come twice.
+    """
 
     def __init__(self, parts: SplitResult) -> None:
         self._parts = parts
+        self._on_its_way: deque[bytes] = deque()
+        self._size = 0  # of these, bytes
         self._host = socket.gethostname()[:255] or "-"
         self._socket: socket.socket | None = None
 
@@ -121,12 +131,24 @@ class Syslog:
         try:
             if self._socket is None:
                 self._socket = self._connect()
-            if self._counted:
-                message = b"%d " % len(message) + message
+                for earlier in tuple(self._on_its_way):
+                    self._socket.sendall(earlier)
+            if not self._counted:
+                self._socket.sendall(message)
+                return
+            message = b"%d " % len(message) + message
             self._socket.sendall(message)
+            self._on_its_way.append(message)
+            self._size += len(message)
+            self._forget_all_but(not_taken(self._socket))
         except OSError:
             self.close()
             raise
+
+    def _forget_all_but(self, left: int) -> None:
+        """left: bytes, at the end of what was sent. Under TLS they are more than what they hold."""
+        while self._on_its_way and self._size - len(self._on_its_way[0]) >= left:
+            self._size -= len(self._on_its_way.popleft())
 
     def look(self) -> str:
         self._socket = self._connect()
@@ -153,10 +175,18 @@ class Syslog:
             datagrams.connect(address)
             return datagrams
         stream = socket.create_connection(where, timeout=TIMEOUT_S)
+        # Of a receiver that has gone without a word TCP would tell after a quarter of an hour.
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(TIMEOUT_S * 1000))
         if self._parts.scheme == "syslog+tls":
             context = ssl.create_default_context()
             return context.wrap_socket(stream, server_hostname=self._parts.hostname)
         return stream
+
+
+def not_taken(stream: socket.socket) -> int:
+    """Bytes that the receiver's machine has not acknowledged (tcp(7), SIOCOUTQ)."""
+    left = fcntl.ioctl(stream.fileno(), termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(left, sys.byteorder)
 
 
 def syslog_message(entry: Entry, host: str) -> bytes:

@@ -3,17 +3,15 @@ takes what is written, and whether the clock goes as it should."""
 
 from __future__ import annotations
 
-import errno
 import logging
-import resource
 from collections.abc import Callable
-from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.common import moments
 from tallystick.server.errors import ApiError
+from tallystick.server.open_files import open_files
 from tallystick.server.store import trouble
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import AuditEntry, AuditHead
@@ -23,6 +21,7 @@ from tallystick.server.store.probe import WriteProbe
 EVERY_S = 30.0
 CLOCK_BEHIND_S = 60.0
 CLOCK_AHEAD_S = 30 * 86400.0
+WEEK_S = 7 * 86400.0
 BUSY_PART = 0.8  # of the files that a process may have open
 
 log = logging.getLogger(__name__)
@@ -38,6 +37,19 @@ def newest_entry(connection: Connection) -> float | None:
         )
     )
     return None if newest is None else newest / 1000
+
+
+def clock_leap(connection: Connection, now: float) -> float:
+    """Seconds without an entry before those of the last week, where so long a time says that the
+    clock was set; 0 otherwise. A server whose clock is far ahead writes entries that fit it. Reads
+    the log: for whoever has time."""
+    week_ms = int((now - WEEK_S) * 1000)
+    first = connection.scalar(select(func.min(AuditEntry.at_ms)).where(AuditEntry.at_ms >= week_ms))
+    if first is None:
+        return 0.0
+    before = connection.scalar(select(func.max(AuditEntry.at_ms)).where(AuditEntry.at_ms < first))
+    passed = 0.0 if before is None else (first - before) / 1000
+    return passed if passed > CLOCK_AHEAD_S else 0.0
 
 
 def clock_fault(newest: float | None, now: float) -> str:
@@ -108,12 +120,8 @@ class GroundWatch:
 
     def _look_at_files(self) -> None:
         """Connections beyond the limit are closed by the kernel's leave, and nothing else tells."""
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        try:
-            files = sum(1 for _ in Path("/proc/self/fd").iterdir())
-        except OSError as error:
-            files = limit if error.errno == errno.EMFILE else 0
-        many = limit != resource.RLIM_INFINITY and files > BUSY_PART * limit
+        limit, files = open_files()
+        many = files is not None and files > BUSY_PART * limit
         if many and not self._many_files:
             log.warning(
                 "%d of %d files are open: connections beyond that are closed unanswered "

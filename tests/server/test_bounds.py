@@ -360,6 +360,7 @@ def test_an_answer_begins_in_time(portal, monkeypatch):
     portal.person("ann")
     browser = Browser(portal.url).get("/sign-in")
     with locked(portal):
+        monkeypatch.setattr(answers, "STALLED_S", 0.2)
         monkeypatch.setattr(answers, "ANSWER_S", 0.3)
         monkeypatch.setattr(answers, "BODY_S", 0.0)
         browser.post("/sign-in", login="ann", password="correct horse battery")
@@ -373,6 +374,7 @@ def test_an_answer_begins_in_time(portal, monkeypatch):
 def test_so_does_that_of_an_api(server, monkeypatch):
     server.card(user=None)
     with locked(server):
+        monkeypatch.setattr(answers, "STALLED_S", 0.2)
         monkeypatch.setattr(answers, "ANSWER_S", 0.3)
         monkeypatch.setattr(answers, "BODY_S", 0.0)
         answer = server.assign("1000000001", "ann")
@@ -389,6 +391,39 @@ def test_so_does_that_of_a_check(server, monkeypatch):
         assert "used up" in answer.json()["error"]["kept"]
     monkeypatch.undo()
     assert server.reason(hotp(seed, 1, 6)) == "ok"
+
+
+def test_a_lock_of_sqlite_is_waited_for_as_long_as_somebody_should_wait(tmp_path, monkeypatch):
+    """A request's transaction is given up in time for an answer within six seconds; a sweep's, an
+    import's and a command's wait longer."""
+    url = f"sqlite:///{tmp_path / 'server.db'}"
+    asked, command = database.Database(url, hurried=True), database.Database(url)
+
+    def waits_ms(of: database.Database) -> int:
+        with of.write() as connection:
+            return connection.execute(text("PRAGMA busy_timeout")).scalar_one()
+
+    assert waits_ms(asked) == 3500 and waits_ms(command) == 15_000
+    with database.patient():
+        assert waits_ms(asked) == 15_000
+    assert waits_ms(asked) == 3500  # the same connection
+    monkeypatch.setattr(database, "STATEMENT_S", 0.05)
+    with command.write(), pytest.raises(OperationalError, match="locked"), asked.write():
+        pass
+    asked.close()
+    command.close()
+
+
+def test_whoever_waited_for_a_lock_is_told_so_and_not_judged(server, monkeypatch):
+    """Nobody's check waits a second time: the answer would come too late."""
+    monkeypatch.setattr(database, "STATEMENT_S", 0.1)
+    seed = server.card()
+    with locked(server):
+        answer = server.verify(hotp(seed, 0, 6))
+        assert answer.status_code == 503 and answer.headers["retry-after"] == "2"
+        assert answer.json()["error"]["what"] == "The database is locked by somebody else."
+        assert answer.json()["error"]["kept"] == "Nothing was changed."
+    assert server.reason(hotp(seed, 0, 6)) == "ok"
 
 
 def test_no_lock_of_postgresql_is_waited_for_without_end(postgresql, monkeypatch):

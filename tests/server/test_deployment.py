@@ -44,6 +44,7 @@ from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import MOST_CONNECTIONS, add_credential, running_in_thread
 from tallystick.server.store.opened import opened
 from tests import needs
+from tests.server.ground import small_disk
 from tests.server.test_services import free_port, running, until
 
 TALLY = str(Path(sys.executable).with_name("tally"))
@@ -389,6 +390,33 @@ def test_nothing_is_written_over(tmp_path):
     assert isinstance(again.exception, BadInputError)
     assert (folder / "tallystick.service").read_text() == "mine"
     assert not (folder / "Caddyfile").exists()
+
+
+def test_all_files_are_written_or_none(tmp_path):
+    """The disk fills up in the middle; a name is taken by a link that leads nowhere."""
+    made = files.made_of(DeploymentPlan("https://a.example", proxy=DeploymentProxy.NONE))
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/tallystick.env").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(BadInputError, match="exists already"):
+        files.write(made, tmp_path / "taken")
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["tallystick.env"]
+    needs.own_mounts.or_skip()
+    needs.root.or_skip()
+    with small_disk(tmp_path, 16) as disk:
+        with pytest.raises(BadInputError, match="No space left on device") as told:
+            files.write(made, disk / "new")
+        assert told.value.kept == "No file was written." and not list((disk / "new").iterdir())
+
+
+def test_the_proxy_listens_where_browsers_look(tmp_path):
+    for proxy, line in (("nginx", "listen 8443 ssl"), ("caddy", "https://otp.example.org:8443 {")):
+        options = ("--proxy", proxy, "--public-url", "https://otp.example.org:8443")
+        folder = written(tmp_path / proxy, *options)
+        assert any(line in path.read_text() for path in folder.iterdir())
+    behind = written(
+        tmp_path / "behind", *options, "--https-port", "443"
+    )  # of another that hands on
+    assert "https://otp.example.org:443 {" in (behind / "Caddyfile").read_text()
 
 
 def test_a_wrong_answer_is_asked_for_again(tmp_path, monkeypatch):

@@ -26,9 +26,10 @@ from click.testing import CliRunner
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from tallystick.common.errors import TallyError, UnreachableError
-from tallystick.server.messages import gateways
+from tallystick.common.errors import TallyError
+from tallystick.server.messages import gateways, outbox
 from tallystick.server.messages.gateways import Letter, gateway_from
+from tallystick.server.messages.outbox import Outbox
 from tallystick.server.operating import doctor, operations
 from tallystick.server.operating.cli import server as command
 from tallystick.server.rules.otp import hotp
@@ -40,11 +41,11 @@ from tallystick.server.store import database as store
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import KeyFileError
 from tallystick.server.store.models import CardRow
+from tallystick.server.store.models_login import MessageRow
 from tallystick.server.store.opened import opened
 from tallystick.server.store.trouble import trouble_of
 from tallystick.server.store.watch import GroundWatch
-from tests import needs
-from tests.server.ground import GroundRow, compare, plain
+from tests.server.ground import GroundRow, bounded_memory, compare, plain, small_disk
 from tests.server.test_deployment import certificate_for
 from tests.server.test_postgresql import User, crash_under_load, nothing_lost, seeds_of_four
 from tests.server.test_process import enrol
@@ -78,26 +79,12 @@ def logged(caplog, begin: str) -> str:
     return next(line for line in lines if line.startswith(begin))
 
 
-@contextmanager
-def small_disk(folder: Path, megabytes: int = 4) -> Iterator[Path]:
-    needs.own_mounts.or_skip()
-    needs.root.or_skip()
-    place = folder / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)]
-    subprocess.run(mount, check=True, capture_output=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 @pytest.fixture
 def on_disk(server, tmp_path) -> Iterator[tuple]:
     """The server's database on a disk of its own, and a card with a next code."""
     seed = server.card()
     assert server.reason(hotp(seed, 0, 6)) == "ok"
-    with small_disk(tmp_path) as disk:
+    with small_disk(tmp_path, 4096) as disk:
         with opened(server.settings) as parts:
             operations.backup(parts.database, disk / "server.db")
         settings = replace(
@@ -177,7 +164,7 @@ def verified_in(file: Path) -> list[int]:
 def test_the_disk_of_the_audit_stream_is_full(server, tmp_path, caplog):
     """A part of a line goes in yet: its entry comes again, whole, in a line of its own."""
     seed = server.card()
-    with small_disk(tmp_path, 1) as disk:
+    with small_disk(tmp_path, 1024) as disk:
         file = disk / "audit.jsonl"
         settings = replace(server.settings, audit_stream=f"file://{file}")
         with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
@@ -206,7 +193,7 @@ def test_the_disk_of_the_audit_stream_is_full(server, tmp_path, caplog):
 
 
 def test_the_disk_of_the_request_log_is_full(server, tmp_path, caplog):
-    with small_disk(tmp_path, 1) as disk:
+    with small_disk(tmp_path, 1024) as disk:
         file = disk / "requests.log"
         settings = replace(server.settings, request_log=file)
         with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
@@ -229,7 +216,7 @@ def test_the_disk_of_the_request_log_is_full(server, tmp_path, caplog):
 def test_the_folder_of_copies_is_full(server, tmp_path):
     """No half of a copy is left, and older ones are."""
     where = ("--db", server.settings.db_url, "--key-file", str(server.settings.key_file))
-    with small_disk(tmp_path, 4) as disk:
+    with small_disk(tmp_path, 4096) as disk:
         run = CliRunner().invoke(command, ["backup", "--keep", "1", str(disk), *where])
         assert run.exit_code == 0
         (made,) = disk.iterdir()
@@ -250,7 +237,7 @@ def test_the_folder_of_copies_is_full(server, tmp_path):
 def test_half_a_restore_is_none(server, tmp_path):
     """Its disk was full: the same may be done again."""
     server.card()
-    with small_disk(tmp_path, 4) as disk:
+    with small_disk(tmp_path, 4096) as disk:
         target = Database(f"sqlite:///{disk / 'new.db'}")
         with opened(server.settings) as parts:
             operations.backup(parts.database, tmp_path / "copy.db")
@@ -301,7 +288,7 @@ def test_a_command_tells_trouble_in_words(server, monkeypatch):
 
 
 def test_a_key_file_is_written_as_a_whole_or_not(tmp_path):
-    with small_disk(tmp_path, 1) as disk:
+    with small_disk(tmp_path, 1024) as disk:
         path = disk / "server.keys"
         keys.load_or_create(path)
         before, filler = path.read_bytes(), fill(disk)
@@ -623,12 +610,23 @@ def test_the_clock_is_wrong(server, fault, seconds, todo, caplog):
     found = finding(server.settings, "clock")
     reasons = [server.reason(hotp(seed, factor, 6)) for factor in (0, 1, 1)]
     assert reasons == ["replayed", "ok", "replayed"]
+    # Entries that were written since fit a clock that is ahead, and it is told all the same.
+    ran = finding(server.settings, "clock")
+    behind = ran.startswith("bad: clock: 1.0 hours behind")
+    assert behind if seconds < 0 else "365 days without an entry of the audit log" in ran
     server.clock.advance(-seconds)
     assert [server.reason(hotp(seed, n, 6)) for n in (1, 2)] == ["replayed", "ok"]
     row(
         fault, "codes of cards are judged as ever; those of apps are wrong", found, words,
         f'`tally_clock_faults_total{{where="{where}"}}`', todo,
     )  # fmt: skip
+
+
+def test_a_log_that_nobody_wrote_to_for_ten_days_tells_nothing_of_the_clock(server):
+    seed = server.card()
+    server.clock.advance(10 * 86400)
+    assert server.reason(hotp(seed, 0, 6)) == "ok"
+    assert finding(server.settings, "clock") == "ok: clock: fits the audit log"
 
 
 def test_a_session_outlives_a_clock_that_goes_back(portal):
@@ -640,22 +638,36 @@ def test_a_session_outlives_a_clock_that_goes_back(portal):
     assert browser.get("/").heading == "My account"
 
 
-def sending(url: str, sender: str = "a@b.example") -> str:
-    """What the outbox says of a message that does not go."""
-    with pytest.raises(UnreachableError) as told:
-        gateway_from(url, sender=sender).send(Letter("ann@example.org", "s", "t"))
-    return f"a message by email is tried again: {told.value.what}"
+def sending(server, url: str, caplog) -> str:
+    """What the log says of a message that does not go out. It stays, and the next one goes."""
+    before = metric("tally_messages_total", channel="email", outcome="failed")
+    with opened(server.settings) as parts:
+        with parts.database.write() as connection:
+            letter = Letter("ann@example.org", "s", "t")
+            message = outbox.post(
+                connection, parts.ring, firm_id=1, channel=outbox.EMAIL, letter=letter,
+                now=server.clock(),
+            )  # fmt: skip
+        way = {outbox.EMAIL: gateway_from(url, sender="a@b.example")}
+        sender = Outbox(parts.database, parts.ring, way, server.clock, background=False)
+        sender.send_due()
+        with parts.database.write() as connection:
+            row = connection.execute(select(MessageRow)).one()
+            assert (row.id, row.tries) == (message, 1) and row.due_at > server.clock()
+    assert metric("tally_messages_total", channel="email", outcome="failed") == before + 1
+    return logged(caplog, "a message by email")
 
 
 METRIC = '`tally_messages_total{outcome="failed"}`'
 
 
-def test_names_are_not_found(server):
+def test_names_are_not_found(server, caplog):
     url = "smtp://mail.nowhere.invalid"
     settings = replace(server.settings, smtp=url)
     row(
         "DNS gone", "no message comes; it is tried again until the code is over",
-        finding(settings, "mail server"), sending(url), METRIC, "Mend DNS of the server's machine.",
+        finding(settings, "mail server"), sending(server, url, caplog), METRIC,
+        "Mend DNS of the server's machine.",
     )  # fmt: skip
 
 
@@ -676,13 +688,16 @@ class SilentServer(threading.Thread):
                 return
 
 
-def test_a_gateway_hangs(server, monkeypatch):
+def test_a_gateway_hangs(server, monkeypatch, caplog):
     monkeypatch.setattr(gateways, "TIMEOUT_S", 0.5)
     silent = SilentServer()
     silent.start()
     url = f"smtp://127.0.0.1:{silent.port}"
     try:
-        words, found = sending(url), finding(replace(server.settings, smtp=url), "mail server")
+        words, found = (
+            sending(server, url, caplog),
+            finding(replace(server.settings, smtp=url), "mail server"),
+        )
     finally:
         silent.sock.close()
     row(
@@ -691,7 +706,7 @@ def test_a_gateway_hangs(server, monkeypatch):
     )  # fmt: skip
 
 
-def test_the_certificate_of_the_mail_server_is_over(server, tmp_path):
+def test_the_certificate_of_the_mail_server_is_over(server, tmp_path, caplog):
     cert, key = certificate_for(tmp_path, days=-1)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, key)
@@ -714,7 +729,7 @@ def test_the_certificate_of_the_mail_server_is_over(server, tmp_path):
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ssl, "create_default_context", lambda *_a, **_k: trusted)
-            words = sending(url)
+            words = sending(server, url, caplog)
             found = finding(replace(server.settings, smtp=url), "mail server")
     finally:
         closing.set()
@@ -824,6 +839,39 @@ def test_the_memory_limit_is_reached(tmp_path, container_class, capfd, monkeypat
         found, "worker N ended with 9; another one takes its place", "`tally_workers_ended_total`",
         "Give more (`--memory`), or fewer workers.",
     )  # fmt: skip
+
+
+def test_the_kernel_ends_a_worker_for_want_of_memory(tmp_path, container_class, capfd):
+    """As above, but nobody sends a signal: passwords are hashed (64 MiB each) by workers that may
+    take less. Others are answered, and what was acknowledged is there."""
+    settings = settings_from(f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys")
+    seed = os.urandom(20)
+    live = start(settings, workers=2)
+    try:
+        service = enrol(live, container_class, tmp_path, {"S1": seed})
+        body = {"user": "S1", "code": hotp(seed, 0, 6)}
+        url = live.url.replace("127.0.0.1", "localhost")
+        with httpx.Client(base_url=live.url, headers=service, timeout=60) as client:
+            assert client.post("/v1/verify", json=body).json()["reason"] == "ok"
+        children = Path(f"/proc/{live.process.pid}/task/{live.process.pid}/children")
+        workers = children.read_text().split()
+        with bounded_memory(workers, 48 * 1024**2) as killed, httpx.Client(timeout=60) as browser:
+            page = browser.get(f"{url}/p/default/sign-in").text
+            csrf = re.search(r'name="csrf" value="([^"]+)"', page)
+            form = {"login": "ann", "password": "x" * 12, "csrf": csrf[1] if csrf else ""}
+            with pytest.raises(httpx.HTTPError):  # its connection breaks off
+                browser.post(f"{url}/p/default/sign-in", data=form, headers={"origin": url})
+            assert killed() == 1
+        with httpx.Client(base_url=live.url, headers=service, timeout=60) as client:
+            assert client.post("/v1/verify", json=body).json()["reason"] == "replayed"
+            assert client.post("/v1/verify", json=body | {"code": hotp(seed, 1, 6)}).json()[
+                "accepted"
+            ]
+    finally:
+        live.stop()
+    assert re.search(
+        r"worker \d+ ended with 9; another one takes its place", capfd.readouterr().err
+    )
 
 
 STARTS_S = 600.0  # on a machine whose cores are taken by others

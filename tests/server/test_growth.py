@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import sqlite3
 import threading
 import tracemalloc
@@ -192,6 +193,28 @@ def test_whoever_goes_away_leaves_nothing(server, doing):
             take_in(parts.database, parts.ring, caller, taken, Intent(), NOON, tell)
     assert count(server.settings) == 0
     assert count(server.settings, AuditEntry) == entries
+
+
+def test_whoever_goes_away_while_it_sends_a_file_leaves_nothing_in_the_log(
+    server, caplog, tmp_path
+):
+    """It is no fault of the server's; the request log tells that no answer was given."""
+    log = tmp_path / "requests.log"
+    token = server.admin.token.reveal().decode()
+    head = (
+        "POST /v1/cards/imports HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+        f"authorization: Bearer {token}\r\ncontent-type: multipart/form-data; boundary=b\r\n"
+        'content-length: 100000\r\n\r\n--b\r\ncontent-disposition: form-data; name="options"\r\n'
+    )
+    settings = replace(server.settings, request_log=log)
+    with running_in_thread(settings) as url:
+        where = httpx.URL(url)
+        with socket.create_connection((where.host, where.port)) as client:
+            client.sendall(head.encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 100 ")  # it is being received
+    (line,) = [json.loads(line) for line in log.read_text().splitlines()]
+    assert (line["route"], line["status"]) == ("/v1/cards/imports", 0)
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
 
 
 def taken_with(parts, caller, content: bytes, tell):

@@ -94,6 +94,10 @@ SERIES = 'job="tallystick", instance="a"'
             "TallystickDatabaseAway", 'tally_database_trouble_total{kind="away"}',
             "0 10 20 30 40", "4m", {},
         ),
+        (  # nobody asks anything: the server tries twice a minute, and is told "locked"
+            "TallystickDatabaseAway", 'tally_database_trouble_total{kind="locked"}',
+            "0 2 4 6 8 10 12 14", "7m", {},
+        ),
         (
             "TallystickClock", 'tally_clock_faults_total{where="back"}', "0 0 0 1 1", "4m",
             {"where": "back"},

@@ -44,3 +44,17 @@ def test_a_code_is_found_where_it_was_made(seed: bytes, factor: int, digits: int
     assert len(code) == digits and code.isdigit()
     found = find(seed, code, range(factor, factor + 3))
     assert found == factor
+
+
+def test_of_two_factors_with_one_code_the_first_is_found():
+    seed = b"12345678901234567890"
+    seen: dict[str, int] = {}
+    twice = next(
+        (code, seen[code], factor)
+        for factor in range(100_000)
+        if seen.setdefault(code := hotp(seed, factor, 6), factor) != factor
+    )
+    code, first, second = twice
+    assert find(seed, code, range(second + 1)) == first
+    assert find(seed, code, range(first + 1, second + 1)) == second
+    assert find(seed, code, iter((second, first))) == second

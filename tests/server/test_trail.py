@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import logging
@@ -10,8 +11,11 @@ import re
 import socket
 import sqlite3
 import subprocess
+import sys
+import termios
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from click.testing import CliRunner
@@ -378,6 +382,67 @@ def test_a_stream_to_syslog_by_tcp_waits_for_the_receiver(portal):
     length, _, message = data.partition(b" ")
     assert len(message) >= int(length)
     assert RFC5424.fullmatch(message[: int(length)].decode())
+
+
+def entry_number(number: int) -> dict[str, object]:
+    return {
+        "at": "2027-01-15T08:00:00.000Z", "chain": "main", "number": number, "firm": "default",
+        "actor": "a", "act": "signed-in", "subject": "s", "address": "::1", "browser": "",
+        "failed": False, "sentence": "x" * 500,
+    }  # fmt: skip
+
+
+def numbers_in(data: bytes) -> list[int]:
+    return [int(one) for one in re.findall(rb'number="(\d+)"[^\n]*?x{500}', data)]
+
+
+def test_what_a_receiver_did_not_take_goes_to_the_next_connection(monkeypatch):
+    """It reads nothing until its machine takes no more, and is left; nothing is missing then."""
+    monkeypatch.setattr(stream, "TIMEOUT_S", 0.3)
+    with closing(socket.socket()) as receiver:
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        receiver.bind(("127.0.0.1", 0))
+        receiver.listen()
+        receiver.settimeout(30)
+        sink = sink_from(f"syslog+tcp://127.0.0.1:{receiver.getsockname()[1]}")
+        number = 1
+        with pytest.raises(OSError):
+            while True:
+                sink.send(entry_number(number))
+                number += 1
+        first, _ = receiver.accept()
+        with first:  # its machine goes down with what it had taken: the rest reaches nobody
+            size = fcntl.ioctl(first.fileno(), termios.FIONREAD, bytes(4))
+            taken = first.recv(int.from_bytes(size, sys.byteorder))
+        sink.send(entry_number(number))  # as the stream does: the same one comes again
+        second, _ = receiver.accept()
+        sink.close()
+        with second:
+            again = b"".join(iter(partial(second.recv, 65536), b""))
+    assert 0 < len(numbers_in(taken)) < number  # more was sent than it had taken
+    assert {*numbers_in(taken), *numbers_in(again)} == set(range(1, number + 1))
+
+
+def test_what_was_taken_does_not_come_again():
+    with closing(socket.socket()) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.listen()
+        receiver.settimeout(30)
+        sink = sink_from(f"syslog+tcp://127.0.0.1:{receiver.getsockname()[1]}")
+        for number in range(1, 50):
+            sink.send(entry_number(number))
+        while stream.not_taken(sink._socket):
+            pass  # its kernel says so in a moment
+        sink.send(entry_number(50))
+        sink.close()
+        sink.send(entry_number(51))
+        sink.close()
+        seen = []
+        for _ in range(2):
+            connection, _ = receiver.accept()
+            with connection:
+                seen.append(numbers_in(b"".join(iter(partial(connection.recv, 65536), b""))))
+    assert seen[0] == list(range(1, 51)) and seen[1] in ([50, 51], [51])
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60), st.booleans())

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import secrets
+import sqlite3
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
+from tallystick.server.accounts import credentials
 from tallystick.server.accounts.credentials import hash_token
+from tallystick.server.checking import group
 from tallystick.server.checking.answers import KEPT_S, keep
 from tallystick.server.checking.verification import CodeCheck, Verifier
+from tallystick.server.errors import ApiError
 from tallystick.server.rules.judge import CodePolicy
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import add_credential
-from tallystick.server.store.database import StaleError
+from tallystick.server.store import audit
+from tallystick.server.store.database import Database, StaleError
+from tallystick.server.store.models import AuditEntry
 from tallystick.server.store.opened import opened
 from tests.server.conftest import bearer
 
@@ -138,6 +149,113 @@ def test_the_quick_way_answers_as_the_long_one_does(server, body, key):
     assert (quick.status_code, quick.json()) == (usual.status_code, usual.json())
 
 
+JSON_TYPES = ("application/json", "application/json; charset=utf-8")  # the quick way, the long one
+
+
+def answered(server, headers: dict[str, str], body: bytes, content_type: str) -> tuple:
+    more = {"content-type": content_type, "accept-language": "de"} | headers
+    answer = server.client.post("/v1/verify", content=body, headers=more)
+    told = {name: value for name, value in answer.headers.items() if name != "date"}
+    return answer.status_code, told, answer.json()
+
+
+def test_the_quick_way_refuses_as_the_long_one_does(server, wrong_code):
+    """With the same words and headers. Programs read English, whatever they ask for."""
+    seed = server.card()
+    station = add_credential(server.settings, "station", "s")
+    revoked = add_credential(server.settings, "service", "old")
+    with opened(server.settings) as parts, parts.database.write() as connection:
+        credentials.revoke(
+            connection, parts.ring, revoked.id, now=server.clock(), actor="console", firm_id=1
+        )
+    right = json.dumps({"user": "ann", "code": "0" * 7}).encode()
+    wrong = json.dumps({"user": "ann", "code": wrong_code(seed)}).encode()
+    cases = [
+        ({}, right, 401), ({"authorization": "Basic x"}, right, 401),
+        ({"authorization": "Bearer tally_x"}, right, 401), (bearer(revoked), right, 401),
+        (bearer(station), right, 403), (bearer(server.service), right, 422),
+        (bearer(server.service), right + b" " * 200_000, 413),
+    ]  # fmt: skip
+    for _ in range(CodePolicy().max_failures):
+        assert answered(server, bearer(server.service), wrong, JSON_TYPES[0])[0] == 200
+    cases.append((bearer(server.service), wrong, 429))
+    for headers, body, status in cases:
+        quick, long = (answered(server, headers, body, one) for one in JSON_TYPES)
+        assert quick == long and quick[0] == status
+
+
+def test_a_check_that_nobody_can_judge_is_refused_the_same_way(server, monkeypatch):
+    monkeypatch.setattr("tallystick.server.store.database.STATEMENT_S", 0.05)
+    seed = server.card()
+    body = json.dumps({"user": "ann", "code": hotp(seed, 0, 6)}).encode()
+    path = server.settings.db_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        quick, long = (answered(server, bearer(server.service), body, one) for one in JSON_TYPES)
+        assert quick == long and quick[0] == 503 and quick[1]["retry-after"] == "2"
+        assert quick[2]["error"]["what"] == "The database is locked by somebody else."
+        holder.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("name", ["authorization", "idempotency-key", "content-type"])
+def test_a_header_that_comes_twice_is_read_as_on_the_long_way(server, name):
+    """The first one counts."""
+    server.card()
+    answers = []
+    for content_type in JSON_TYPES:
+        usual = bearer(server.service) | {
+            "idempotency-key": "k" * 32, "content-type": content_type,
+        }  # fmt: skip
+        headers = [*usual.items(), (name, "Bearer tally_x")]
+        body = b'{"user":"nobody","code":"000000"}'
+        answers.append(server.client.post("/v1/verify", content=body, headers=headers))
+    assert answers[0].status_code == answers[1].status_code == 200
+    assert answers[0].json() == answers[1].json()
+
+
+def test_a_check_is_refused_once_nobody_should_wait(monkeypatch):
+    monkeypatch.setattr(group, "STALLED_S", 0.0)
+    monkeypatch.setattr(group, "LOOK_S", 0.0)
+    asked = []
+
+    async def wait(*answers: bool) -> str:
+        left = list(answers)
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+
+        def over() -> bool:
+            asked.append(1)
+            return left.pop(0)
+
+        patience = group._Patience(future, loop, over)
+        with pytest.raises(ApiError) as refused:
+            await future
+        patience.end()
+        return refused.value.code
+
+    assert asyncio.run(wait(False, False, True)) == "too-slow" and len(asked) == 3
+    monkeypatch.setattr(group, "ANSWER_S", 0.0)
+    assert asyncio.run(wait(False)) == "too-slow"
+
+
+def test_a_header_that_a_page_sets_is_there_once(server):
+    answer = server.client.get("/p/default/sign-in")
+    assert len(answer.headers.get_list("content-security-policy")) == 1
+    assert "default-src 'none'; frame" not in answer.headers["content-security-policy"]
+    assert len(answer.headers.get_list("x-content-type-options")) == 1
+
+
+def test_a_check_in_two_pieces_goes_the_quick_way(server, monkeypatch):
+    seed = server.card()
+    monkeypatch.setattr("fastapi.routing.solve_dependencies", None)
+    body = json.dumps({"user": "ann", "code": hotp(seed, 0, 6)}).encode()
+    headers = bearer(server.service) | {
+        "content-type": "application/json", "content-length": str(len(body)),
+    }  # fmt: skip
+    answer = server.client.post("/v1/verify", content=iter([body[:9], body[9:]]), headers=headers)
+    assert answer.json()["accepted"]
+
+
 def test_what_is_usual_goes_the_quick_way(server, monkeypatch):
     seed = server.card()
 
@@ -148,6 +266,55 @@ def test_what_is_usual_goes_the_quick_way(server, monkeypatch):
     assert server.verify(hotp(seed, 0, 6)).json()["accepted"]
     assert named(server, "k" * 32, hotp(seed, 1, 6)).json()["accepted"]
     assert server.resynchronise(hotp(seed, 30, 6), hotp(seed, 31, 6)).json()["accepted"]
+
+
+def lost_answers(monkeypatch, *, done: list[bool]) -> None:
+    """The connection breaks in one commit after the other: what was sent was done, or was not."""
+    usual, left = Database.write, list(done)
+
+    @contextmanager
+    def write(self, *gathered):
+        was_done = left.pop(0) if left else None
+        with usual(self, *gathered) as connection:
+            yield connection
+            if was_done is False:
+                raise OperationalError(None, None, Exception())
+        if was_done:
+            raise OperationalError(None, None, Exception())
+
+    monkeypatch.setattr(Database, "write", write)
+
+
+def accepted_in_the_log(settings) -> int:
+    query = select(func.count()).where(AuditEntry.action == "verified")
+    with opened(settings) as parts, parts.database.read() as connection:
+        assert all(one.broken_at is None for one in audit.check(connection, parts.ring))
+        return connection.scalar(query.where(AuditEntry.detail.contains('"reason":"ok"')))
+
+
+@pytest.mark.parametrize("done", [[True], [False], [False, True], [False, False, True], [True] * 2])
+def test_a_right_code_is_right_when_the_database_goes_in_its_commit(server, monkeypatch, done):
+    """It was committed, and nobody said so: judged again it would be one that was used."""
+    seed = server.card()
+    assert server.reason(hotp(seed, 0, 6)) == "ok"
+    with monkeypatch.context() as patched:
+        lost_answers(patched, done=done)
+        assert server.reason(hotp(seed, 1, 6)) == "ok"
+    assert server.reason(hotp(seed, 1, 6)) == "replayed"
+    assert server.reason(hotp(seed, 2, 6)) == "ok"
+    assert accepted_in_the_log(server.settings) == 3
+
+
+def test_whether_a_code_was_used_is_not_claimed_when_nobody_knows(server, monkeypatch):
+    seed = server.card()
+    for done, then in ((True, "replayed"), (False, "ok")):
+        factor = 0 if done else 2
+        monkeypatch.setattr(group, "RECONNECT_S", 0.01)
+        with monkeypatch.context() as patched:
+            lost_answers(patched, done=[done])
+            error = server.verify(hotp(seed, factor, 6)).json()["error"]
+        assert error["code"] == "too-slow" and "used up" in error["kept"]
+        assert server.reason(hotp(seed, factor, 6)) == then
 
 
 def test_by_serial_too(server):

@@ -60,7 +60,9 @@ QUESTIONS = (
     "--port", type=click.IntRange(1, 65535), help="Where it listens on this machine (8080)."
 )
 @click.option(
-    "--https-port", type=click.IntRange(1, 65535), help="Where the proxy listens (default: 443)."
+    "--https-port",
+    type=click.IntRange(1, 65535),
+    help="Where the proxy listens (default: the public URL's port, or 443).",
 )
 @click.option("--workers", type=click.IntRange(1, 64), help="Processes that answer (default: 1).")
 @click.option(

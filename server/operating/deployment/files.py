@@ -11,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.failing import why
 from tallystick.server.operating.deployment.plan import (
     ENVIRONMENT_FILE,
     KEYS,
@@ -70,6 +71,7 @@ def made_of(plan: DeploymentPlan) -> list[DeploymentFile]:
         "environment_file": ENVIRONMENT_FILE,
         "request_log": REQUEST_LOG,
         "server_name": plan.server_name,
+        "https_port": plan.proxy_port,
         "modem": modem[1] if (modem := MODEM.match(plan.sms)) else "",
         # Nothing of a container's network is a proxy until somebody says which address it has.
         "trusted_proxies": "127.0.0.1,::1" if plan.kind is DeploymentKind.SYSTEMD else "",
@@ -93,21 +95,32 @@ def made_of(plan: DeploymentPlan) -> list[DeploymentFile]:
 
 
 def write(files: list[DeploymentFile], folder: Path) -> None:
-    """Write the files into a folder, which is made. Raises BadInputError where one of them is there
-    already."""
-    folder.mkdir(parents=True, exist_ok=True)
-    there = sorted(one.name for one in files if (folder / one.name).exists())
-    if there:
+    """Write the files into a folder, which is made: all of them, or none. Raises BadInputError
+    where one of them is there already, or cannot be written."""
+    made: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = sorted(one.name for one in files if os.path.lexists(folder / one.name))
+        if there:
+            raise BadInputError(
+                f"{', '.join(there)} in {folder} exists already.",
+                kept="No file was written.",
+                todo="Name another folder with --out.",
+            )
+        for one in files:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            descriptor = os.open(folder / one.name, flags, 0o600 if one.secret else 0o644)
+            made.append(folder / one.name)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(one.text)
+    except OSError as error:
+        for path in made:
+            path.unlink(missing_ok=True)
         raise BadInputError(
-            f"{', '.join(there)} in {folder} exists already.",
+            f"The files cannot be written into {folder}: {why(error)}.",
             kept="No file was written.",
-            todo="Name another folder with --out.",
-        )
-    for one in files:
-        mode = 0o600 if one.secret else 0o644
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with os.fdopen(os.open(folder / one.name, flags, mode), "w", encoding="utf-8") as file:
-            file.write(one.text)
+            todo="Make room there, or name another folder with --out.",
+        ) from None
 
 
 def next_steps(plan: DeploymentPlan, files: list[DeploymentFile], folder: Path) -> list[str]:

@@ -22,6 +22,7 @@ ENVIRONMENT_FILE = "/etc/tallystick/tallystick.env"
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - from a unit
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 FIRST_FREE_PORT = 1024
+HTTPS_PORT = 443
 PATH = re.compile(r"/[A-Za-z0-9._/@+-]*")
 
 
@@ -45,7 +46,8 @@ class DeploymentPlan:
     """public_url: where browsers find the server. db, smtp, sms: URLs, with passwords perhaps; ""
     for none of the latter two. certificate, certificate_key: of the proxy, files in PEM; "" lets
     Caddy get one by itself. tally: the command, by its whole path. keep: so many copies of the
-    database stay in the folder `backups`. memory_mb: the most that the server may take, MiB."""
+    database stay in the folder `backups`. memory_mb: the most that the server may take, MiB.
+    https_port: where the proxy listens; 0: at the public URL's port."""
 
     public_url: str
     kind: DeploymentKind = DeploymentKind.SYSTEMD
@@ -57,7 +59,7 @@ class DeploymentPlan:
     certificate: str = ""
     certificate_key: str = ""
     port: int = 8080
-    https_port: int = 443
+    https_port: int = 0
     workers: int = 1
     user: str = "tallystick"
     tally: str = "/opt/tallystick/bin/tally"
@@ -121,10 +123,14 @@ class DeploymentPlan:
                 "for root.",
                 "Leave that to the proxy (--https-port), and give the server a higher --port.",
             )
-        if self.proxy is not DeploymentProxy.NONE and self.port == self.https_port:
+        if self.proxy is not DeploymentProxy.NONE and self.port == self.proxy_port:
             raise _refused(
                 f"Server and proxy cannot both have port {self.port}.", "Give one another port."
             )
+
+    @property
+    def proxy_port(self) -> int:
+        return self.https_port or urlsplit(self.public_url).port or HTTPS_PORT
 
     @property
     def server_name(self) -> str:

@@ -30,6 +30,18 @@ def test_a_factor_that_goes_back():
     assert told == ["C: a had 2 accepted after 3"]
 
 
+def test_a_factor_that_does_not_rise():
+    told = found(asked("a", 3, OK), asked("a", 3, OK), final=4)
+    assert "C: a had 3 accepted after 3" in told
+
+
+def test_the_audit_log_has_what_nobody_was_told():
+    """A code that was asked for again is no second one."""
+    history = (asked("a", 0, OK), asked("a", 0, REPLAYED))
+    (told,) = found(*history, final=1, entries={"C": 2})
+    assert told == "C: the audit log has 2 acceptances of 1 codes"
+
+
 def test_two_clients_whose_clocks_are_a_minute_apart_are_not_compared():
     early = asked("b", 4, OK, began=-60.0)
     assert found(asked("a", 3, OK, began=0.0), early, final=5) == []
@@ -37,7 +49,12 @@ def test_two_clients_whose_clocks_are_a_minute_apart_are_not_compared():
 
 @pytest.mark.parametrize(
     ("final", "words"),
-    [(3, "3 was accepted, and the database is at 3"), (6, "nobody sent 5"), (None, "not have it")],
+    [
+        (3, "3 was accepted, and the database is at 3"),
+        (5, "nobody sent 4"),
+        (6, "nobody sent 5"),
+        (None, "not have it"),
+    ],
 )
 def test_what_the_database_has_in_the_end(final, words):
     (told,) = found(asked("a", 3, OK), final=final)

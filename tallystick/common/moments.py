@@ -37,7 +37,7 @@ class OtherZoneError(BadInputError):
     """Another zone than the firm has at that moment."""
 
 
-class Clock(Protocol):
+class HostClock(Protocol):
     """As Python's module `time`."""
 
     def time(self) -> float:
@@ -47,7 +47,7 @@ class Clock(Protocol):
         """Of a clock that nobody can put forward or back, in s."""
 
 
-clock: Clock = computer
+clock: HostClock = computer
 """This computer's; a simulation gives one of its own."""
 
 

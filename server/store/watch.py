@@ -40,9 +40,9 @@ def newest_entry(connection: Connection) -> float | None:
 
 
 def clock_leap(connection: Connection, now: float) -> float:
-    """How many seconds without an entry there are before those of the last week, where so long a time says that the
-    clock was set; 0 otherwise. A server whose clock is far ahead writes entries that fit it. Reads
-    the log: for whoever has time."""
+    """How many seconds without an entry there are before those of the last week, where so long a
+    time says that the clock was set; 0 otherwise. A server whose clock is far ahead writes entries
+    that fit it. Reads the log: for whoever has time."""
     week_ms = int((now - WEEK_S) * 1000)
     first = connection.scalar(select(func.min(AuditEntry.at_ms)).where(AuditEntry.at_ms >= week_ms))
     if first is None:

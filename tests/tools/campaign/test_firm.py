@@ -23,11 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.cli import tally
-from tallystick.common.errors import BadInputError
+from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator import boards
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.tools import fresh
-from tallystick.tools.campaign.firm import acts, film, parts, thumbs, zoo
+from tallystick.tools.campaign.firm import acts, command, film, parts, thumbs, zoo
 from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.oracle import Judge, end_of_day
 from tallystick.tools.campaign.firm.run import FirmResult, simulate
@@ -154,12 +154,35 @@ def test_another_seed_gives_another_story() -> None:
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("one", HUNTED, ids=lambda one: one.name)
-def test_a_planted_bug_is_seen_and_its_story_is_short(one) -> None:
-    story = zoo.hunt(one)
-    assert story is not None
-    assert story.acts <= 12
-    assert "VIOLATION" in story.told[-1] or story.what
+def test_each_planted_bug_is_seen_and_its_story_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "ALL", tuple(HUNTED))
+    asked = CliRunner().invoke(tally, ["campaign", "firm", "--zoo", "--jobs", "2", "--json"])
+    found = json.loads(asked.stdout)
+    assert [one["name"] for one in found] == [one.name for one in HUNTED]
+    assert [one["name"] for one in found if not one["caught"]] == [] and asked.exit_code == 0
+    assert [one for one in found if one["acts"] > 12 or not one["story"]] == []
+
+
+def test_a_bug_that_is_not_seen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pool:
+        """In place of processes, each of which finds nothing."""
+
+        def __init__(self, _jobs: int) -> None:
+            pass
+
+        def __enter__(self) -> Pool:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def in_order(self, _work: object, names: list[str]) -> list[None]:
+            return [None for _ in names]
+
+    monkeypatch.setattr(command, "worker_pool", Pool)
+    asked = CliRunner().invoke(tally, ["campaign", "firm", "--zoo"])
+    assert asked.exit_code == ExitCode.FAILED
+    assert "NOT CAUGHT" in asked.stderr
 
 
 def test_there_are_fifteen_planted_bugs_in_all_three() -> None:

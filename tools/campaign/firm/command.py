@@ -14,6 +14,7 @@ from tallystick.common.paths import OUTPUT_FILE
 from tallystick.emulator import boards
 from tallystick.emulator.devices.image import Image
 from tallystick.tools import fresh, options
+from tallystick.tools.campaign.engine.pool import worker_pool
 from tallystick.tools.campaign.firm import film, replaying, zoo
 from tallystick.tools.campaign.firm.run import simulate
 from tallystick.tools.campaign.firm.script import Level, SimulatedFirm
@@ -73,7 +74,7 @@ def firm(
         {"--keep": keep, "--report": report, "--state": state, "--no-shrink": no_shrink},
     )
     if broken:
-        _hunt(as_json)
+        _hunt(options.processes(jobs), as_json)
         return
     if line is not None:
         _replay(FirmLine.parse(line), keep, report, as_json)
@@ -233,15 +234,15 @@ def _tell_kept(keep: Path | None) -> None:
     )
 
 
-def _hunt(as_json: bool) -> None:
+def _hunt(jobs: int, as_json: bool) -> None:
     rows = []
-    with progress(disable=as_json) as bar:
-        shown = bar.add_task("zoo", total=len(zoo.ALL))
-        for one in zoo.ALL:
-            rows.append((one, zoo.hunt(one)))
+    names = [one.name for one in zoo.ALL]
+    with progress(disable=as_json) as bar, worker_pool(jobs) as pool:
+        shown = bar.add_task("zoo", total=len(names))
+        for one, story in zip(zoo.ALL, pool.in_order(zoo.hunt_named, names), strict=True):
+            rows.append((one, story))
             bar.update(shown, advance=1)
             if not as_json:
-                story = rows[-1][1]
                 words = f"{story.acts} acts: {story.what}" if story else "NOT CAUGHT"
                 err().print(f"{one.name:<22} {words}", markup=False, highlight=False)
     escaped = sum(story is None for _, story in rows)

@@ -680,6 +680,11 @@ def hunt(one: Animal | Broken, seeds: int = _SEEDS) -> FirmStory | None:
         return _hunt(_FIRMS.get(one.name, _SMALL), image, seeds)
 
 
+def hunt_named(name: str) -> FirmStory | None:
+    """As `hunt`, for a process that is told a name."""
+    return hunt(find(name))
+
+
 def _hunt(firm: SimulatedFirm, image: Image, seeds: int) -> FirmStory | None:
     for seed in range(1, seeds + 1):
         tried = dataclasses.replace(firm, seed=seed)

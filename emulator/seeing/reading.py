@@ -205,20 +205,35 @@ def _lit(frame: Frame, row: _Row, left: int, right: int) -> str:
     across = range(left + third, right - third + 1)
     upper = range(row.top + sixth, middle - sixth + 1)
     lower = range(middle + sixth, row.bottom - sixth + 1)
-    samples = {
-        "a": [(x, row.top + half) for x in across],
-        "b": [(right, y) for y in upper],
-        "c": [(right, y) for y in lower],
-        "d": [(x, row.bottom - half) for x in across],
-        "e": [(left, y) for y in lower],
-        "f": [(left, y) for y in upper],
-        "g": [(x, middle) for x in across],
+    points = {
+        "a": _along(frame, across, row.top + half),
+        "b": _down(frame, right, upper),
+        "c": _down(frame, right, lower),
+        "d": _along(frame, across, row.bottom - half),
+        "e": _down(frame, left, lower),
+        "f": _down(frame, left, upper),
+        "g": _along(frame, across, middle),
     }
     lit = ""
-    for name, points in samples.items():
-        drawn = sum(frame.at(x, y) for x, y in points)
-        if drawn == len(points):
+    for name, pixels in points.items():
+        drawn = pixels.count(1)
+        if drawn == len(pixels):
             lit += name
         elif drawn:
             return "?"
     return lit
+
+
+def _along(frame: Frame, columns: range, y: int) -> bytes:
+    """Pixels of a row; outside of the frame none is drawn."""
+    if columns.start >= 0 and columns.stop <= frame.width and 0 <= y < frame.height:
+        return frame.pixels[y * frame.width + columns.start : y * frame.width + columns.stop]
+    return bytes(frame.at(x, y) for x in columns)
+
+
+def _down(frame: Frame, x: int, rows: range) -> bytes:
+    """Pixels of a column; outside of the frame none is drawn."""
+    if 0 <= x < frame.width and rows.start >= 0 and rows.stop <= frame.height:
+        first = rows.start * frame.width + x
+        return frame.pixels[first : rows.stop * frame.width : frame.width]
+    return bytes(frame.at(x, y) for y in rows)

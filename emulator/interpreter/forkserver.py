@@ -24,6 +24,7 @@ import sys
 from typing import Any
 
 from tallystick.emulator.interpreter.link import start_words
+from tallystick.emulator.interpreter.pages import pages_of_its_own
 
 _SIGNAL = signal.SIGUSR1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -70,7 +71,8 @@ class _Mother:
         _libc.signal(_SIGNAL, ctypes.cast(self._handler, ctypes.c_void_p))
         numbers = (self._read_fd, self._write_fd, self._address)
         argv = start_words(self._request["port"], self._request["heap"], "pipe", *numbers)
-        return int(micropython_run.run_main(argv))
+        with pages_of_its_own(_libc, self._request["heap"]):
+            return int(micropython_run.run_main(argv))
 
     def _fork(self, _signal: int) -> None:
         data, fds = _receive(self._channel, 5)

@@ -110,7 +110,7 @@ def _worked_s(pid: int) -> float | None:
     """Processor time of a process that wants more of it; None when it waits, or has ended."""
     try:
         # The name before the last bracket may be anything.
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return None
     return sum(map(int, words[11:13])) / os.sysconf("SC_CLK_TCK") if words[0] in "RT" else None

@@ -46,6 +46,7 @@ from tallystick.emulator.interpreter.link import (
     Op,
     start_words,
 )
+from tallystick.emulator.interpreter.pages import pages_of_its_own
 
 if TYPE_CHECKING:
     from tallystick.emulator.parts.flash_memory import FlashMemory
@@ -182,7 +183,8 @@ class Interpreter:
         )
         ctrl_c = ctypes.create_string_buffer(256)
         c.sigaction(signal.SIGINT, None, ctrl_c)
-        self.turn()
+        with pages_of_its_own(c, heap):
+            self.turn()
         c.sigaction(signal.SIGINT, ctrl_c, None)  # it is not the firmware's
 
     def _find_heap(self, size: int) -> int:

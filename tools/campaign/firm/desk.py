@@ -16,7 +16,7 @@ from tallystick.provisioning.server_link import (
 )
 from tallystick.tools.campaign.firm.oracle import end_of_day
 from tallystick.tools.campaign.firm.parts import Pocket
-from tallystick.tools.campaign.firm.script import SHORT_LOAN_OF, FirmAct
+from tallystick.tools.campaign.firm.script import SHORT_LOAN_OF, UNREAD_OF, FirmAct
 from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 3
@@ -180,17 +180,18 @@ def _on_loan(
 
 
 def give_back(world: FirmWorld, act: FirmAct) -> None:
-    _give_back(world, world.people[act.who], _TRIES)
+    _give_back(world, world.people[act.who], _TRIES, unread=act.draw % UNREAD_OF == 0)
 
 
-def _give_back(world: FirmWorld, who: Employee, left: int) -> None:
+def _give_back(world: FirmWorld, who: Employee, left: int, *, unread: bool) -> None:
+    """left: tries. unread: staff say that its display is broken, and ask for no code."""
     spare = who.loan
     if spare is None:
         return
 
     def otherwise() -> None:
         if left:
-            world.after(_BY_AND_BY_S, partial(_give_back, world, who, left - 1))
+            world.after(_BY_AND_BY_S, partial(_give_back, world, who, left - 1, unread=unread))
 
     if who.leaving and not who.gone:
         otherwise()
@@ -214,13 +215,13 @@ def _give_back(world: FirmWorld, who: Employee, left: int) -> None:
         )  # fmt: skip
         serve(world, wish)
         return
-    reason = "flat" if spare.dead else ""
+    reason = "flat" if spare.dead else "broken" if unread else ""
     wish = DeskWish(
         f"take back card {spare.serial}", spare.serial,
         lambda codes: world.desk.give_back(spare.serial, codes, reason=reason),
         lambda card: card.where is Where.POOL, then, otherwise,
     )  # fmt: skip
-    serve(world, wish, None if spare.dead else spare)
+    serve(world, wish, None if reason else spare)
 
 
 def _over_the_counter(world: FirmWorld, who: Employee, spare: Pocket) -> None:

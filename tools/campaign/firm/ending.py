@@ -61,7 +61,18 @@ def at_rest(world: FirmWorld) -> None:
         world.house.ledger.must_amount_to_what_is()
     _chains(world)
     _who_came_in(world)
+    _letters(world)
     no_seed_in_clear(world)
+
+
+def _letters(world: FirmWorld) -> None:
+    """Whoever was to be told of something was, once the server had its hour."""
+    world.house.catch_up()
+    now = int(world.clock.server())
+    with closing(sqlite3.connect(world.house.folder / "server.db")) as database:
+        [(left,)] = database.execute("SELECT count(*) FROM message WHERE due_at <= ?", (now,))
+    if left:
+        world.wrong(f"{left} letters that were due were not sent")
 
 
 def _cells(world: FirmWorld) -> None:

@@ -223,6 +223,7 @@ def script(firm: SimulatedFirm) -> list[FirmAct]:
 
 
 Drawn = tuple[int, str, int, int]
+UNREAD_OF = 5  # one card in so many is taken back without a code
 SHORT_LOAN_OF = 9  # one loan in so many is asked for by hours; and somebody tries its end
 
 
@@ -355,6 +356,7 @@ def _surely(firm: SimulatedFirm, planned: Counter[str]) -> Iterator[Drawn]:
                 yield begin + at * 3600, more, person, rng.getrandbits(32)
     yield from _over_the_change(firm, rng)
     yield from _by_the_hour(firm, rng)
+    yield from _unread(firm, rng)
     yield from _leaving(firm, _EACH - planned[Verb.LEAVE], rng)
     for _ in range(_EACH - planned[Verb.THIEF]):
         at = firm.days * DAY_S - rng.randrange(1, 3 * 3600)
@@ -378,6 +380,14 @@ def _by_the_hour(firm: SimulatedFirm, rng: random.Random) -> Iterator[Drawn]:
         yield begin, Mishap.STATION_CLOCK, 0, rng.getrandbits(32)
         yield begin + 60, Verb.BORROW, person, SHORT_LOAN_OF * rng.getrandbits(28)
         yield begin + 5 * 3600, Verb.GIVE_BACK, person, rng.getrandbits(32)
+
+
+def _unread(firm: SimulatedFirm, rng: random.Random) -> Iterator[Drawn]:
+    """A lent card whose display seems to be broken comes back before the loan is over."""
+    begin = rng.randrange(firm.days) * DAY_S + 8 * 3600
+    person = rng.randrange(firm.from_the_first_day)
+    yield begin, Verb.BORROW, person, SHORT_LOAN_OF * rng.getrandbits(28) + 1
+    yield begin + 4 * 3600, Verb.GIVE_BACK, person, UNREAD_OF * rng.getrandbits(28)
 
 
 def _leaving(firm: SimulatedFirm, count: int, rng: random.Random) -> Iterator[Drawn]:

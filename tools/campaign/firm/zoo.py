@@ -33,6 +33,7 @@ from tallystick.server.checking.verification import Verifier
 from tallystick.server.errors import ApiError
 from tallystick.server.joining import leaving
 from tallystick.server.loans import desk, holding, proof
+from tallystick.server.messages.outbox import Outbox
 from tallystick.server.methods import fido
 from tallystick.server.rules import judge, otp
 from tallystick.server.rules.throttle import Throttle
@@ -357,6 +358,19 @@ def _still_the_borrowers(_genuine: Any) -> Any:
     return give_back
 
 
+def _not_without_a_code(genuine: Any) -> Any:
+    without_it = _still_the_borrowers(genuine)
+
+    def give_back(*given: Any, **said: Any) -> Any:
+        return (without_it if said["reason"] else genuine)(*given, **said)
+
+    return give_back
+
+
+def _unsent(_genuine: Any) -> Any:
+    return lambda _outbox: None
+
+
 def _silent(act: str) -> Callable[[Any], Any]:
     """This kind of act is not written."""
 
@@ -465,6 +479,9 @@ SERVER = (
            in_place_of(recovery, "_void", _voids_nothing)),
     Broken("still-the-borrowers", "A card that was given back still lets the borrower in.",
            in_place_of(desk, "give_back", _still_the_borrowers)),
+    Broken("unread-stays-lent", "A card that was taken back unread still lets the borrower in.",
+           in_place_of(desk, "give_back", _not_without_a_code)),
+    Broken("unsent", "Letters are not sent.", in_place_of(Outbox, "send_due", _unsent)),
     Broken("answers-swapped", "Who asks at the same instant gets the other's answer.",
            in_place_of(Verifier, "run", _swapped)),
     Broken("guesses-uncounted", "Guesses at the portal are not counted.",

@@ -11,7 +11,8 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
+_PADDING = 128 << 10  # bytes that Python's heap grows by beyond what is asked for, usually
 _LARGE = 64 << 10  # bytes: less than any chip's heap
 _USUAL = 32 << 20  # where glibc gets by itself, in a process that has given large memory back
 
@@ -24,6 +25,7 @@ def pages_of_its_own(c: ctypes.CDLL, size: int) -> Iterator[None]:
     malloc.restype, malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     free.restype, free.argtypes = None, [ctypes.c_void_p]
     c.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+    c.mallopt(_M_TOP_PAD, 0)  # else it might grow to where so many fit
     # What is free, and would do, is given first: it is held meanwhile.
     held = []
     while (place := malloc(size)) is not None and place >> 32 == 0:
@@ -36,3 +38,4 @@ def pages_of_its_own(c: ctypes.CDLL, size: int) -> Iterator[None]:
             free(place)
         c.mallopt(_M_MMAP_THRESHOLD, _USUAL)
         c.mallopt(_M_TRIM_THRESHOLD, 2 * _USUAL)
+        c.mallopt(_M_TOP_PAD, _PADDING)

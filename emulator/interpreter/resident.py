@@ -59,6 +59,7 @@ _REGISTERS = 5  # 8-byte words: after those
 
 # The mailbox. `port/link.py` has the same table.
 _SWAP = 0  # the function object
+_TRIES = 20  # to begin with a heap of its own
 _POSTED = 16  # bytes that the chip has posted, 4; an address in its heap, 8
 _HEAD = 32  # the answer's header
 _DATA = 64  # the answer's data
@@ -153,16 +154,22 @@ class Interpreter:
     def __init__(self, library: _Library, kind: Kind) -> None:
         config, heap, port = kind
         self._library = library
-        self._stack = mmap.mmap(-1, 2 * _CONTEXT + _STACK)
-        self._stack_at = ctypes.addressof(ctypes.c_char.from_buffer(self._stack))
-        self._mailbox = mmap.mmap(-1, _MAILBOX)
-        self._mailbox_at = ctypes.addressof(ctypes.c_char.from_buffer(self._mailbox))
-        self._chip = self._stack_at  # the context that the chip is left in
-        self._host = self._stack_at + _CONTEXT
-        self._statics = ctypes.create_string_buffer(library.pristine, library.statics[1])
-        self.view = memoryview(self._mailbox)
-        self._start(config.encode(), heap, port)
-        self._heap = (self._find_heap(heap), heap)
+        for _ in range(_TRIES):
+            self._stack = mmap.mmap(-1, 2 * _CONTEXT + _STACK)
+            self._stack_at = ctypes.addressof(ctypes.c_char.from_buffer(self._stack))
+            self._mailbox = mmap.mmap(-1, _MAILBOX)
+            self._mailbox_at = ctypes.addressof(ctypes.c_char.from_buffer(self._mailbox))
+            self._chip = self._stack_at  # the context that the chip is left in
+            self._host = self._stack_at + _CONTEXT
+            self._statics = ctypes.create_string_buffer(library.pristine, library.statics[1])
+            self.view = memoryview(self._mailbox)
+            self._start(config.encode(), heap, port)
+            self._heap = (self._find_heap(heap), heap)
+            if self._heap[0] >> 32:
+                break
+            # It lies where chips have their addresses, in spite of all. It stays, so that the next
+            # one lies elsewhere.
+            Interpreter._live = None
         self._origin = self.checkpoint()
 
     def _start(self, config: bytes, heap: int, port: str) -> None:

@@ -45,7 +45,7 @@ from tallystick.tools.campaign.firm.story import FirmLine, FirmStory
 from tallystick.tools.campaign.firm.world import START, FirmEvent
 
 WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
-LIVELY = SimulatedFirm(cards=12, readers=1, days=3, level=Level.HIGH, seed=215)
+LIVELY = SimulatedFirm(cards=12, readers=1, days=3, level=Level.HIGH, seed=250)
 """Of three days with nearly everything that can happen."""
 HUNTED = zoo.ALL if WHOLE else [zoo.find(name) for name in ("used-again", "never-locked")]
 FIRMS = st.builds(

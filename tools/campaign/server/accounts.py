@@ -21,6 +21,7 @@ from tallystick.tools import options
 
 QUICK_STEPS, FULL_STEPS = 20_000, 1_000_000
 RUNS_FOR_AN_ANIMAL, ACTS_FOR_AN_ANIMAL = 25, 8
+SEEDS_FOR_AN_ANIMAL = 3  # one in so many that a run of one seed catches escapes another
 QUICK_S = 540.0  # of the ten minutes
 
 
@@ -210,13 +211,16 @@ def _visit_the_zoo(
             result.planted += 1
             live = served.live()
             with animal.let_loose():
-                _, found = chunk(
-                    live,
-                    RUNS_FOR_AN_ANIMAL,
-                    ACTS_FOR_AN_ANIMAL,
-                    result.seed,
-                    animal.looked_for,
-                )
+                for again in range(SEEDS_FOR_AN_ANIMAL):
+                    _, found = chunk(
+                        live,
+                        RUNS_FOR_AN_ANIMAL,
+                        ACTS_FOR_AN_ANIMAL,
+                        result.seed + again,
+                        animal.looked_for,
+                    )
+                    if found:
+                        break
             if is_judgement(found):
                 result.caught += 1
             else:  # one that only fails proves nothing of the model

@@ -151,7 +151,7 @@ class AccountsModel(RuleBasedStateMachine):
         who = self._who(name)
         surfer = self._new().password(who.login, who.password)
         state = surfer.cookie("tally_attempt").encode()
-        code, _ = self._vpn(Mode.CHALLENGE).ask("nobody", self.town.app_code(who), state)
+        code, _ = self._vpn(Mode.CHALLENGE).ask(who.login, self.town.app_code(who), state)
         self._must(code != packet.AccessAccept, "a browser's attempt got an Accept")
 
     @rule(name=ANYBODY, other=ANYBODY)

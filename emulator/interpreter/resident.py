@@ -56,10 +56,10 @@ _CONTEXT = 8192  # bytes; glibc's ucontext_t takes 936 on x86-64, 4,560 on aarch
 _CONTEXT_FIELDS = 8  # bytes: where uc_link and uc_stack lie in it, on both
 _BLOCK = 32  # bytes: the collector's unit
 _REGISTERS = 5  # 8-byte words: after those
+_TRIES = 20  # to begin with a heap that lies among no chip's addresses
 
 # The mailbox. `port/link.py` has the same table.
 _SWAP = 0  # the function object
-_TRIES = 20  # to begin with a heap of its own
 _POSTED = 16  # bytes that the chip has posted, 4; an address in its heap, 8
 _HEAD = 32  # the answer's header
 _DATA = 64  # the answer's data
@@ -152,25 +152,30 @@ class Interpreter:
     _live: Interpreter | None = None  # whose static variables are in place
 
     def __init__(self, library: _Library, kind: Kind) -> None:
-        config, heap, port = kind
         self._library = library
         for _ in range(_TRIES):
-            self._stack = mmap.mmap(-1, 2 * _CONTEXT + _STACK)
-            self._stack_at = ctypes.addressof(ctypes.c_char.from_buffer(self._stack))
-            self._mailbox = mmap.mmap(-1, _MAILBOX)
-            self._mailbox_at = ctypes.addressof(ctypes.c_char.from_buffer(self._mailbox))
-            self._chip = self._stack_at  # the context that the chip is left in
-            self._host = self._stack_at + _CONTEXT
-            self._statics = ctypes.create_string_buffer(library.pristine, library.statics[1])
-            self.view = memoryview(self._mailbox)
-            self._start(config.encode(), heap, port)
-            self._heap = (self._find_heap(heap), heap)
+            self._begin(kind)
             if self._heap[0] >> 32:
                 break
             # It lies where chips have their addresses, in spite of all. It stays, so that the next
             # one lies elsewhere.
             Interpreter._live = None
         self._origin = self.checkpoint()
+
+    def _begin(self, kind: Kind) -> None:
+        config, heap, port = kind
+        self._stack = mmap.mmap(-1, 2 * _CONTEXT + _STACK)
+        self._stack_at = ctypes.addressof(ctypes.c_char.from_buffer(self._stack))
+        self._mailbox = mmap.mmap(-1, _MAILBOX)
+        self._mailbox_at = ctypes.addressof(ctypes.c_char.from_buffer(self._mailbox))
+        self._chip = self._stack_at  # the context that the chip is left in
+        self._host = self._stack_at + _CONTEXT
+        self._statics = ctypes.create_string_buffer(
+            self._library.pristine, self._library.statics[1]
+        )
+        self.view = memoryview(self._mailbox)
+        self._start(config.encode(), heap, port)
+        self._heap = (self._find_heap(heap), heap)
 
     def _start(self, config: bytes, heap: int, port: str) -> None:
         library, c = self._library, self._library.c

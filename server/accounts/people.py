@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from tallystick.common import chance
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.store import numbers
 from tallystick.server.store.bulk import GatheredRows
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.models import Departed, PersonRow
@@ -379,6 +380,5 @@ def _unused(connection: Connection) -> int | None:
     and with it that person's entries in the audit log. None: the database sees to it."""
     if connection.dialect.name != "sqlite":
         return None
-    highest = connection.scalar(select(func.coalesce(func.max(PersonRow.id), 0))) or 0
-    gone = connection.scalar(select(func.coalesce(func.max(Departed.person_id), 0))) or 0
-    return max(highest, gone) + 1
+    there, gone = (numbers.highest(connection, one) for one in (PersonRow.id, Departed.person_id))
+    return max(there, gone) + 1

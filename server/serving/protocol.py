@@ -6,8 +6,7 @@ import asyncio
 import re
 from asyncio.events import TimerHandle
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from tallystick.server.serving.lean import HttpToolsProtocol
 from tallystick.server.serving.streamed import is_streamed
 
 HEAD_LIMIT = 32 * 1024

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import uvicorn
 from sqlalchemy import make_url
 
 from tallystick.common import beside
@@ -27,6 +26,7 @@ from tallystick.common.tidying import nothing_to_tidy
 from tallystick.server.accounts import credentials, firms, people
 from tallystick.server.accounts.credentials import NewCredential, Role
 from tallystick.server.serving import logs
+from tallystick.server.serving.lean import uvicorn
 from tallystick.server.serving.prefork import prefork
 from tallystick.server.settings import ENV_DB, ENV_KEY_FILE, Settings, settings_from
 from tallystick.server.stock.belonging import must_belong

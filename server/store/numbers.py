@@ -17,5 +17,9 @@ def unused(connection: Connection, number: Any) -> dict[str, int]:
     far ahead as chance says. Others' databases see to it themselves: nothing."""
     if connection.dialect.name != "sqlite":
         return {}
-    highest = connection.scalar(select(func.coalesce(func.max(number), 0))) or 0
-    return {number.name: highest + 1 + chance.randbelow(SKIPPED)}
+    return {number.name: highest(connection, number) + 1 + chance.randbelow(SKIPPED)}
+
+
+def highest(connection: Connection, number: Any) -> int:
+    """In a column; 0 without rows."""
+    return connection.scalar(select(func.max(number))) or 0

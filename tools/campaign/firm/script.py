@@ -376,7 +376,7 @@ def _by_the_hour(firm: SimulatedFirm, rng: random.Random) -> Iterator[Drawn]:
     """A loan of some hours while the desk's own clock is wrong."""
     begin = rng.randrange(firm.days) * DAY_S + 9 * 3600
     person = rng.randrange(firm.from_the_first_day)
-    if firm.level is not Level.NONE and firm.people:
+    if firm.level is not Level.NONE:
         yield begin, Mishap.STATION_CLOCK, 0, rng.getrandbits(32)
         yield begin + 60, Verb.BORROW, person, SHORT_LOAN_OF * rng.getrandbits(28)
         yield begin + 5 * 3600, Verb.GIVE_BACK, person, rng.getrandbits(32)

@@ -197,7 +197,8 @@ def test_the_disk_of_the_request_log_is_full(server, tmp_path, caplog):
         file = disk / "requests.log"
         settings = replace(server.settings, request_log=file)
         with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
-            assert health(client) == 200
+            # The line is written after the answer: one before the disk is full has room behind it.
+            soon(client, lambda: lines_of(file)[0])
             filler, before = fill(disk), metric("tally_request_log_lost_total")
             soon(client, lambda: metric("tally_request_log_lost_total") > before)
             found = finding(settings, "disk of the request log")
@@ -205,7 +206,8 @@ def test_the_disk_of_the_request_log_is_full(server, tmp_path, caplog):
             written = len(lines_of(file)[0])
             assert health(client) == 200 == health(client)
         whole, halves = lines_of(file)
-        assert (len(whole), halves) == (written + 2, 1)
+        last_of_the_full = len(whole) - written - 2  # it may be written once there is room
+        assert (last_of_the_full in (0, 1), halves) == (True, 1)
     row(
         "disk of the request log full", "nothing: checks and pages go on", found,
         logged(caplog, "the request log"), "`tally_request_log_lost_total`",

@@ -39,7 +39,7 @@ def page(
     with running_in_thread(settings) as url, sync_playwright() as driver:
         browser = needs.launch(driver, env=reader_in_service.environment)
         page = browser.new_context(base_url=url.replace("127.0.0.1", "localhost")).new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         yield page
         browser.close()
 

@@ -124,7 +124,7 @@ def test_from_the_station_to_the_portal(
     with sync_playwright() as driver:
         browser = needs.launch(driver, env=reader.environment)
         page = browser.new_context(base_url=server.replace("127.0.0.1", "localhost")).new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         first_password(page, "ann", code)
         before = reader.presses
         sign_in(page, "ann")

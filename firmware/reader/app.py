@@ -316,14 +316,14 @@ class Reader:
         if not self.just_plugged_in():
             raise Refused(ctap.NOT_ALLOWED)
         self.user.touch()
+        self.token.reset()  # before: all may be new already when a row fails to burn
+        self.enrolment = None
         if self.store is None:
             self.store = Store(board.records(), board.root(), board.once(), self.urandom, True)
         else:
             self.store.reset(self.pause)
-        self.token.reset()
         self.agreement.renew()
         self.wrong_pins = 0
-        self.enrolment = None
         self.user.forget_all()
         return {}
 

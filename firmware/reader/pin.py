@@ -160,8 +160,8 @@ def _change(reader: "Reader", version: int, request: "Map") -> "Map":
     if store.flags & FORCE_PIN_CHANGE:
         if equal(store.check_of_pin(sha256(pin).digest()[:16]), store.pin_check):
             raise Refused(ctap.PIN_POLICY_VIOLATION)
+    reader.token.reset()  # before: it may be another PIN already when a row fails to burn
     _write(store, pin)
-    reader.token.reset()
     return {}
 
 

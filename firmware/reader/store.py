@@ -194,7 +194,7 @@ class Store:
 
     def change(self, **changes: "Unpack[Changes]") -> None:
         """As `commit`; and no copy of the flash from before is believed from here on. Raises
-        OSError.
+        OSError: then nothing has changed, or all of it has and a row failed to burn.
         """
         if not self._epochs.ended:
             changes["epoch"] = self._epochs.value + 1
@@ -289,7 +289,7 @@ class Store:
 
     def reset(self, pause: "Pause") -> None:
         """All is new in one commit; then what was there is erased. The sensor stays paired. Raises
-        OSError: then nothing has changed.
+        OSError: then nothing has changed, or all of it has and a row failed to burn.
         """
         paired, old = self.flags & PAIRED, self._encode()
         newest = self.newest_page
@@ -425,7 +425,9 @@ class Store:
             self.commit(pages=self._packed(fingers + [finger]), newest_page=finger)
 
     def delete_finger(self, finger: int) -> None:
-        """It no longer counts, and does not come back. Raises OSError: then nothing has changed."""
+        """It no longer counts, and does not come back. Raises OSError: it may count no longer, and
+        where a row failed to burn it may come back until the next start.
+        """
         self.change(pages=self._packed([one for one in self.fingers() if one != finger]))
         self._records.delete(_FINGERS + finger)
 

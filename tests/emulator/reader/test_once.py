@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from fido2.ctap2.bio import FPBioEnrollment
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.chips.rp2350 import OTP_ANSWER, OTP_BURN, Rp2350
 from tallystick.emulator.devices.kept_files import KeptFiles
+from tests.emulator.reader.raw import CREDENTIALS, Host, permitted, refused
 from tests.emulator.reader.rig import PIN, Rig
 
 RAW, LOCKS = 0x40134000, 0x40120000
@@ -217,3 +219,32 @@ def test_rows_that_cannot_be_kept_are_refused_at_the_start(tmp_path: Path, chip:
     (tmp_path / "flash.rows").mkdir()
     with pytest.raises(BadInputError, match=r"flash\.rows is no file"):
         kept.keep_rows(chip)
+
+
+def _lock_the_states(chip: object) -> None:
+    """No bit of the thermometer of states can be burnt until the next reset of the chip."""
+    assert isinstance(chip, Rp2350)
+    for page in range((0xC0 + 2880) // 64, (0xC0 + 2880 + 255) // 64 + 1):
+        chip.write(LOCKS + 4 * page, 1)
+
+
+def _changes_the_pin(rig: Rig) -> None:
+    ClientPin(rig.ctap()).change_pin(PIN, "97531")
+
+
+def _resets(rig: Rig) -> None:
+    rig.ctap().reset(on_keepalive=rig.pressing())
+
+
+@pytest.mark.parametrize("change", [_changes_the_pin, _resets])
+def test_a_token_has_ended_although_no_row_could_be_burnt(
+    rig: Rig, change: Callable[[Rig], None]
+) -> None:
+    """The record is written before the row is burnt: the token's PIN is another one already."""
+    host = Host(rig)
+    client, token = permitted(rig, ClientPin.PERMISSION.CREDENTIAL_MGMT)
+    _lock_the_states(rig.reader.mcu.registers)
+    assert refused(lambda: change(rig)) == CtapError.ERR.OTHER
+    param = client.protocol.authenticate(token, b"\x01")
+    asked = host.status(CREDENTIALS, {1: 1, 3: client.protocol.VERSION, 4: param})
+    assert asked == CtapError.ERR.PIN_AUTH_INVALID

@@ -89,8 +89,7 @@ ANIMALS = (
     ),
     _animal(
         "reset-keeps-token", "A token outlives a reset.", "A pin-token, A reset, A enrol",
-        Patch(_APP, "        self.token.reset()  # before: all may be new already when a row fails to burn\n",
-              ""),
+        Patch(_APP, "        self.token.reset()  # before:", "        pass  # before:"),
     ),
     _animal(
         "reset-any-time", "A reset is possible at any time.", "wait, A reset-nobody",
@@ -98,8 +97,8 @@ ANIMALS = (
     ),
     _animal(
         "reset-untouched", "A reset takes no touch.", "A reset-nobody",
-        Patch(_APP, "        self.user.touch()\n        if self.store is None:\n",
-              "        if self.store is None:\n"),
+        Patch(_APP, "        self.user.touch()\n        self.token.reset()",
+              "        self.token.reset()"),
     ),
     _animal(
         "token-for-many", "A token is good for many log-ins.", "A pin-token, A assert-token",

@@ -12,6 +12,7 @@ import functools
 import os
 import resource
 import shutil
+import signal
 import ssl
 import tempfile
 from collections.abc import Generator
@@ -32,6 +33,7 @@ ROOM = 4 << 30  # bytes; a container often has 64 MiB there
 
 
 def pytest_configure() -> None:
+    _let_ctrl_c_reach_who_is_started()
     _keep_the_hard_limit()
     _read_the_worlds_certificates_once()
     if "PYTEST_DEBUG_TEMPROOT" in os.environ or "TMPDIR" in os.environ:
@@ -39,6 +41,14 @@ def pytest_configure() -> None:
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = os.environ["TMPDIR"] = str(MEMORY)
         tempfile.tempdir = None  # to be looked up again
+
+
+def _let_ctrl_c_reach_who_is_started() -> None:
+    """A shell's background job has it ignored, and so has what it starts: then no test of it can
+    pass.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _keep_the_hard_limit() -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -53,7 +54,11 @@ def test_ctrl_c_waits_for_no_task_and_workers_say_nothing_of_it(tmp_path, begun)
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         worker = int(process.stdout.readline())
-        os.killpg(process.pid, signal.SIGINT)
-        _, error = process.communicate(timeout=60)
+        try:
+            os.killpg(process.pid, signal.SIGINT)
+            _, error = process.communicate(timeout=60)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a pool that did not end would never
     assert ended(worker)
     assert error.count("Traceback") == 1 and "Process Spawn" not in error  # the asker's own

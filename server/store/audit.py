@@ -361,7 +361,10 @@ def prune(
     goes as a whole. What was done is in the log itself. → how many entries are gone"""
     gone, acts, at_ms = 0, [], int(now * 1000)
     starts = _checkpoints(connection)
-    heads = dict(connection.execute(select(AuditHead.chain, AuditHead.number)).tuples().all())
+    heads = {
+        row.chain: row.number
+        for row in connection.execute(select(AuditHead.chain, AuditHead.number))
+    }
     opened: set[str] | None = None
     for chain in sorted(heads, key=lambda chain: chain != MAIN):
         first_kept = connection.scalar(

@@ -19,12 +19,18 @@ from tallystick.server.rules.judge import Verdict
 from tallystick.server.signing_in.words import refusal
 from tallystick.server.wording.worded import worded
 
-DELIVERED = {
-    Delivery.TAKEN: worded(
-        "The message was handed over. It can take a minute; look among unwanted mail, too."
-    ),
-    Delivery.WAITING: worded("The message is being sent. Look again in a moment."),
-}
+WAITING = worded("The message is being sent. Look again in a moment.")
+TAKEN = worded("The message was handed over. It can take a minute.")
+MAIL_TAKEN = worded(
+    "The message was handed over. It can take a minute; look among unwanted mail, too."
+)
+
+
+def sent(kind: MethodKind, delivery: Delivery) -> str:
+    """What became of a message that no provider refused."""
+    if delivery is Delivery.WAITING:
+        return WAITING
+    return MAIL_TAKEN if kind is MethodKind.EMAIL else TAKEN
 
 
 def not_taken() -> ApiError:
@@ -81,7 +87,7 @@ class Asking:
         if delivery is None:
             return self.choose(self.choices())
         error = not_taken() if delivery is Delivery.REFUSED else None
-        notice = None if error else DELIVERED[delivery]
+        notice = None if error else sent(kind, delivery)
         return self._page(kind, key, {"shown": "", "minutes": 0}, error, notice)
 
     def _page(
@@ -118,7 +124,7 @@ def pages(asking: Callable[..., Asking]) -> APIRouter:
         return asking.ask(kind, key)
 
     @router.get("/{kind}/{key}/sent")
-    def sent(kind: MethodKind, key: str, asking: Asking = asked) -> Response:
+    def whether_sent(kind: MethodKind, key: str, asking: Asking = asked) -> Response:
         return asking.whether_sent(kind, key)
 
     @router.post("/{kind}/{key}/ask")

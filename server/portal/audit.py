@@ -17,6 +17,7 @@ from tallystick.server.accounts.rights import Right
 from tallystick.server.accounts.trail import Sought
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.portal.browsers import in_short
+from tallystick.server.portal.templating import local_time
 from tallystick.server.portal.web import Member, staff
 from tallystick.server.rules import acts
 from tallystick.server.rules.addresses import plainly
@@ -67,7 +68,7 @@ def audit_page(member: SeesAudit, search: ASearch, after: str = "") -> Response:
         "audit.html",
         status=error.status if error else 200,
         error=error,
-        entries=[_shown(entry) for entry in entries],
+        entries=[_shown(entry, visit.firm.policy.time_zone) for entry in entries],
         search=search,
         query=urlencode({name: value for name, value in search.items() if value}),
         older=str(older) if older else "",
@@ -131,7 +132,7 @@ def _day(text: str, zone: str, *, end: bool = False) -> int | None:
         ) from None
 
 
-def _shown(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(entry: Mapping[str, Any], zone: str) -> dict[str, Any]:
     own = entry["subject"] == entry["actor"]
     return {
         **entry,
@@ -139,10 +140,14 @@ def _shown(entry: Mapping[str, Any]) -> dict[str, Any]:
         "whom": "" if own and acts.stand_alone(entry["act"]) else entry["subject"],
         "words": acts.in_words(entry["act"]),
         "browser": in_short(entry["browser"]),
-        "facts": [_fact(name, value) for name, value in entry["detail"].items()],
+        "facts": [_fact(name, value, zone) for name, value in entry["detail"].items()],
     }
 
 
-def _fact(name: str, value: object) -> tuple[str, str]:
-    """What changed reads as “from what to what”."""
+def _fact(name: str, value: object, zone: str) -> tuple[str, str]:
+    """What changed reads as “from what to what”; a time as a time."""
+    if name == "until" and isinstance(value, int):
+        return name, local_time(value, zone)
+    if name.endswith("_s"):
+        name, value = name.removesuffix("_s"), f"{value} s"
     return name.replace("_", " ").replace("-", " "), str(value)

@@ -19,7 +19,7 @@ from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Started
 from tallystick.server.methods.sent import SentMethod
 from tallystick.server.portal.account import context_for, note, note_change, show_home
-from tallystick.server.portal.asking import DELIVERED, not_taken
+from tallystick.server.portal.asking import not_taken, sent
 from tallystick.server.portal.web import (
     SESSION,
     AFreshMember,
@@ -92,7 +92,7 @@ def whether_sent(member: AMember, kind: MethodKind, key: str) -> Response:
     if delivery is None:
         return member.visit.go(f"/enrol/{kind.value}")
     error = not_taken() if delivery is Delivery.REFUSED else None
-    notice = None if error else DELIVERED[delivery]
+    notice = None if error else sent(kind, delivery)
     started = Started(key, {"shown": "", "minutes": 0})
     return _confirm_page(member, kind, started, {}, error=error, notice=notice)
 

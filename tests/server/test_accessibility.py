@@ -32,6 +32,14 @@ from tests.server.test_portal import register_card
 pytestmark = pytest.mark.slow
 
 DESK, PHONE = {"width": 1000, "height": 800}, {"width": 320, "height": 640}
+CLIPPED = "[...document.querySelectorAll('.scroll')].some(one => one.scrollWidth > one.clientWidth)"
+# Of fields in one line: those that are seen.
+APART = """[...document.querySelectorAll('.line input[id]')].some(field => {
+  const label = document.querySelector(`label[for="${field.id}"]`)
+  if (!label || !field.offsetParent) return false
+  const [a, b] = [label.getBoundingClientRect(), field.getBoundingClientRect()]
+  return a.bottom <= b.top && a.left > b.right
+})"""
 NOT_POSSIBLE = {say("Not possible", language) for language in SPOKEN}
 SHOTS = os.environ.get("TALLY_SCREENSHOTS")
 
@@ -65,6 +73,10 @@ class Inspector:
         page.set_viewport_size(DESK)
         page.emulate_media(color_scheme="light")
         self._picture(name, "desk-light")
+        if page.evaluate(CLIPPED):
+            problems.append("a table is wider than a desk's screen")
+        if page.evaluate(APART):
+            problems.append("a label stands on another line than its field")
         if page.locator("[hidden]:visible").count():
             problems.append("something is seen that is hidden")
         if page.locator("h1").count() != 1:

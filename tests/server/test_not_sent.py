@@ -81,7 +81,7 @@ def test_a_message_that_was_taken(portal_of, tmp_path):
         if "was handed over" in browser.get(path).page.text:
             break
         time.sleep(0.02)
-    assert "was handed over" in browser.page.text
+    assert "was handed over" in browser.page.text and "unwanted mail" not in browser.page.text
     key = path.split("/")[3]
     browser.post(f"/enrol/sms/{key}/confirm", code=code)
     assert "is enrolled" in browser.page.text

@@ -36,6 +36,7 @@ from tallystick.server.store.stream import Names, sink_from, syslog_message
 from tests import needs
 from tests.server.conftest import bearer
 from tests.server.portal_driver import PASSWORD, Browser, Portal
+from tests.server.test_portal import register_card
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
@@ -89,8 +90,21 @@ def test_a_sentence_does_not_end_before_whom(portal, boss):
     assert said["password-changed"] == "ann set the password of ann from 127.0.0.1"
     assert said["signed-in"] == "boss signed in from 127.0.0.1"
     page = re.sub(r"\s+", " ", boss.get("/audit").page.text)
-    assert "began a recovery of</td><td>somebody</td>" in page
-    assert ">signed in</td><td></td>" in page
+    assert 'began a recovery of</td><td class="name">somebody</td>' in page
+    assert '>signed in</td><td class="name"></td>' in page
+
+
+def test_the_end_of_a_loan_is_a_time_on_the_page_and_a_number_for_machines(
+    portal, boss, container_class
+):
+    portal.person("ann")
+    seed = register_card(portal, container_class)
+    boss.get("/cards").post("/cards/A1/lend", user="ann", code=hotp(seed, 0, 6), until="3h")
+    (entry,) = listed(boss, act="card-lent")
+    until = entry["detail"]["until"]
+    assert isinstance(until, int)
+    page = boss.get("/audit?act=card-lent").page.text
+    assert re.search(r"until: \w{3} \d+ \w{3} \d{4} \d\d:\d\d UTC", page) and str(until) not in page
 
 
 def test_a_browser_and_an_address_are_in_an_entry(portal, boss):

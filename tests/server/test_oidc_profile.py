@@ -24,6 +24,7 @@ from tallystick.server.serving.running import running_in_thread
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 from tests.server.test_oidc import CALLBACK, VERIFIER
+from tests.server.test_two_factors import sql
 from tests.service_pages import picture_of_page
 
 AFTER = "https://service.example/bye"
@@ -518,6 +519,24 @@ def test_a_refresh_token_of_another_service_or_of_a_session_that_is_over(portal,
     assert other.post(form).json()["error"] == "invalid_grant"
     ann.get("/").post("/sign-out")
     assert service.post(form).json()["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize("how", ["shorter", "barred", "over"])
+def test_a_refresh_token_of_a_session_that_serves_no_more(portal, service, ann, how):
+    """The session's row is there: by another policy, or its person's state, it is over."""
+    tokens = service.tokens(ann, scope="openid offline_access")
+    form = {"grant_type": "refresh_token", "refresh_token": str(tokens["refresh_token"])}
+    form["refresh_token"] = service.post(form).json()["refresh_token"]
+    if how == "shorter":
+        portal.clock.advance(3600)
+        portal.policy(session_hours=1)
+    elif how == "barred":
+        sql(portal, "UPDATE person SET disabled_at = 1")
+    else:
+        sql(portal, "UPDATE oidc_grant SET expires_at = 1")
+    assert sql(portal, "SELECT count(*) FROM session") == [(1,)]
+    answer = service.post(form)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
 
 
 def test_revocation(portal, service, ann):

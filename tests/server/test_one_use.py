@@ -70,7 +70,9 @@ def test_a_code_that_was_moved_to_another_attempt_opens_nothing(portal):
     code = portal.code(2)
     other = Browser(portal.url).sign_in("ann").get(path)
     of_mine = sql(portal, "SELECT hex(attempt) FROM sent_code")[0][0]
-    query = "SELECT hex(token_hash) FROM attempt WHERE hex(token_hash) != :mine AND purpose = 'login'"
+    query = (
+        "SELECT hex(token_hash) FROM attempt WHERE hex(token_hash) != :mine AND purpose = 'login'"
+    )
     of_other = sql(portal, query, mine=of_mine)[0][0]
     sql(portal, f"UPDATE sent_code SET attempt = X'{of_other}'")
     assert other.post(path, code=code).heading != "You are signed in"

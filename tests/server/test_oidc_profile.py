@@ -716,6 +716,26 @@ def test_nobody_else_signs_somebody_out(portal, service, ann):
     assert "code" in back(service.ask(ann, prompt="none"))
 
 
+def test_what_is_no_hint(portal, service, ann):
+    """An access token goes to others than the service that the person signed in to; an ID token of
+    another firm says nothing of anybody here."""
+    tokens = service.tokens(ann)
+    query = urlencode({"id_token_hint": tokens["access_token"]})
+    answer = ann.http.get(f"{service.base}/oidc/end-session?{query}", follow_redirects=False)
+    assert answer.status_code == 200 and "<h1>Sign out?</h1>" in answer.text
+    assert "code" in back(service.ask(ann, prompt="none"))
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        for issuer, name, known in (
+            (service.base, "id_token", True),
+            (service.base, "access_token", False),
+            (service.base + "x", "id_token", False),
+        ):
+            claims = oidc.hinted(
+                connection, parts.ring, issuer=issuer, token=str(tokens[name]), now=portal.clock()
+            )
+            assert (claims is not None) is known
+
+
 def test_who_is_asked_and_says_so_is_signed_out(portal, service, ann):
     query = {"client_id": service.id, "post_logout_redirect_uri": AFTER, "state": 'a"b'}
     page = ann.get("/oidc/end-session?" + urlencode(query))

@@ -278,7 +278,8 @@ class SmtpGateway:
         connection.ehlo()
         if connection.has_extn("starttls"):
             connection.starttls(context=context)
-            watch(connection.sock)
+            if connection.sock is not None:  # another than before
+                watch(connection.sock)
         elif self._host not in ("localhost", "127.0.0.1", "::1"):
             connection.close()
             raise smtplib.SMTPException("no STARTTLS offered")

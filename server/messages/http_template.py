@@ -90,7 +90,7 @@ class TemplateGateway:
         if self._bearer is not None:
             headers["authorization"] = f"Bearer {self._bearer.reveal().decode()}"
         auth = (self._basic[0], self._basic[1].reveal().decode()) if self._basic else None
-        fields = {
+        fields: dict[str, Any] = {
             "params": {name: _filled(value, known) for name, value in template.query.items()},
             "data": {name: _filled(value, known) for name, value in template.form.items()},
             "json": _filled(template.json_body, known),

@@ -90,11 +90,12 @@ class TemplateGateway:
         if self._bearer is not None:
             headers["authorization"] = f"Bearer {self._bearer.reveal().decode()}"
         auth = (self._basic[0], self._basic[1].reveal().decode()) if self._basic else None
-        fields: dict[str, Any] = {
+        fields = {
             "params": {name: _filled(value, known) for name, value in template.query.items()},
             "data": {name: _filled(value, known) for name, value in template.form.items()},
             "json": _filled(template.json_body, known),
         }
+        asked: dict[str, Any] = {name: value or None for name, value in fields.items()}
         try:
             with in_time(DEADLINE_S) as watch, httpx.Client(timeout=timeout_s) as client:
                 answer = client.request(
@@ -103,7 +104,7 @@ class TemplateGateway:
                     headers=headers,
                     auth=auth,
                     extensions=watched_by(watch),
-                    **{name: value or None for name, value in fields.items()},
+                    **asked,
                 )
         except (OSError, httpx.HTTPError) as error:
             raise _no(f"did not answer: {why(error)}") from None

@@ -674,6 +674,9 @@ def test_a_client_that_signs(portal, ann, kind):
         assert post(assertion(**wrong)).status_code == 401, wrong
     assert post(assertion() | {"client_assertion_type": "x"}).status_code == 401
     assert post({"client_id": service.id, "client_secret": ""}).status_code == 401
+    other = Service(portal, "Other")  # who is named beside it has to be the same (RFC 7521 4.2)
+    assert post(assertion() | {"client_id": other.id}).status_code == 401
+    assert post(assertion() | {"client_id": service.id}).status_code == 200
     for odd in ("", "x", "a.b.c", "a.W10.c"):
         assert post(assertion() | {"client_assertion": odd}).status_code == 401
 

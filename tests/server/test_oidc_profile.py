@@ -813,6 +813,19 @@ def test_services_are_listed_changed_and_removed(portal, service, ann, manage):
     ]
 
 
+def test_the_secret_of_a_service_that_signs_from_now_on_is_none_any_more(portal, service, ann):
+    assert "access_token" in service.tokens(ann)
+    key = ECKey.generate_key("P-256").as_dict(private=False)
+    jwks = oidc_clients.checked_jwks(json.dumps({"keys": [key]}))
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        client = oidc_clients.named(connection, 1, service.id)
+        oidc_clients.change(
+            connection, parts.ring, client, now=portal.clock(), actor="test", jwks=jwks
+        )
+    answer = service.post(service.form(service.ask(ann)))
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
 def test_a_service_that_signed_may_have_a_secret_instead(portal, ann, manage):
     """Its keys count no longer: else neither way would be taken."""
     public = ECKey.generate_key("P-256").as_dict(private=False)

@@ -8,12 +8,14 @@ import logging
 import re
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.in_time import in_time, watched_by
 from tallystick.common.urls import parsed
 from tallystick.server.accounts.passwords import SmallBreachList
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 3.0
+TIMEOUT_S = 3.0  # for each step
+DEADLINE_S = 6.0  # somebody waits for it
 MOST_BYTES = 1_000_000
 PREFIX = 5
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -46,18 +48,22 @@ class BreachedRanges:
         digits = hashlib.sha1(password.encode(), usedforsecurity=False).hexdigest().upper()
         try:
             answer = self._ask(digits[:PREFIX])
-        except (httpx.HTTPError, ValueError) as error:
+        except (OSError, httpx.HTTPError, ValueError) as error:
             log.warning("breached passwords could not be asked for: %s", type(error).__name__)
             return False
         return int(answer.get(digits[PREFIX:], "0")) > 0
 
     def _ask(self, prefix: str) -> dict[str, str]:
-        """→ rest of the hash: how often. Raises httpx.HTTPError, ValueError."""
+        """→ rest of the hash: how often. Raises OSError, httpx.HTTPError, ValueError."""
         import httpx  # noqa: PLC0415
 
         content = bytearray()
         headers = {"add-padding": "true"}
-        with httpx.stream("GET", self._url + prefix, headers=headers, timeout=TIMEOUT_S) as answer:
+        with (
+            in_time(DEADLINE_S) as watch,
+            httpx.Client(timeout=TIMEOUT_S, headers=headers) as client,
+            client.stream("GET", self._url + prefix, extensions=watched_by(watch)) as answer,
+        ):
             answer.raise_for_status()
             for piece in answer.iter_bytes():
                 content += piece

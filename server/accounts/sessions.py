@@ -191,12 +191,7 @@ def end_all(connection: Connection, person_id: int, *, but: int | None = None) -
     """End a person's sessions, and sign-ins and recoveries that are under way; forget his
     devices."""
     # First: whoever has one of these locked may be about to make a session of it.
-    under_way = (Attempt.person_id == person_id) & Attempt.purpose.in_(
-        ("login", "radius", "recovery")
-    )
-    hashes = select(Attempt.token_hash).where(under_way)
-    connection.execute(delete(SentCode).where(SentCode.attempt.in_(hashes)))
-    connection.execute(delete(Attempt).where(under_way))
+    _end_under_way(connection, person_id, "login", "radius", "recovery")
     ended = SessionRow.person_id == person_id
     if but is not None:
         ended &= SessionRow.id != but
@@ -206,6 +201,20 @@ def end_all(connection: Connection, person_id: int, *, but: int | None = None) -
     )
     connection.execute(delete(SessionRow).where(ended))
     connection.execute(delete(RememberedDevice).where(RememberedDevice.person_id == person_id))
+
+
+def end_recoveries(connection: Connection, person_id: int) -> None:
+    """Those of a person that are under way, and sessions that they opened to enrol in."""
+    _end_under_way(connection, person_id, "recovery")
+    enrolling = (SessionRow.person_id == person_id) & (SessionRow.enrol_only == 1)
+    connection.execute(delete(SessionRow).where(enrolling))
+
+
+def _end_under_way(connection: Connection, person_id: int, *purposes: str) -> None:
+    under_way = (Attempt.person_id == person_id) & Attempt.purpose.in_(purposes)
+    hashes = select(Attempt.token_hash).where(under_way)
+    connection.execute(delete(SentCode).where(SentCode.attempt.in_(hashes)))
+    connection.execute(delete(Attempt).where(under_way))
 
 
 def _tell_services(connection: Connection, ended: ColumnElement[bool]) -> None:

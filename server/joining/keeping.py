@@ -233,8 +233,7 @@ def change(
     if disabled and not person.disabled:
         sessions.end_all(connection, person.id)
     if role is not person.role:
-        # Who agreed to help a user did not agree to help an administrator.
-        recovery.forget_requests(connection, person.id)
+        recovery.void_help(connection, person.id)
     after = people.get(connection, ways.firm.id, person.id)
     entries = in_entries(changes(person, after))
     acts = [ways.act("person-changed", after.login, **entry) for entry in entries]

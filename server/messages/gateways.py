@@ -7,17 +7,17 @@ import os
 import smtplib
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import SplitResult, parse_qs, unquote
 
-from tallystick.common import beside
 from tallystick.common.errors import BadInputError, UnreachableError
 from tallystick.common.failing import why
+from tallystick.common.in_time import Watch, in_time, watched_by
 from tallystick.common.urls import parsed
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.mails import NO_FACE, MailFace, mail
@@ -123,12 +123,14 @@ class HttpGateway:
         body = {"to": letter.to, "text": letter.text}
         try:
             # The status says it: a body that trickles in is not waited for.
-            with httpx.stream(
-                "POST", self._url, json=body, headers=self._headers, timeout=TIMEOUT_S
-            ) as answer:
+            with (
+                in_time(DEADLINE_S) as watch,
+                httpx.Client(timeout=TIMEOUT_S, headers=self._headers) as client,
+                client.stream("POST", self._url, json=body, extensions=watched_by(watch)) as answer,
+            ):
                 answer.raise_for_status()
                 return f"{answer.status_code} {answer.reason_phrase}"
-        except httpx.HTTPError as error:
+        except (OSError, httpx.HTTPError) as error:
             raise _unreachable("The SMS gateway", error) from None
 
 
@@ -145,8 +147,9 @@ class SmppGateway:
     def send(self, letter: Letter) -> str:
         import smpplib.client  # noqa: PLC0415
         import smpplib.exceptions  # noqa: PLC0415
-        from smpplib import consts  # noqa: PLC0415
 
+        failing = smpplib.exceptions
+        refused = (OSError, failing.ConnectionError, failing.PDUError)
         client = smpplib.client.Client(
             self._host, self._port, timeout=TIMEOUT_S, allow_unknown_opt_params=True
         )
@@ -160,37 +163,45 @@ class SmppGateway:
 
         client.set_message_sent_handler(count)
         try:
-            client.connect()
-            client.bind_transmitter(system_id=self._user, password=self._password)
-            parts, coding, kind = parts_of(letter.text)
-            for number, part in enumerate(parts, start=1):
-                client.send_message(
-                    source_addr_ton=consts.SMPP_TON_ALNUM,
-                    source_addr_npi=consts.SMPP_NPI_UNK,
-                    source_addr=self._sender,
-                    dest_addr_ton=consts.SMPP_TON_INTL,
-                    dest_addr_npi=consts.SMPP_NPI_ISDN,
-                    destination_addr=letter.to.lstrip("+"),
-                    short_message=part,
-                    data_coding=coding,
-                    esm_class=kind,
-                    registered_delivery=False,
-                )
-                read = 0
-                while taken < number and read < MAX_ANSWERS:  # it may ask something first
-                    client.read_once(auto_send_enquire_link=False)  # raises when it refuses
-                    read += 1
-                if taken < number:
-                    raise smpplib.exceptions.PDUError("no submit_sm_resp")
-        except (OSError, smpplib.exceptions.ConnectionError, smpplib.exceptions.PDUError) as error:
+            with in_time(DEADLINE_S) as watch:
+                client.connect()
+                watch(client._socket)
+                client.bind_transmitter(system_id=self._user, password=self._password)
+                self._submit(client, letter, lambda: taken)
+                # The centre has the message: how it says good-bye is no reason to send it again.
+                with suppress(*refused):
+                    client.unbind()
+        except refused as error:
             raise _unreachable("The SMS centre", error) from None
-        else:
-            # The centre has the message: how it says good-bye is no reason to send it again.
-            with suppress(OSError, smpplib.exceptions.ConnectionError, smpplib.exceptions.PDUError):
-                client.unbind()
         finally:
             client.disconnect()
         return f"taken as {', '.join(filter(None, names)) or 'a message without a number'}"
+
+    def _submit(self, client: Any, letter: Letter, taken: Callable[[], int]) -> None:
+        """taken: how many parts the centre has so far."""
+        import smpplib.exceptions  # noqa: PLC0415
+        from smpplib import consts  # noqa: PLC0415
+
+        parts, coding, kind = parts_of(letter.text)
+        for number, part in enumerate(parts, start=1):
+            client.send_message(
+                source_addr_ton=consts.SMPP_TON_ALNUM,
+                source_addr_npi=consts.SMPP_NPI_UNK,
+                source_addr=self._sender,
+                dest_addr_ton=consts.SMPP_TON_INTL,
+                dest_addr_npi=consts.SMPP_NPI_ISDN,
+                destination_addr=letter.to.lstrip("+"),
+                short_message=part,
+                data_coding=coding,
+                esm_class=kind,
+                registered_delivery=False,
+            )
+            read = 0
+            while taken() < number and read < MAX_ANSWERS:  # it may ask something first
+                client.read_once(auto_send_enquire_link=False)  # raises when it refuses
+                read += 1
+            if taken() < number:
+                raise smpplib.exceptions.PDUError("no submit_sm_resp")
 
 
 class SmtpGateway:
@@ -212,15 +223,15 @@ class SmtpGateway:
             face=letter.face,
         )
         try:
-            connection = self._connect()
-            try:
-                with _at_most(DEADLINE_S, connection.sock):
+            with in_time(DEADLINE_S) as watch:
+                connection = self._connect(watch)
+                try:
                     return self._hand_over(connection, message)
-            finally:
-                # Once it has the message, how it says good-bye is no reason to send it again.
-                with suppress(OSError, smtplib.SMTPException):
-                    connection.quit()
-                connection.close()
+                finally:
+                    # Once it has the message, how it says good-bye is no reason to send it again.
+                    with suppress(OSError, smtplib.SMTPException):
+                        connection.quit()
+                    connection.close()
         except (OSError, smtplib.SMTPException) as error:
             raise _unreachable("The mail server", error) from None
 
@@ -240,38 +251,39 @@ class SmtpGateway:
         connection.send_message(message)
         return " ".join(said)[:300]
 
-    def _connect(self) -> smtplib.SMTP:
+    def _connect(self, watch: Watch) -> smtplib.SMTP:
         context = ssl.create_default_context()
-        if self._parts.scheme == "smtps":
-            return smtplib.SMTP_SSL(
-                self._host, self._parts.port or 465, timeout=TIMEOUT_S, context=context
-            )
-        connection = smtplib.SMTP(self._host, self._parts.port or 25, timeout=TIMEOUT_S)
+        encrypted = self._parts.scheme == "smtps"
+        # Not by its constructor, which waits for the greeting of a server that nobody watches yet.
+        connection = (
+            smtplib.SMTP_SSL(timeout=TIMEOUT_S, context=context)
+            if encrypted
+            else smtplib.SMTP(timeout=TIMEOUT_S)
+        )
+        open_socket = connection._get_socket  # type: ignore[attr-defined]
+
+        def watched(*where: Any) -> socket.socket:
+            made: socket.socket = open_socket(*where)
+            watch(made)
+            return made
+
+        connection._get_socket = watched  # type: ignore[attr-defined]
+        connection._host = self._host  # type: ignore[attr-defined]  # whose certificate it must be
+        code, words = connection.connect(self._host, self._parts.port or (465 if encrypted else 25))
+        if code != 220:
+            connection.close()
+            raise smtplib.SMTPConnectError(code, words)
+        if encrypted:
+            return connection
         connection.ehlo()
         if connection.has_extn("starttls"):
             connection.starttls(context=context)
+            if connection.sock is not None:  # another than before
+                watch(connection.sock)
         elif self._host not in ("localhost", "127.0.0.1", "::1"):
             connection.close()
             raise smtplib.SMTPException("no STARTTLS offered")
         return connection
-
-
-@contextmanager
-def _at_most(seconds: float, sock: socket.socket | None) -> Iterator[None]:
-    """Time-outs are for each answer: one that says a little now and then is cut off as a whole."""
-
-    def cut() -> None:
-        with suppress(OSError):
-            if sock is not None:
-                sock.shutdown(socket.SHUT_RDWR)
-
-    timer = beside.Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _unreachable(what: str, error: Exception) -> UnreachableError:

@@ -18,8 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tallystick.common.errors import BadInputError, UnreachableError
 from tallystick.common.failing import why
+from tallystick.common.in_time import in_time, watched_by
 from tallystick.common.private_files import secret_in
 
+DEADLINE_S = 30.0  # for one message
 ANSWER = 300  # characters of an answer that are shown
 Texts = dict[Annotated[str, Field(max_length=200)], str]
 
@@ -88,19 +90,23 @@ class TemplateGateway:
         if self._bearer is not None:
             headers["authorization"] = f"Bearer {self._bearer.reveal().decode()}"
         auth = (self._basic[0], self._basic[1].reveal().decode()) if self._basic else None
+        fields = {
+            "params": {name: _filled(value, known) for name, value in template.query.items()},
+            "data": {name: _filled(value, known) for name, value in template.form.items()},
+            "json": _filled(template.json_body, known),
+        }
+        asked: dict[str, Any] = {name: value or None for name, value in fields.items()}
         try:
-            answer = httpx.request(
-                template.method,
-                template.url,
-                params={name: _filled(value, known) for name, value in template.query.items()}
-                or None,
-                data={name: _filled(value, known) for name, value in template.form.items()} or None,
-                json=_filled(template.json_body, known) or None,
-                headers=headers,
-                auth=auth,
-                timeout=timeout_s,
-            )
-        except httpx.HTTPError as error:
+            with in_time(DEADLINE_S) as watch, httpx.Client(timeout=timeout_s) as client:
+                answer = client.request(
+                    template.method,
+                    template.url,
+                    headers=headers,
+                    auth=auth,
+                    extensions=watched_by(watch),
+                    **asked,
+                )
+        except (OSError, httpx.HTTPError) as error:
             raise _no(f"did not answer: {why(error)}") from None
         said = " ".join(answer.text.split())[:ANSWER].replace(text, "…")
         if not answer.is_success:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from tallystick.common import chance
+from tallystick.common.in_time import in_time, watched_by
 from tallystick.server import metrics
 from tallystick.server.messages.sending import CLAIM_S, SendingThread, claim
 from tallystick.server.store import signing_keys
@@ -28,7 +29,8 @@ log = logging.getLogger(__name__)
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 TOKEN_TYPE = "logout+jwt"  # noqa: S105  (what kind of token it is)
 TOKEN_LIFE_S = 120
-ANSWER_S = 5.0
+ANSWER_S = 5.0  # for each step
+DEADLINE_S = 15.0  # for one service
 MOST_TRIES = 8  # the last one two hours after the sign-out
 
 
@@ -140,9 +142,13 @@ def _post(uri: str, token: str) -> None:
     import httpx  # noqa: PLC0415
 
     try:
-        with httpx.stream(
-            "POST", uri, data={"logout_token": token}, timeout=ANSWER_S, follow_redirects=False
-        ) as answer:
+        with (
+            in_time(DEADLINE_S) as watch,
+            httpx.Client(timeout=ANSWER_S, follow_redirects=False) as client,
+            client.stream(
+                "POST", uri, data={"logout_token": token}, extensions=watched_by(watch)
+            ) as answer,
+        ):
             status = answer.status_code
     except httpx.HTTPError as error:
         raise OSError(type(error).__name__) from None

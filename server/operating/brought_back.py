@@ -60,6 +60,11 @@ COMPARED = {
     "holder of card": "SELECT f.name || '/' || c.serial, p.login FROM assignment a "
     "JOIN card c ON c.id = a.card_id JOIN person p ON p.id = a.person_id "
     "JOIN firm f ON f.id = c.firm_id",
+    # One that was lost and found recovers nothing before it is confirmed anew.
+    "terms of holder": "SELECT f.name || '/' || c.serial, CASE WHEN a.confirmed_at IS NULL "
+    "THEN 'not confirmed' ELSE 'confirmed' END || COALESCE(', lent until ' || a.expires_at, '') "
+    "FROM assignment a "
+    "JOIN card c ON c.id = a.card_id JOIN firm f ON f.id = c.firm_id",
     # SQLite gives numbers again: the stolen telephone and the one in its place may have the same.
     "method": "SELECT f.name || '/' || p.login || ': ' || m.kind || ' ' || m.id, m.created_at "
     "FROM factor m JOIN person p ON p.id = m.person_id JOIN firm f ON f.id = m.firm_id "
@@ -84,6 +89,8 @@ COMPARED = {
 # What is compared, and not shown.
 _UNTOLD = ("password", "policy", "keys of service", "address", "groups")
 HIDDEN = dict.fromkeys(_UNTOLD, "another one")
+# Where it is not there at all, another kind says so.
+WITH_ITS_OWNER = {*_UNTOLD, "terms of holder"}
 SECRET = {"sqlite": "hex(o.secret_hash)", "postgresql": "upper(encode(o.secret_hash, 'hex'))"}
 ABSENT = "not there"
 
@@ -152,9 +159,16 @@ def differences(connection: Connection, later: Ask, dialect: str) -> list[dict[s
 
 
 def _said(kind: str, state: object) -> str:
-    if kind != "method":
-        return str(state)
-    return f"enrolled {datetime.fromtimestamp(int(str(state)), UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if kind == "method":
+        return f"enrolled {_when(str(state))}"
+    if kind == "terms of holder":
+        said, lent, until = str(state).partition(", lent until ")
+        return f"{said}{lent}{_when(until)}" if lent else said
+    return str(state)
+
+
+def _when(seconds: str) -> str:
+    return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _different(
@@ -162,7 +176,7 @@ def _different(
 ) -> Iterator[dict[str, str]]:
     for name in sorted({*here, *there}):
         restored, later = here.get(name, ABSENT), there.get(name, ABSENT)
-        if restored == later or (kind in HIDDEN and ABSENT in (restored, later)):
+        if restored == later or (kind in WITH_ITS_OWNER and ABSENT in (restored, later)):
             continue
         if kind in HIDDEN:
             restored, later = "as in the backup", HIDDEN[kind]

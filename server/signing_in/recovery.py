@@ -414,7 +414,7 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
         # A recovery, and an invitation that was never used: each has a code.
         right = [hmac.compare_digest(one.code_tag, code_tag(state, one.id, clean)) for one in rows]
         row = next((one for one, good in zip(rows, right, strict=True) if good), None)
-        if row is None or not _is_vouched_for(connection, firm.id, row):
+        if row is None or not _is_vouched_for(connection, firm.id, row.person_id, _decided(row)):
             tried = HelpRequest.id.in_([one.id for one in rows])
             connection.execute(update(HelpRequest).where(tried).values(tries=HelpRequest.tries + 1))
             limits.help_code_failed(connection, firm.id, browser.source, now)
@@ -432,6 +432,7 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
             stage=Stage.RESET,
             context={
                 "help": True,
+                "decided": _decided(row),
                 "voids": json.loads(row.detail).get("voids", []),
                 "invited": row.kind == INVITATION,
             },
@@ -451,17 +452,25 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
     return token
 
 
-def _is_vouched_for(connection: Connection, firm_id: int, request: AnyRow) -> bool:
-    """Whether those who decided on a code might still do it: one may have been barred since, or
-    lost his rights. Nobody else vouches for an invitation, or for a code of the console's."""
+def _decided(request: AnyRow) -> list[int | None]:
+    """The two who decided on a code. Nobody else vouches for an invitation, or for a code of the
+    console's: []."""
     if request.kind != RECOVERY or request.asked_by == request.person_id:
+        return []
+    return [request.asked_by, request.agreed_by]
+
+
+def _is_vouched_for(
+    connection: Connection, firm_id: int, person_id: int, decided: Sequence[int | None]
+) -> bool:
+    """Whether those who decided on a code might still do it: one may have been barred since, or
+    lost his rights."""
+    if not decided:
         return True
-    if request.agreed_by is None:
-        return False
-    two = [people.get(connection, firm_id, n) for n in (request.asked_by, request.agreed_by)]
-    helped = people.get(connection, firm_id, request.person_id)
+    two = [people.get(connection, firm_id, number) for number in decided if number is not None]
+    helped = people.get(connection, firm_id, person_id)
     may = all(Right.HELP_PEOPLE in RIGHTS[one.role] and not one.disabled for one in two)
-    return may and covers(*(one.role for one in two), other=helped.role)
+    return len(two) == len(decided) and may and covers(*(o.role for o in two), other=helped.role)
 
 
 def asks_for_directory_password(state: ServerState, firm_name: str, token: str) -> bool:
@@ -492,7 +501,8 @@ def _under(
     if under.person_id is None:
         return context, under, None
     person = people.get(connection, firm.id, under.person_id)
-    if person.disabled:
+    decided = under.context.get("decided", [])
+    if person.disabled or not _is_vouched_for(connection, firm.id, person.id, decided):
         raise over()
     return context, under, person
 
@@ -562,6 +572,13 @@ def new_number() -> int:
     """Of a request. Drawn, and not counted: a colleague agrees to what he has seen, and a number
     that SQLite gives again would name another request by the time he does."""
     return chance.randbelow(10**9 - 1) + 1
+
+
+def void_help(connection: Connection, person_id: int) -> None:
+    """Who agreed to help a user did not agree to help an administrator: what they agreed to, and
+    whatever came of it so far, is void."""
+    forget_requests(connection, person_id)
+    sessions.end_recoveries(connection, person_id)
 
 
 def forget_requests(connection: Connection, person_id: int) -> None:

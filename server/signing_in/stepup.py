@@ -56,11 +56,12 @@ class Proved:
 
 def is_fresh(session: SignedIn, now: float) -> bool:
     """Whether this session has shown a second factor a moment ago; of someone who never enrolled
-    one, whether he has just signed in. A session that may only enrol is young enough."""
+    one, whether he has just signed in. A session that may only enrol is young enough. A moment that
+    has not come is none: the clock was wrong then, and would make it fresh for as long."""
     if session.enrol_only:
         return True
     shown_at = session.proved_at if session.person.enrolled else session.created_at
-    return shown_at is not None and now - shown_at < FRESH_S
+    return shown_at is not None and abs(now - shown_at) < FRESH_S
 
 
 def begin(

@@ -207,6 +207,23 @@ def test_a_bad_entry_stops_nobody_else(slapd, house):
     assert not everybody(house)["ann"].disabled
 
 
+def test_an_id_names_one_entry(house):
+    """A second entry of the same id does not make somebody else of the person."""
+    entries = [
+        DirectoryEntry("1", "ann", "", "", (), active=True),
+        DirectoryEntry("1", "eve", "", "", (), active=True),
+        DirectoryEntry("", "bob", "", "", (), active=True),
+    ]
+    for _ in range(2):
+        taken = reading.take_over(
+            house.state.database, house.state.ring, house.firm, entries,
+            leavers_at_most=100, now=house.clock(),
+        )  # fmt: skip
+        assert set(taken.left_alone) == {"eve", "bob"}
+    with house.state.database.read() as connection:
+        assert [one.login for one in people.everybody(connection, house.firm.id)] == ["ann"]
+
+
 def test_whom_it_does_not_take_over(slapd, house):
     """Whoever writes the directory is not to become whoever runs this server."""
     for login, role in (("boss", "administrator"), ("ann", "user"), ("bob", "user")):

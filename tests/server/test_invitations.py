@@ -9,6 +9,7 @@ from datetime import date
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import select
 
 from tallystick.common.errors import BadInputError
 from tallystick.server.accounts import firms, people
@@ -18,6 +19,7 @@ from tallystick.server.joining.keeping import PersonWish
 from tallystick.server.operating.cli import server as commands
 from tallystick.server.signing_in import inviting, recovery
 from tallystick.server.signing_in.login import Signed
+from tallystick.server.store.models_login import HelpRequest
 from tallystick.server.store.opened import opened
 from tests.server.conftest import bearer
 from tests.server.house import HERE, House, refused
@@ -88,6 +90,18 @@ def test_a_link_welcomes_nobody_who_was_here(house):
     house.change(password_at=1)
     with refused("invitation-over"):
         inviting.welcomed(house.state, "default", link, HERE)
+
+
+def test_the_consoles_code_is_no_link(house):
+    """It is typed, by whoever was told it; what has come by an invitation counts as such."""
+    person = new(house)
+    with house.write() as connection:
+        code = recovery.console_help(house.state, connection, person, house.clock())
+        number = connection.scalar(select(HelpRequest.id))
+    with refused("invitation-over"):
+        link = f"{number}-{code.replace('-', '')}"
+        inviting.accept(house.state, "default", link, PASSWORD, HERE)
+    assert recovery.with_help(house.state, "default", "ann", code, HERE)
 
 
 def test_an_invitation_ends(house):

@@ -223,6 +223,63 @@ def test_a_code_is_void_once_one_of_the_two_might_not_decide_any_more(portal, de
     assert user.heading == "Choose a new password"
 
 
+@pytest.mark.parametrize(
+    ("who", "what"),
+    [
+        ("sue", "disabled_at = 1"),
+        ("sue", "role = 'user'"),
+        ("sam", "disabled_at = 1"),
+        ("sam", "role = 'user'"),
+        ("ann", "role = 'administrator'"),
+    ],
+)
+def test_nor_is_a_password_set_by_it_then(portal, desk, who, what):
+    """The code was typed before, and the password after one of the two was found out."""
+    user = helped(portal, desk)
+    before = sql(portal, f"SELECT disabled_at, role FROM person WHERE login = '{who}'")[0]
+    sql(portal, f"UPDATE person SET {what} WHERE login = '{who}'")
+    assert user.post("/recover/reset", password="another good one").page.status_code == 401
+    back = f"disabled_at = NULL, role = '{before[1]}'"
+    sql(portal, f"UPDATE person SET {back} WHERE login = '{who}'")
+    user.get("/recover/reset").post("/recover/reset", password="another good one")
+    assert "new password is set" in user.page.text
+
+
+def test_who_is_raised_is_not_recovered_by_what_was_begun_for_a_user(portal, desk):
+    """Not even when the role is taken back at once."""
+    user = helped(portal, desk)
+    boss, number = desk["boss"], desk["ann_id"]
+    for role in ("administrator", "user"):
+        boss.get(f"/people/{number}").post(f"/people/{number}", role=role)
+    assert user.post("/recover/reset", password="another good one").page.status_code == 401
+
+
+def test_nor_enrols_what_a_session_was_opened_for_to_a_user(portal, desk):
+    user = helped(portal, desk, void="all")
+    user.post("/recover/reset", password="another good one")
+    assert user.heading == "My account"
+    boss, number = desk["boss"], desk["ann_id"]
+    boss.get(f"/people/{number}").post(f"/people/{number}", role="administrator")
+    assert user.get("/enrol/totp").heading == "Sign in"
+    assert sql(portal, "SELECT * FROM session WHERE enrol_only = 1") == []
+
+
+def helped(portal, desk, *, void: str = "") -> Browser:
+    """ann's browser, with the code of the two agents typed in."""
+    number = desk["ann_id"]
+    page = desk["sue"].get(f"/people/{number}").page.text
+    named = re.findall(r'name="(void\.[^"]+)"', page) if void else []
+    desk["sue"].post(f"/people/{number}/help/ask", reason="lost", **dict.fromkeys(named, "yes"))
+    request = str(sql(portal, "SELECT id FROM help_request")[0][0])
+    step(desk["sam"], number, "agree", request)
+    step(desk["sue"], number, "collect", request)
+    code = re.search(r'secret big">([\w-]+)<', desk["sue"].page.text).group(1)
+    user = Browser(portal.url).get("/recover/help")
+    user.post("/recover/help", login="ann", code=code)
+    assert user.heading == "Choose a new password"
+    return user
+
+
 # a lost card that is found ------------------------------------------------------------------------
 
 

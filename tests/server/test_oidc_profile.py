@@ -24,6 +24,7 @@ from tallystick.server.serving.running import running_in_thread
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 from tests.server.test_oidc import CALLBACK, VERIFIER
+from tests.server.test_two_factors import sql
 from tests.service_pages import picture_of_page
 
 AFTER = "https://service.example/bye"
@@ -520,6 +521,24 @@ def test_a_refresh_token_of_another_service_or_of_a_session_that_is_over(portal,
     assert service.post(form).json()["error"] == "invalid_grant"
 
 
+@pytest.mark.parametrize("how", ["shorter", "barred", "over"])
+def test_a_refresh_token_of_a_session_that_serves_no_more(portal, service, ann, how):
+    """The session's row is there: by another policy, or its person's state, it is over."""
+    tokens = service.tokens(ann, scope="openid offline_access")
+    form = {"grant_type": "refresh_token", "refresh_token": str(tokens["refresh_token"])}
+    form["refresh_token"] = service.post(form).json()["refresh_token"]
+    if how == "shorter":
+        portal.clock.advance(3600)
+        portal.policy(session_hours=1)
+    elif how == "barred":
+        sql(portal, "UPDATE person SET disabled_at = 1")
+    else:
+        sql(portal, "UPDATE oidc_grant SET expires_at = 1")
+    assert sql(portal, "SELECT count(*) FROM session") == [(1,)]
+    answer = service.post(form)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+
+
 def test_revocation(portal, service, ann):
     other = Service(portal, "Other")
     for name in ("access_token", "refresh_token"):
@@ -655,6 +674,9 @@ def test_a_client_that_signs(portal, ann, kind):
         assert post(assertion(**wrong)).status_code == 401, wrong
     assert post(assertion() | {"client_assertion_type": "x"}).status_code == 401
     assert post({"client_id": service.id, "client_secret": ""}).status_code == 401
+    other = Service(portal, "Other")  # who is named beside it has to be the same (RFC 7521 4.2)
+    assert post(assertion() | {"client_id": other.id}).status_code == 401
+    assert post(assertion() | {"client_id": service.id}).status_code == 200
     for odd in ("", "x", "a.b.c", "a.W10.c"):
         assert post(assertion() | {"client_assertion": odd}).status_code == 401
 
@@ -695,6 +717,26 @@ def test_nobody_else_signs_somebody_out(portal, service, ann):
     answer = ann.http.get(f"{url}?{urlencode(query)}", follow_redirects=False)
     assert answer.status_code == 400
     assert "code" in back(service.ask(ann, prompt="none"))
+
+
+def test_what_is_no_hint(portal, service, ann):
+    """An access token goes to others than the service that the person signed in to; an ID token of
+    another firm says nothing of anybody here."""
+    tokens = service.tokens(ann)
+    query = urlencode({"id_token_hint": tokens["access_token"]})
+    answer = ann.http.get(f"{service.base}/oidc/end-session?{query}", follow_redirects=False)
+    assert answer.status_code == 200 and "<h1>Sign out?</h1>" in answer.text
+    assert "code" in back(service.ask(ann, prompt="none"))
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        for issuer, name, known in (
+            (service.base, "id_token", True),
+            (service.base, "access_token", False),
+            (service.base + "x", "id_token", False),
+        ):
+            claims = oidc.hinted(
+                connection, parts.ring, issuer=issuer, token=str(tokens[name]), now=portal.clock()
+            )
+            assert (claims is not None) is known
 
 
 def test_who_is_asked_and_says_so_is_signed_out(portal, service, ann):
@@ -769,6 +811,19 @@ def test_services_are_listed_changed_and_removed(portal, service, ann, manage):
         ("oidc-client-changed", {"secret": "another one"}),
         ("oidc-client-removed", {"name": "Wiki"}),
     ]
+
+
+def test_the_secret_of_a_service_that_signs_from_now_on_is_none_any_more(portal, service, ann):
+    assert "access_token" in service.tokens(ann)
+    key = ECKey.generate_key("P-256").as_dict(private=False)
+    jwks = oidc_clients.checked_jwks(json.dumps({"keys": [key]}))
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        client = oidc_clients.named(connection, 1, service.id)
+        oidc_clients.change(
+            connection, parts.ring, client, now=portal.clock(), actor="test", jwks=jwks
+        )
+    answer = service.post(service.form(service.ask(ann)))
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
 def test_a_service_that_signed_may_have_a_secret_instead(portal, ann, manage):

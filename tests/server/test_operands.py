@@ -494,7 +494,9 @@ def test_who_does_not_agree(here, by, whom, status):
     assert refusal(lambda: agreed(here, number, by, whom))[0] == status
 
 
-@pytest.mark.parametrize("wrong", ["late", "twice", "asker demoted", "asker disabled", "raised"])
+@pytest.mark.parametrize(
+    "wrong", ["late", "twice", "asker demoted", "asker disabled", "asker new", "raised"]
+)
 def test_when_nobody_agrees(here, wrong):
     number = asked(here)
     expected = 403
@@ -507,9 +509,23 @@ def test_when_nobody_agrees(here, wrong):
         here.sql("UPDATE person SET role = 'user' WHERE login = 'sue'")
     elif wrong == "asker disabled":
         here.sql("UPDATE person SET disabled_at = 1 WHERE login = 'sue'")
+    elif wrong == "asker new":
+        soon = int(here.now) + 1
+        here.sql(f"UPDATE person SET colleague_from = {soon} WHERE login = 'sue'")
     else:
         here.sql("UPDATE person SET role = 'administrator' WHERE login = 'ann'")
     assert refusal(lambda: agreed(here, number))[0] == expected
+
+
+def test_what_waits_is_of_the_firm_and_not_over(here):
+    number = asked(here)
+
+    def waiting(firm: int = 1, after: int = 0) -> list[int]:
+        moment = here.now + after
+        return [one.id for one in here.write(lambda c: together.waiting(c, firm, moment))]
+
+    assert waiting() == waiting(after=together.LIFE_S - 1) == [number]
+    assert waiting(here.other_firm) == waiting(after=together.LIFE_S) == []
 
 
 def test_nobody_of_another_firm_agrees(here):
@@ -833,6 +849,53 @@ class Drawer:
 @pytest.fixture
 def drawer(here):
     return Drawer(here)
+
+
+def asked_to_hand_over(here, drawer, whom: str = "boss") -> int | ApiError:
+    firm, sue = here.write(lambda c: firms.by_name(c, "default")), here.who("sue")
+    more = {"login": whom, "codes": (hotp(drawer.seeds["A1"], 0, 6),), "for_good": True}
+    return here.write(lambda c: together.ask_hand_over(here.state, c, firm, sue, "A1", **more))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ("held", "already-assigned"), ("himself", "needs-two"), ("expired", "card-expired"),
+        ("lost", "card-lost"), ("new", "new-colleague"), ("nobody", "no-such-user"),
+    ],
+)  # fmt: skip
+def test_what_is_not_asked_to_be_handed_over(here, drawer, wrong, code):
+    """It is refused at once: no colleague is asked, and no code of the card is used up."""
+    drawer.card(valid_until=int(here.now) + 10)
+    if wrong == "held":
+        here.sql(
+            "INSERT INTO assignment (card_id, person_id, assigned_at, assigned_by) "
+            "SELECT card.id, person.id, 1, 'x' FROM card, person WHERE login = 'bob'"
+        )
+    elif wrong == "expired":
+        here.clock.advance(10)
+    elif wrong == "lost":
+        drawer.status("A1", CardStatus.LOST)
+    elif wrong == "new":
+        soon = int(here.now) + 1
+        here.sql(f"UPDATE person SET colleague_from = {soon} WHERE login = 'sue'")
+    whom = {"himself": "sue", "nobody": "nobody"}.get(wrong, "boss")
+    assert refusal(lambda: asked_to_hand_over(here, drawer, whom))[1] == code
+    assert here.sql("SELECT count(*) FROM help_request") == [(0,)]
+    assert here.sql("SELECT moving_factor, failures FROM card") == [(0, 0)]
+
+
+def test_a_request_is_withdrawn_on_the_page_of_its_person(here, drawer):
+    drawer.card()
+    number = asked_to_hand_over(here, drawer)
+
+    def withdrawn(whom: str) -> None:
+        helped_id, staff = here.who(whom).id, here.who("sam")
+        here.write(lambda c: together.withdraw(here.state, c, staff, number, helped_id=helped_id))
+
+    assert refusal(lambda: withdrawn("bob"))[0] == 404
+    withdrawn("boss")
+    assert refusal(lambda: withdrawn("boss"))[0] == 404
 
 
 def test_a_card_is_lent_and_not_lent_twice(here, drawer):

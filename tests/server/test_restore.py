@@ -28,6 +28,7 @@ from tallystick.server.store.models_login import Factor
 from tallystick.server.store.opened import opened
 from tallystick.server.store.restored import confirm, unconfirmed
 from tests.server.portal_driver import PASSWORD, Browser
+from tests.server.test_portal import register_card
 from tests.server.test_two_factors import sql
 
 METHODS_OF_ANN = ("totp", "email", "card")
@@ -187,15 +188,23 @@ def test_a_telephone_that_has_the_number_of_a_stolen_one_is_another(portal, tmp_
         ("service", "UPDATE oidc_client SET redirect_uris = 'https://else.example/'"),
         ("signing key", "UPDATE signing_key SET retired_at = 5"),
         ("password", "UPDATE person SET password_hash = 'x'"),
+        ("terms of holder", "UPDATE assignment SET confirmed_at = NULL"),
+        ("terms of holder", "UPDATE assignment SET expires_at = 1800000000"),
         ("signer of tickets", "UPDATE signer SET revoked_at = 5"),
         ("ticket", "UPDATE ticket SET used = 3"),
         ("ticket", "UPDATE ticket SET account = '{}'"),
     ],
 )
-def test_whatever_opens_something_is_compared(portal, tmp_path, kind, change):
+def test_whatever_opens_something_is_compared(portal, tmp_path, container_class, kind, change):
     portal.person("ann", email="ann@firm.example")
     with opened(portal.settings) as parts, parts.database.write() as connection:
         signing_keys.current(connection, parts.ring, portal.clock())
+    register_card(portal, container_class)
+    sql(
+        portal,  # she has shown it with her password
+        "INSERT INTO assignment (card_id, person_id, assigned_at, assigned_by, confirmed_at) "
+        "SELECT card.id, person.id, 1, 'x', 2 FROM card, person",
+    )
     wiki_of(portal)
     ticket_of(portal)
     backup = copy_of(portal.settings, tmp_path / "backup.db")

@@ -451,6 +451,26 @@ def test_the_second_agent_is_told(portal):
 # staff -----------------------------------------------------------------------------------------
 
 
+def test_staffs_pages_are_not_for_a_remembered_browser(portal):
+    """It is remembered for the pages of its own account."""
+    portal.policy(remember_device_days=30)
+    boss = portal.staff("boss", "administrator")
+    portal.person("sue", "support")
+    sue = Browser(portal.url).sign_in("sue")
+    totp = portal.enrol_totp(sue)
+    sue.get("/").post("/sign-out")
+    sue.sign_in("sue")
+    key = re.search(r"/second/totp/(\d+)", sue.page.text).group(1)
+    sue.get(f"/second/totp/{key}")
+    sue.post(f"/second/totp/{key}", code=app_code(portal, totp), remember="yes")
+    assert sue.get("/people").page.status_code == 200
+    sue.get("/").post("/sign-out")
+    assert sue.sign_in("sue").get("/").heading == "My account"
+    for page in ("/people", "/cards", "/waiting"):
+        assert sue.get(page).page.status_code == 403
+        assert boss.get(page).page.status_code == 200
+
+
 @pytest.mark.parametrize(
     ("page", "path", "fields"),
     [

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, true, update
 
 from tallystick.server.accounts import people, rights, sessions
 from tallystick.server.checking import tokens
 from tallystick.server.loans import desk, holding
 from tallystick.server.loans.proof import Proof
-from tallystick.server.methods import METHODS
+from tallystick.server.methods import METHODS, sent
 from tallystick.server.methods.card import CardMethod
 from tallystick.server.methods.codes import CodesMethod
 from tallystick.server.portal import enrol, oidc, web
@@ -36,7 +36,7 @@ from tallystick.server.signing_in import (
 from tallystick.server.signing_in.attempts import Purpose, Stage
 from tallystick.server.signing_in.login import Way
 from tallystick.server.store import origin, signing_keys
-from tallystick.server.store.models_login import HelpRequest
+from tallystick.server.store.models_login import HelpRequest, SentCode
 from tallystick.server.store.origin import Origin
 
 Patch = tuple[Any, str, Any]  # where, which name, what instead
@@ -240,6 +240,19 @@ def _anybodys_code() -> Sequence[Patch]:
     return [(second, "_judge", taken)]
 
 
+def _any_attempts_code() -> Sequence[Patch]:
+    """A code that was sent is looked up by its factor, whichever attempt asked for it."""
+    real = sent._tag
+
+    def tag(context: Any, *what: Any) -> bytes:
+        return real(replace(context, attempt=b""), *what)
+
+    return [
+        (sent, "_tag", tag),
+        (sent, "_of", lambda _, factor_id: (SentCode.factor_id == factor_id, true())),
+    ]
+
+
 def _still_alive() -> Sequence[Patch]:
     return [(sessions, "end", _always(None))]
 
@@ -438,6 +451,12 @@ ZOO: tuple[BrokenServer, ...] = (
         ("staff_remove",),
     ),
     BrokenServer("anybodys-code", "any code is right", _anybodys_code, ("code_of_another",)),
+    BrokenServer(
+        "any-attempts-code",
+        "a code that was sent is good in any attempt",
+        _any_attempts_code,
+        ("code_of_another_attempt",),
+    ),
     BrokenServer(
         "case-matters",
         "a login name in capitals is another one",

@@ -165,6 +165,22 @@ class AccountsModel(RuleBasedStateMachine):
         self._must(surfer.whose() == "", "another person's code signed in")
         self.town.settle(name, who.role)  # a guess was counted: so that none is throttled
 
+    @rule(name=ANYBODY)
+    def code_of_another_attempt(self, name: str) -> None:
+        """A thief who knows the password reads the message that its owner has just asked for."""
+        who = self._who(name)
+        if who.rests_on == "mailbox":
+            return
+        path, before = f"/second/email/{who.mail_key}", len(self.town.letters(who.mail))
+        owner, thief = (self._new().password(who.login, who.password) for _ in range(2))
+        owner.get("/second").post(f"{path}/ask")
+        typed = self.town.mailed_code(who, before)
+        thief.get("/second").post(path, code=typed)
+        self._must(thief.whose() == "", "a code that was sent for another attempt signed in")
+        owner.post(path, code=typed)
+        self._must(owner.whose() == who.login, "another attempt used up a code that was sent")
+        who.rests_on = "password"
+
     @rule(name=ANYBODY, method=st.sampled_from(["totp", "card"]), by_service=st.booleans())
     def used_code(self, name: str, method: str, by_service: bool) -> None:
         who = self._who(name)

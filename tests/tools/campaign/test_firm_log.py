@@ -142,6 +142,16 @@ def test_an_entry_that_is_not_the_act_is_seen(
     assert any(what in said for said in kept.wrong)
 
 
+@pytest.mark.parametrize(("token", "wrong"), [("nobody's", 0), ("t", 1)])
+def test_who_had_no_answer_may_have_been_refused(kept: Kept, token: str, wrong: int) -> None:
+    """The server has ended once that was written; with a token that is somebody's it was not."""
+    kept.writes("token-wrong", actor="unknown", subject="")
+    headers = {"authorization": f"Bearer {token}"}
+    request = httpx.Request("POST", "http://x/v1/cards", content=b"", headers=headers)
+    kept.ledger.answered([request], [], "10.0.2.0")
+    assert ["'token-wrong'" in said for said in kept.wrong] == [True] * wrong
+
+
 def test_an_act_that_has_two_entries_is_seen(kept: Kept) -> None:
     for _ in range(2):
         kept.writes("card-lent", facts=LENT)

@@ -18,6 +18,7 @@ from tallystick.server.store.audit import MAIN
 from tallystick.tools.campaign.firm.entries import (
     ANY,
     NOBODY,
+    OF_REFUSALS,
     Exchange,
     ExpectedEntry,
     LogSoFar,
@@ -150,12 +151,18 @@ class Ledger:
         """→ what may be there where it is not known whether it came about; and what must be"""
         found = rule_of(asked.method, asked.path)
         refused = self._refusals(asked, sound=sound)
+        # Where no answer came, it may have been refused, and that written.
+        unheard = set() if asked.status else self._may_be_refused(asked)
         if found is None or refused:
-            return set(), refused
+            return unheard, refused
         rule, groups = found
         known = 0 < asked.status < 500 or asked.error.get("kept") == NOTHING_CHANGED
         said = rule.said(asked, self._log, groups)
-        return (set(), said) if known else (rule.may, [])
+        return (set(), said) if known else (rule.may | unheard, [])
+
+    @staticmethod
+    def _may_be_refused(asked: Exchange) -> set[str]:
+        return set(OF_REFUSALS if asked.caller == NOBODY else OF_REFUSALS - {"token-wrong"})
 
     def _refusals(self, asked: Exchange, *, sound: bool) -> list[ExpectedEntry]:
         """Before anything else was looked at. It is refused, too, where the database cannot be

@@ -250,7 +250,7 @@ CODES = ("755224", "287082", "359152", "969429", "338314", "254676")
 
 def _judge() -> Judge:
     judge = Judge(FirmPolicy())
-    judge.seeds["A"] = SEED
+    judge.makes("A", SEED)
     judge.registered("A")
     return judge
 

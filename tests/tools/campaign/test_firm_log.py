@@ -73,10 +73,10 @@ class Kept:
         self.database.executescript(
             """
             CREATE TABLE audit (chain, number, at_ms, firm_id, actor, action, subject, detail, mac);
-            CREATE TABLE person (id INTEGER, login, disabled_at);
+            CREATE TABLE person (id INTEGER, login, disabled_at, firm_id);
             CREATE TABLE card (id INTEGER, serial, status);
             CREATE TABLE assignment (card_id, person_id);
-            INSERT INTO person VALUES (1, 'p0001', NULL);
+            INSERT INTO person VALUES (1, 'p0001', NULL, 1);
             INSERT INTO card VALUES (1, 'TS1', 'registered');
             """
         )

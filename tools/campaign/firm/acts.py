@@ -155,6 +155,7 @@ def _bar(world: FirmWorld, who: Employee, *, by_hand: bool) -> None:
         world.judge.ended.add(who.login)
         world.say(f"{who.login} leaves, and is barred")
         calls.must_be_closed(world, who)
+        _try_after_leaving(world, who)
         return
     world.say(f"{who.login} leaves; the server does not say that it knows")
     world.after(_LATER_S, partial(_bar, world, who, by_hand=by_hand))

@@ -54,7 +54,7 @@ def _enrol(world: FirmWorld, who: Employee, left: int) -> None:
     said = _with_card(world, who, world.browser)
     try:
         if said == IN:
-            who.phone = world.browser.enrol_telephone(world.clock.server())
+            who.phone = _new_telephone(world, who)
     except PortalSilentError:
         said = NO_ANSWER
     if who.phone is not None:
@@ -64,6 +64,14 @@ def _enrol(world: FirmWorld, who: Employee, left: int) -> None:
         if said in (NO_ANSWER, None):
             wait_s = _LATER_S if said else _NO_CARD_S
             world.after(wait_s, partial(_enrol, world, who, left - 1))
+
+
+def _new_telephone(world: FirmWorld, who: Employee) -> Telephone | None:
+    """Raises PortalSilentError."""
+    made = world.browser.enrol_telephone(world.clock.server())
+    if made is not None:
+        world.judge.enrolled(who.login, made.secret)
+    return made
 
 
 def forget_phone(world: FirmWorld, act: FirmAct) -> None:
@@ -286,10 +294,11 @@ def _recovered(
     comes of it where the new one is."""
     if done:
         who.passwords += 1
-        who.password = new
+        old, who.password = who.password, new
         world.counts.recoveries += 1
         world.say(f"{who.login} has a new password, {how}")
         must_be_closed(world, who)
+        _types_the_old_one(world, who, old)
         then()
     elif done is None:
         who.passwords += 1
@@ -297,6 +306,14 @@ def _recovered(
         _find_out(world, who, new, then)
     else:
         world.say(f"{who.login} gets no new password {how}")
+
+
+def _types_the_old_one(world: FirmWorld, who: Employee, old: str) -> None:
+    """Somebody has seen the password that was set anew."""
+    said = world.strange_browser.log_in_alone(who.login, old)
+    world.say(f"a stranger types the old password of {who.login}: {said}")
+    if said in (IN, HALF_WAY):
+        world.wrong(f"the old password of {who.login} is still good")
 
 
 def _find_out(world: FirmWorld, who: Employee, new: str, then: Callable[[], None]) -> None:
@@ -321,7 +338,7 @@ def _at_work(world: FirmWorld, one: Employee) -> bool:
         if world.browser.log_in_alone(one.login, one.password) != IN:
             return False
         try:
-            one.phone = world.browser.enrol_telephone(world.clock.server())
+            one.phone = _new_telephone(world, one)
         except PortalSilentError:
             return False
         if one.phone is None:
@@ -354,12 +371,27 @@ def _call(world: FirmWorld, who: Employee, left: int) -> None:
     if left == _AGAIN and world.act.draw % 2:
         world.after(_CODE_S + 1, partial(_too_late, world, who, code, world.clock.wrong))
         return
+    _for_another(world, who, code)
     new = _new_password(who)
     done = _types(world, who, code, new)
     then = partial(_helped, world, who, code, who.phone)
     if done is None and left:
         world.after(_BY_AND_BY_S, partial(_call_again, world, who, who.phone, left - 1))
     _recovered(world, who, new, done, "by the help desk", then)
+
+
+def _for_another(world: FirmWorld, who: Employee, code: str) -> None:
+    """Somebody has overheard a code of the help desk, and wants another's account with it."""
+    other = world.people[who.number - 1]
+    if other is who or not _works(other):
+        return
+    try:
+        opened = world.strange_browser.recover_with_help(other.login, code, "a stranger's password")
+    except PortalSilentError:
+        return
+    world.say(f"a stranger types the code of the help desk for {who.login} as {other.login}")
+    if opened:
+        world.wrong(f"the help desk's code for {who.login} opened {other.login}'s account")
 
 
 def _types(world: FirmWorld, who: Employee, code: str, new: str) -> bool | None:

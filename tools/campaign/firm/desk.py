@@ -14,6 +14,7 @@ from tallystick.provisioning.server_link import (
     OutcomeUnknownError,
     RegistryRefusedError,
 )
+from tallystick.tools.campaign.firm import strangers
 from tallystick.tools.campaign.firm.oracle import end_of_day
 from tallystick.tools.campaign.firm.parts import Pocket
 from tallystick.tools.campaign.firm.script import SHORT_LOAN_OF, UNREAD_OF, FirmAct
@@ -257,6 +258,7 @@ def _lose(world: FirmWorld, who: Employee, left: int, *, at_once: bool) -> None:
         world.judge.lost.add(lost.serial)
         world.stolen.append((lost, who))
         world.say(f"{who.login} has lost card {lost.serial}; the desk knows")
+        strangers.try_found(world, lost, who)
         if spare is None:
             world.after(_BY_AND_BY_S, partial(_another, world, who, _TRIES))
 

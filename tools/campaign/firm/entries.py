@@ -55,7 +55,7 @@ class LogSoFar:
     """What the entries until now amount to. persons: logins by number, numbers: the other way;
     handles: logins by what the directory calls them; holders: of cards by serial. named: which
     login was last named from an address, helped: whether by a code of the help desk since; voids:
-    what is void when somebody's was used."""
+    what is void when somebody's was used; answered: questions that have a name."""
 
     persons: dict[int, str] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
@@ -69,6 +69,7 @@ class LogSoFar:
     named: dict[str, str] = field(default_factory=dict)
     helped: set[str] = field(default_factory=set)
     voids: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    answered: set[tuple[str, str, bytes]] = field(default_factory=set)
 
     def person(self, login: str) -> str:
         """As the log names whoever acts."""
@@ -109,7 +110,7 @@ class LogSoFar:
 @dataclass(frozen=True)
 class Exchange:
     """A request, and what became of it. caller: the name of the credential that it came with, if
-    any. status 0: nobody knows; text: of the answer."""
+    any. status 0: nobody knows; text: of the answer. name: of the question, if it has one."""
 
     method: str
     path: str
@@ -118,6 +119,7 @@ class Exchange:
     content: bytes
     status: int = 0
     text: str = ""
+    name: str = ""
 
     @cached_property
     def body(self) -> dict[str, Any]:
@@ -166,7 +168,12 @@ class EntryRule:
 
 
 def _judged(action: str) -> Said:
-    def said(asked: Exchange, _log: LogSoFar, _found: Sequence[str]) -> list[ExpectedEntry]:
+    def said(asked: Exchange, log: LogSoFar, _found: Sequence[str]) -> list[ExpectedEntry]:
+        if asked.name and asked.status == 200:
+            question = (asked.caller, asked.name, asked.content)
+            if question in log.answered:
+                return []  # asked again: nothing is judged a second time
+            log.answered.add(question)
         user = {"user": asked.body["user"]}
         if asked.status == 429:
             return [ExpectedEntry(action, asked.caller, ANY, {"reason": "throttled"} | user)]

@@ -40,6 +40,7 @@ from tallystick.server.state import ServerState
 from tallystick.server.store.bulk import GatheredRows
 from tallystick.server.store.database import Database
 from tallystick.server.store.opened import opened
+from tallystick.tools.campaign.firm.leaks import OF_ANSWERS
 from tallystick.tools.campaign.firm.ledger import Ledger
 
 URL = "http://localhost:1"
@@ -302,7 +303,7 @@ class House:
                 self._hears("a request", str(request.url).encode() + request.read())
             answers = self._loop.run_until_complete(_together(self._app, requests, name))
             for answer in answers:
-                self._hears("an answer", answer.content)
+                self._hears(OF_ANSWERS, answer.content)
             self._enters(requests, answers, name, lost)
             self._perhaps_lose_answer(first)
             return answers

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from tallystick.server.api.verify import KEY
 from tallystick.server.errors import NOTHING_CHANGED
 from tallystick.server.store.audit import MAIN
 from tallystick.tools.campaign.firm.entries import (
@@ -50,12 +51,14 @@ class _Written:
 
 
 class Ledger:
-    """callers: names of credentials by token. wrong: is told what is."""
+    """Of a firm, and of what services of others on its server leave. callers: names of credentials
+    by token. wrong: is told what is."""
 
     def __init__(
         self, file: Path, callers: Mapping[str, str], now: Callable[[], float],
-        wrong: Callable[[str], None],
+        wrong: Callable[[str], None], firm_id: int = 1,
     ) -> None:  # fmt: skip
+        self._firm_id = firm_id
         self._file, self._callers, self._now, self._wrong = file, callers, now, wrong
         self._database: sqlite3.Connection | None = None
         self._log = LogSoFar()
@@ -143,7 +146,8 @@ class Ledger:
         status = 0 if answer is None else answer.status_code
         text = "" if answer is None else answer.content.decode("utf-8", "replace")
         path, content = request.url.path, request.read()
-        return Exchange(request.method, path, address, caller, content, status, text)
+        name = request.headers.get(KEY, "")
+        return Exchange(request.method, path, address, caller, content, status, text, name)
 
     def _expected(
         self, asked: Exchange, *, sound: bool
@@ -220,7 +224,8 @@ class Ledger:
             self._last, self._mac = rows[-1][0], rows[-1][-1]
         new = [_Written(row) for row in rows]
         if not self._log.persons or any(one.action == "person-added" for one in new):
-            self._log.know(self._rows("SELECT id, login FROM person"))
+            query = "SELECT id, login FROM person WHERE firm_id = ?"
+            self._log.know(self._rows(query, self._firm_id))
         return new
 
     def _rows(self, query: str, *values: object) -> list[Any]:

@@ -65,7 +65,9 @@ class Judge:
     def __init__(self, policy: FirmPolicy) -> None:
         self._policy = policy
         self.cards: dict[str, CardSeen] = {}
-        self.seeds: dict[str, bytes] = {}
+        self.seeds: dict[str, bytes] = {}  # by whose they are
+        self.shown: dict[str, bytes] = {}  # those of telephones, which a page shows once
+        self._of_cards: dict[str, bytes] = {}
         self.violations: list[str] = []
         self.locks: dict[str, LockSeen] = {}
         self.entered: Counter[str] = Counter()
@@ -76,9 +78,22 @@ class Judge:
     def violation(self, what: str) -> None:
         self.violations.append(what)
 
+    def makes(self, serial: str, seed: bytes) -> None:
+        """A station has made a seed for this card; it may make another before that is in service,
+        and none of them may be told."""
+        self._of_cards[serial] = seed
+        before = sum(one.startswith(f"card {serial}") for one in self.seeds)
+        again = f" ({before + 1})" if before else ""
+        self.seeds[f"card {serial}{again}"] = seed
+
+    def enrolled(self, login: str, secret: str) -> None:
+        """A telephone. secret: as the page has shown it, in base 32."""
+        name = f"{login}'s telephone {1 + len(self.shown)}"
+        self.shown[name] = base64.b32decode(secret + "=" * (-len(secret) % 8))
+
     def registered(self, serial: str) -> None:
         """It is in service: its seed is the last that the station made for it."""
-        self.cards[serial] = CardSeen(serial, self.seeds[serial])
+        self.cards[serial] = CardSeen(serial, self._of_cards[serial])
 
     def saw(self, serial: str, code: str) -> int | None:
         """A code on the glass. → its factor"""

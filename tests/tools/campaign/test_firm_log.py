@@ -165,7 +165,7 @@ def test_an_act_that_has_none_is_seen(kept: Kept) -> None:
 
 
 def test_what_was_refused_has_an_entry_where_a_code_was_judged(kept: Kept) -> None:
-    kept.writes("card-code-refused", facts={"for": "loan"})
+    kept.writes("card-code-refused", facts={"for": "loan", "reason": "wrong"})
     kept.answers(409, error={"code": "wrong-code"})
     kept.answers(409, error={"code": "held", "kept": "Nothing was changed."})
     assert kept.wrong == []

@@ -323,6 +323,9 @@ def _count(world: FirmWorld) -> None:
 
 def _sweep(world: FirmWorld, act: FirmAct) -> None:
     ending.no_new_seed_in_clear(world)
+    ending.acknowledged(world)
+    if world.house.ledger is not None:
+        world.house.ledger.must_amount_to_what_is()
     world.house.catch_up()
     world.happened[Verb.SWEEP] += 1
 

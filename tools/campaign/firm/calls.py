@@ -31,6 +31,8 @@ _NO_CARD_S = 3600
 _AGAIN, _BY_AND_BY_S = 3, 3600  # whoever was not helped asks again, so often
 _FOUND_S = 2 * 3600
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
+_SHORT_LOCK_S = 60  # the first one
+_QUARTER_S = 900  # docs/reference/server.md: wrong passwords are counted in each
 _CODE_S = 3600  # so long a code of the help desk is good
 _SEEN_BY_OTHERS = 4  # one code in so many
 _PHONES_OFF_S = (-3600, 3600)
@@ -516,6 +518,7 @@ def phish(world: FirmWorld, act: FirmAct) -> None:
         browser.log_in(who.login, who.password, TypedKind.CARD, lambda: who.last_code or guess),
         browser.log_in(who.login, who.password, TypedKind.TOTP, lambda: guess),
         browser.log_in(who.login, "not the password at all", TypedKind.TOTP, lambda: guess),
+        *_with_anothers(world, who),
     ]
     for said in tries:
         world.judge.came_in(who.login, said, factors=(True, False))
@@ -529,21 +532,52 @@ def phish(world: FirmWorld, act: FirmAct) -> None:
         return
 
 
+def _with_anothers(world: FirmWorld, who: Employee) -> list[str]:
+    """A colleague has found the password, and types what his own telephone shows."""
+    others = [one.phone for one in (*world.people, *world.staff) if one is not who]
+    phone = next((one for one in others if one is not None), None)
+    if phone is None:
+        return []
+    own = partial(phone.code, world.clock.now)
+    return [world.strange_browser.log_in(who.login, who.password, TypedKind.TOTP, own)]
+
+
 def _guesses_codes(world: FirmWorld, who: Employee, rng: random.Random) -> None:
     """Until they are not judged any more: the right one is no better then."""
     assert who.phone is not None
     browser, kind = world.strange_browser, TypedKind.TOTP
     codes = [f"{rng.randrange(10**6):06}" for _ in range(world.policy.max_failures)]
     browser.guess(who.login, who.password, kind, codes)
-    world.clock.now += STEP_S
-    right = partial(who.phone.code, world.clock.now)
-    said = browser.log_in(who.login, who.password, kind, right)
-    world.judge.came_in(who.login, said, factors=(True, True))
+    lock_s = browser.lock_s
+    if lock_s > _SHORT_LOCK_S:
+        world.say(f"a stranger finds {who.login}'s telephone locked")
+        return
+    # Time has stood still since the last guess: a new lock is whole minutes.
+    world.clock.now += max(0, lock_s - 1)
+    said = _types_the_right_one(world, who)
     world.say(
         f"a stranger guesses codes of {who.login}'s telephone, then types the right one: {said}"
     )
     if said == IN and not world.clocks_were_wrong:
         world.wrong(f"a telephone of {who.login} is judged while it is locked")
+    elif said == REFUSED and lock_s:
+        world.clock.now += 1
+        said = _types_the_right_one(world, who)
+        world.say(f"a stranger types {who.login}'s right code when the lock is over: {said}")
+        if said == REFUSED and who.phone.off_s == 0 and _no_trouble(world):
+            world.wrong(f"a telephone of {who.login} is locked for longer than was said")
+
+
+def _types_the_right_one(world: FirmWorld, who: Employee) -> str:
+    assert who.phone is not None
+    right = partial(who.phone.code, world.clock.now)
+    said = world.strange_browser.log_in(who.login, who.password, TypedKind.TOTP, right)
+    world.judge.came_in(who.login, said, factors=(True, True))
+    return said
+
+
+def _no_trouble(world: FirmWorld) -> bool:
+    return not world.clocks_were_wrong and not world.in_trouble
 
 
 def _guesses_passwords(world: FirmWorld, who: Employee) -> None:
@@ -552,9 +586,29 @@ def _guesses_passwords(world: FirmWorld, who: Employee) -> None:
     for number in range(world.policy.password_max_failures):
         browser.log_in_alone(who.login, f"not the password {number}")
     said = browser.log_in_alone(who.login, who.password)
+    told_s = browser.retry_after_s
     world.say(f"a stranger guesses passwords of {who.login}, then types the right one: {said}")
-    if said in (IN, HALF_WAY) and not world.clocks_were_wrong:
+    if world.clocks_were_wrong:
+        return
+    if said in (IN, HALF_WAY):
         world.wrong(f"passwords of {who.login} are judged without end")
+    elif told_s and told_s != _QUARTER_S - int(world.clock.server()) % _QUARTER_S:
+        world.wrong(f"passwords of {who.login} are locked for {told_s} s, and not for a quarter")
+    elif told_s:
+        world.after(told_s - 1, partial(_types_password, world, who, open_again=False))
+        world.after(told_s, partial(_types_password, world, who, open_again=True))
+
+
+def _types_password(world: FirmWorld, who: Employee, *, open_again: bool) -> None:
+    """From the place that was locked, at the end of the lock."""
+    said = world.strange_browser.log_in_alone(who.login, who.password)
+    world.say(f"a stranger types the password of {who.login} once more: {said}")
+    if world.clocks_were_wrong or world.in_trouble or who.leaving:
+        return
+    if said in (IN, HALF_WAY) and not open_again:
+        world.wrong(f"a password of {who.login} is judged before its lock is over")
+    if said == PASSWORD_WRONG and open_again:
+        world.wrong(f"passwords of {who.login} are locked for longer than was said")
 
 
 def _wants_password(world: FirmWorld, who: Employee, guess: str) -> None:

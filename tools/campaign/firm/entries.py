@@ -28,12 +28,12 @@ Fact = str | int | frozenset[str]
 
 @dataclass(frozen=True)
 class ExpectedEntry:
-    """facts: which of its details must be so, a set: one of these."""
+    """facts: which of its details must be so, a set: one of these; None: there is no such detail."""
 
     action: str
     actor: str
     subject: str
-    facts: Mapping[str, Fact] = field(default_factory=dict)
+    facts: Mapping[str, Fact | None] = field(default_factory=dict)
     perhaps: bool = False
 
     def fits(self, action: str, actor: str, subject: str, detail: Mapping[str, Any]) -> bool:
@@ -46,7 +46,7 @@ class ExpectedEntry:
         return f"'{self.action}'{of} by {self.actor}"
 
 
-def _is(said: object, fact: Fact) -> bool:
+def _is(said: object, fact: Fact | None) -> bool:
     return said in fact if isinstance(fact, frozenset) else said == fact
 
 
@@ -214,27 +214,45 @@ def _at_the_desk(
         if asked.error.get("code") not in _OF_A_CODE:
             return []
         in_hand = str(asked.body.get("by", serial))
-        return [ExpectedEntry("card-code-refused", asked.caller, in_hand, {"for": act})]
+        facts = {"for": act, "reason": _OF_A_CODE[asked.error["code"]]}
+        return [ExpectedEntry("card-code-refused", asked.caller, in_hand, facts)]
 
     return said
 
 
-_OF_A_CODE = frozenset({"wrong-code", "replayed-code", "card-drifted", "throttled"})
+_OF_A_CODE = {
+    "wrong-code": "wrong", "replayed-code": "replayed", "card-drifted": "resynchronise",
+    "throttled": "throttled",
+}  # fmt: skip
+
+
+def _proved(asked: Exchange) -> dict[str, Fact | None]:
+    """How staff knew which card they had: by a code, how far ahead; or why there was none."""
+    return {
+        "skipped": asked.answer.get("skipped") or None,
+        "without_code": asked.body.get("reason"),
+    }
 
 
 def _assigned(asked: Exchange, _log: LogSoFar, serial: str) -> ExpectedEntry:
-    return ExpectedEntry("card-assigned", asked.caller, serial, {"to": asked.body["user"]})
+    facts = {"to": asked.body["user"]} | _proved(asked)
+    return ExpectedEntry("card-assigned", asked.caller, serial, facts)
 
 
 def _lent(asked: Exchange, _log: LogSoFar, serial: str) -> ExpectedEntry:
-    facts = {"to": asked.body["user"], "until": asked.answer["loan_until"]}
+    facts = {"to": asked.body["user"], "until": asked.answer["loan_until"]} | _proved(asked)
     return ExpectedEntry("card-lent", asked.caller, serial, facts)
 
 
-def _of_holder(action: str) -> Callable[[Exchange, LogSoFar, str], ExpectedEntry]:
+def _of_holder(
+    action: str, *, proved: bool = False
+) -> Callable[[Exchange, LogSoFar, str], ExpectedEntry]:
     def made(asked: Exchange, log: LogSoFar, serial: str) -> ExpectedEntry:
         holder = log.holders.get(serial)
-        return ExpectedEntry(action, asked.caller, serial, {"of": holder} if holder else {})
+        facts = {"of": holder} if holder else {}
+        return ExpectedEntry(
+            action, asked.caller, serial, facts | (_proved(asked) if proved else {})
+        )
 
     return made
 
@@ -250,7 +268,7 @@ def _lost_by_it(asked: Exchange, log: LogSoFar, serial: str) -> ExpectedEntry | 
 
 def _in_its_place(asked: Exchange, _log: LogSoFar, serial: str) -> ExpectedEntry:
     given = "card-assigned" if asked.answer["loan_until"] is None else "card-lent"
-    facts = {"to": asked.answer["user"], "for": serial}
+    facts = {"to": asked.answer["user"], "for": serial} | _proved(asked)
     return ExpectedEntry(given, asked.caller, str(asked.body["by"]), facts)
 
 
@@ -432,7 +450,7 @@ RULES = (
     ),
     _rule(f"POST {_CARD}/loan", _at_the_desk("loan", _lent), "card-lent", _CODE),
     _rule(
-        f"POST {_CARD}/return", _at_the_desk("return", _of_holder("card-returned")),
+        f"POST {_CARD}/return", _at_the_desk("return", _of_holder("card-returned", proved=True)),
         "card-returned", _CODE,
     ),
     _rule(
@@ -441,7 +459,7 @@ RULES = (
         "card-lost", "card-replaced", "card-assigned", "card-lent", _CODE,
     ),
     _rule(
-        f"POST {_CARD}/retirement", _at_the_desk("retirement", _of_holder("card-retired")),
+        f"POST {_CARD}/retirement", _at_the_desk("retirement", _of_holder("card-retired", proved=True)),
         "card-retired", _CODE,
     ),
     _rule(f"PUT {_CARD}/status", _status, "card-lost", "card-found"),

@@ -150,11 +150,17 @@ class Judge:
                 self.violation(f"card {serial}: codes that were used found it again")
             card.lowest = card.highest = factor + 1
 
-    def used_at_the_desk(self, serial: str, factor: int) -> None:
-        """The desk proved with this code that it has the card."""
+    def used_at_the_desk(self, serial: str, factor: int, *, codes: int = 1) -> None:
+        """The desk proved with this code that it has the card, or with as many in a row. Which of
+        them are within its window is as with any other service."""
         card = self.cards[serial]
         if factor < card.lowest:
             self.violation(f"card {serial}: a code that was used proved it at the desk")
+        window = self._policy.look_ahead if codes == 1 else self._policy.desk_resync_window + 1
+        window += 0 if codes == 1 else self._policy.look_ahead
+        if factor - card.highest >= window:
+            ahead = factor - card.highest
+            self.violation(f"card {serial}: a code {ahead} ahead was enough at the desk")
         card.lowest = card.highest = factor + 1
 
     def perhaps_used(self, serial: str, factor: int) -> None:

@@ -27,6 +27,7 @@ _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 _SECRET = re.compile(r'class="secret">(\w+)<')
 _TOLD = re.compile(r'class="secret big">([\w-]+)<')
 _REQUEST = re.compile(r'name="request" value="(\d+)"')
+_MINUTES = re.compile(r"Try again in (\d+) minutes?")
 _OPEN = re.compile("<h1>(?:You are signed in|My account)</h1>")
 
 
@@ -66,6 +67,7 @@ class PortalBrowser:
             headers={"origin": URL},
         )  # fmt: skip
         self.page = ""
+        self.retry_after_s = 0  # of the last answer
 
     def close(self) -> None:
         self._http.close()
@@ -124,6 +126,12 @@ class PortalBrowser:
         self._get(way.group())
         for code in codes:
             self._post(way.group(), code=code)
+
+    @property
+    def lock_s(self) -> int:
+        """For how long codes are locked, where a page has just said so: to the minute."""
+        found = _MINUTES.search(self.page)
+        return 60 * int(found.group(1)) if found else 0
 
     def log_in_alone(self, login: str, password: str) -> str:
         """With the password and nothing else. → "in", "half-way", "password", "refused",
@@ -241,3 +249,4 @@ class PortalBrowser:
         if answer.status_code >= 500:
             raise PortalSilentError
         self.page = answer.text
+        self.retry_after_s = int(answer.headers.get("retry-after", 0))

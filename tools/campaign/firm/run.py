@@ -165,7 +165,9 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
         house = House(folder, clock, chance, ear.hears)
         given = (*(one for some in made.values() for one in some), start.of_another)
         callers = {one.token.reveal().decode(): one.id for one in given}
-        house.ledger = Ledger(folder / "server.db", callers, clock.server, judge.violation, start.firm_id)
+        house.ledger = Ledger(
+            folder / "server.db", callers, clock.server, judge.violation, start.firm_id
+        )
         drawer = stack.enter_context(CardDrawer(image, firm.seed))
         stations = []
         for number, credential in enumerate(made[Role.STATION]):
@@ -275,7 +277,8 @@ def _credentials(
 ) -> dict[Role, list[NewCredential]]:
     made: dict[Role, list[NewCredential]] = {}
     wanted = {
-        Role.STATION: _STATIONS, Role.DESK: _DESKS, Role.SERVICE: _SERVICES, Role.SCIM: 1, Role.ADMIN: 1
+        Role.STATION: _STATIONS, Role.DESK: _DESKS, Role.SERVICE: _SERVICES, Role.SCIM: 1,
+        Role.ADMIN: 1,
     }  # fmt: skip
     for role, count in wanted.items():
         for number in range(count):

@@ -40,7 +40,7 @@ from tallystick.tools.campaign.firm.script import (
     script,
 )
 from tallystick.tools.campaign.firm.sites import FirmTally, sites
-from tallystick.tools.campaign.firm.soak import Soaked
+from tallystick.tools.campaign.firm.soak import FORMAT, Soaked
 from tallystick.tools.campaign.firm.story import FirmLine, FirmStory
 from tallystick.tools.campaign.firm.world import START, FirmEvent
 
@@ -391,6 +391,27 @@ def test_a_soak_goes_on_where_it_was(tmp_path: Path) -> None:
         Soaked.read(file)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [{"done": 5}, {"done": ["1"]}, {"acts": "3"}, {"found": [["a line"]]}, {"found": 7},
+     {"firm": 7}],
+)  # fmt: skip
+def test_a_file_that_holds_no_soak_is_refused(tmp_path: Path, value: dict[str, object]) -> None:
+    file = tmp_path / "soak.json"
+    file.write_text(json.dumps({"format": FORMAT} | value), encoding="utf-8")
+    with pytest.raises(BadInputError, match="holds no soak"):
+        Soaked.read(file)
+
+
+def test_what_was_kept_before_is_not_taken_for_this_firms(tmp_path: Path) -> None:
+    """SQLite would take another database's log for this one's."""
+    (tmp_path / "station-9.journal-wal").write_bytes(b"of another firm")
+    firm = SimulatedFirm(1, 0, 1, Level.NONE)
+    simulate(firm, [], image=fresh.image(boards.DEFAULT), keep=tmp_path)
+    assert not (tmp_path / "station-9.journal-wal").exists()
+    assert (tmp_path / "server.db").exists()
+
+
 def test_a_soak_goes_on_with_the_same_firms_alone(tmp_path: Path) -> None:
     so_far = Soaked()
     so_far.must_be_of(LIVELY, tmp_path / "soak.json")
@@ -417,6 +438,14 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_simulated
     words = ["campaign", "firm", "--cards", "1", "--report", "/no/such/folder/x.html"]
     result = CliRunner().invoke(tally, words)
     assert result.exit_code == 2 and "there is no folder" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["--report", ""], "is a folder"), (["--soak", "nan"], "is no number")]
+)
+def test_what_names_nothing_is_refused_at_once(words: list[str], said: str) -> None:
+    result = CliRunner().invoke(tally, ["campaign", "firm", "--cards", "1", *words])
+    assert result.exit_code == 2 and said in result.output
 
 
 def test_the_command_counts() -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from tallystick.common import base64url
 from tallystick.provisioning.custody.software import SoftwareCustody, SoftwareSeed
@@ -250,7 +250,7 @@ def _in_the_open(genuine: Any) -> Any:
     return create
 
 
-def _told(tell: Callable[[bytes], None]) -> Callable[..., Any]:
+def _told(tell: Callable[[bytes], object]) -> Callable[..., Any]:
     """tell: what is done with each new seed"""
 
     def make(genuine: Any) -> Any:
@@ -283,7 +283,7 @@ def _elsewhere(seed: bytes) -> None:
 DOORS = (
     Broken("lifted-early", "A lock is lifted five seconds early.",
            in_place_of(Throttle, "wait_s", _lifted_early)),
-    Broken("lost-later", "A card that was reported lost is good for ten more minutes.", _lost_later),
+    Broken("lost-later", "A lost card is good for ten more minutes.", _lost_later),
     Broken("old-password", "The password before is still good.", _old_passwords),
     Broken("a-colleagues-code", "A code of anybody's card is good for everybody.",
            in_place_of(verification, "_answer", _anybodys_card)),
@@ -312,7 +312,7 @@ DOORS = (
     Broken("seed-shown", "A seed is logged as Python shows bytes, by another logger.",
            _told(lambda seed: _LOG.warning("made %r", seed))),
     Broken("seed-printed", "A seed is printed.",
-           _told(lambda seed: print(seed.hex(":"), file=sys.stderr))),
+           _told(lambda seed: sys.stderr.write(f"{seed.hex(':')}\n"))),
     Broken("seed-left-behind", "A seed is left in a temporary file.", _told(_left_behind)),
     Broken("seed-for-a-moment", "A seed is in a temporary file, which is deleted.",
            _told(_for_a_moment)),

@@ -28,7 +28,7 @@ Fact = str | int | frozenset[str]
 
 @dataclass(frozen=True)
 class ExpectedEntry:
-    """facts: which of its details must be so, a set: one of these; None: there is no such detail."""
+    """facts: which of its details must be so, a set: one of these; None: there is none."""
 
     action: str
     actor: str
@@ -459,7 +459,8 @@ RULES = (
         "card-lost", "card-replaced", "card-assigned", "card-lent", _CODE,
     ),
     _rule(
-        f"POST {_CARD}/retirement", _at_the_desk("retirement", _of_holder("card-retired", proved=True)),
+        f"POST {_CARD}/retirement", 
+        _at_the_desk("retirement", _of_holder("card-retired", proved=True)),
         "card-retired", _CODE,
     ),
     _rule(f"PUT {_CARD}/status", _status, "card-lost", "card-found"),

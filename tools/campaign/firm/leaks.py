@@ -131,7 +131,12 @@ def printed(ear: Eavesdropper) -> Iterator[None]:
 
 Listener = Callable[[str, tuple[Any, ...]], None]
 _listeners: list[Listener] = []
-_hooked = False
+
+
+@cache
+def _listen() -> None:
+    """For the rest of the process: no hook can be taken away."""
+    sys.addaudithook(_hook)
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -151,7 +156,6 @@ def within(folder: Path, ear: Eavesdropper, wrong: Callable[[str], None]) -> Ite
     """What is asked of the operating system meanwhile, by the thread that simulates: no file is
     written elsewhere, not even for a moment, no other program is started and no network used. A
     file that goes is looked through before it does. wrong: is told what is."""
-    global _hooked
     thread, inside = threading.get_ident(), os.fspath(folder)
     before, tempfile.tempdir = tempfile.tempdir, inside
 
@@ -171,9 +175,7 @@ def within(folder: Path, ear: Eavesdropper, wrong: Callable[[str], None]) -> Ite
         elif place.startswith(inside) and Path(place).is_file():
             ear.hears("a file that is gone", Path(place).read_bytes())
 
-    if not _hooked:  # for the rest of the process: there is no way to end one
-        _hooked = True
-        sys.addaudithook(_hook)
+    _listen()
     _listeners.append(listener)
     try:
         yield

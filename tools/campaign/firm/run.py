@@ -410,6 +410,8 @@ def _digest(told: Sequence[FirmEvent], folder: Path, hashes: Sequence[bytes]) ->
 
 def _keep(folder: Path, keep: Path) -> None:
     keep.mkdir(parents=True, exist_ok=True)
+    for log in keep.glob("*-wal"):  # of another firm, it would be taken for this one's
+        log.unlink()
     for file in folder.iterdir():
         if file.is_file():
             kept = keep / file.name

@@ -42,13 +42,23 @@ class Soaked:
         try:
             value = json.loads(file.read_text(encoding="utf-8"))
             assert value["format"] == FORMAT
-            return cls(**value)
+            return cls(**value).checked()
         except (ValueError, TypeError, KeyError, AssertionError):
             raise BadInputError(
                 f"{file} holds no soak.",
                 kept="It was not touched.",
                 todo="Name another file, or move it away to begin anew.",
             ) from None
+
+    def checked(self) -> Soaked:
+        """As it was kept. Raises ValueError."""
+        figures = (self.simulated_hours, self.faults, self.acts, self.violations)
+        numbers = all(isinstance(one, int | float) for one in figures)
+        seeds = isinstance(self.done, list) and all(isinstance(one, int) for one in self.done)
+        if not (numbers and seeds and isinstance(self.firm, str) and isinstance(self.found, list)):
+            raise ValueError
+        self.found = [(str(line), str(what)) for line, what in self.found]
+        return self
 
     def must_be_of(self, firm: SimulatedFirm, file: Path) -> None:
         """A seed that is done says nothing of another firm. Raises BadInputError."""
@@ -84,6 +94,7 @@ def soak(
     """What was done so far, after each firm. firm: of the first seed. Raises BadInputError."""
     so_far = Soaked.read(file)
     so_far.must_be_of(firm, file)
+    so_far.keep(file)  # what cannot be kept is told before anything is done
     until = time.monotonic() + seconds
     following = firm.seed
     with worker_pool(jobs) as pool:

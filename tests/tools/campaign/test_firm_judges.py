@@ -329,3 +329,20 @@ def test_whoever_found_a_card_gives_it_no_seed_and_is_told_none(
         result = simulate(TWO, played, image=image)
     assert any("a seed of his own, without keys" in one.words for one in result.told)
     assert result.violations[:1] == wrong
+
+
+def test_a_card_that_a_stranger_has_locked_is_no_refusal_without_a_reason() -> None:
+    """Its owner has a telephone, which is not locked, and answers that the code is none of its."""
+    firm = SimulatedFirm(cards=3, readers=0, days=1, level=Level.NONE)
+    played = [
+        *(FirmAct(5 * HOUR + 60 * card, card, Verb.PROVISION, card) for card in range(3)),
+        FirmAct(6 * HOUR, 3, Verb.PHONE, 0),
+        FirmAct(9 * HOUR, 4, Verb.PHISH, 0, 1),
+        FirmAct(10 * HOUR, 5, Verb.REPLAY, 1),  # p0002 types a code as p0001
+        FirmAct(10 * HOUR + 10, 6, Verb.LOG_IN, 0),
+    ]
+    result = simulate(firm, played, image=fresh.image(boards.DEFAULT))
+    told = [one.words for one in result.told]
+    assert result.violations == []
+    assert "p0001 is not let in: wrong" in told
+    assert "p0001 logs in with card TS00000001" in told

@@ -229,6 +229,8 @@ def _type(
         known = world.in_trouble or world.house.struck > struck
         silent = "" if known else "the server answers nothing, and nothing is wrong"
         _try_again(world, who, left, _LATER_S, silent)
+    elif must and not over and world.may_be_locked_out(who):
+        _try_again(world, who, left, _LATER_S, "")
     elif must and not over:
         world.wrong(
             f"{who.login} was refused ({said.reason}) with the next code of card {pocket.serial}"

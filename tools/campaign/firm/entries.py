@@ -459,7 +459,7 @@ RULES = (
         "card-lost", "card-replaced", "card-assigned", "card-lent", _CODE,
     ),
     _rule(
-        f"POST {_CARD}/retirement", 
+        f"POST {_CARD}/retirement",
         _at_the_desk("retirement", _of_holder("card-retired", proved=True)),
         "card-retired", _CODE,
     ),

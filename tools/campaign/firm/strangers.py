@@ -251,6 +251,11 @@ def copy(world: FirmWorld, act: FirmAct) -> None:
         world.say(f"{who.login} types a code of card {pocket.serial}: {again.reason}")
 
 
+def _must(world: FirmWorld, who: Employee, pocket: Pocket, factor: int) -> bool:
+    must = world.judge.must_be_let_in(pocket.serial, factor)
+    return must and not world.may_be_locked_out(who)
+
+
 def race(world: FirmWorld, act: FirmAct) -> None:
     """Somebody looks over a shoulder and is as quick: two services are given the same code at the
     same instant. One of them lets somebody in."""
@@ -262,7 +267,7 @@ def race(world: FirmWorld, act: FirmAct) -> None:
     pocket.put_away()
     if seen is None:
         return
-    must = world.judge.must_be_let_in(pocket.serial, seen[1])
+    must = _must(world, who, pocket, seen[1])
     answers = world.portal.check_at_once((who.login, seen[0]), (who.login, seen[0]))
     for said in answers:
         world.judged(who.login, said)
@@ -283,7 +288,7 @@ def _beside_a_guess(world: FirmWorld, act: FirmAct, who: Employee, pocket: Pocke
         return
     other, guess = another[0], f"{act.draw % 10**6:06}"
     other.quarrelled = max(other.quarrelled, world.at + _QUARREL_S)
-    must = world.judge.must_be_let_in(pocket.serial, seen[1])
+    must = _must(world, who, pocket, seen[1])
     mine, guessed = world.portal.check_at_once((who.login, seen[0]), (other.login, guess))
     world.judged(who.login, mine)
     world.answered(who, pocket, seen, mine)

@@ -275,6 +275,11 @@ class FirmWorld:
                 return one, card
         return None
 
+    def may_be_locked_out(self, who: Employee) -> bool:
+        """A stranger has guessed at a card of his, and at a telephone: of two, what is not locked
+        answers for what is."""
+        return who.phone is not None and self.at < who.quarrelled
+
     def in_service(self, pocket: Pocket) -> bool:
         return pocket.serial in self.judge.cards
 

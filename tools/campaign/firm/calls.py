@@ -31,8 +31,6 @@ _NO_CARD_S = 3600
 _AGAIN, _BY_AND_BY_S = 3, 3600  # whoever was not helped asks again, so often
 _FOUND_S = 2 * 3600
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
-_SHORT_LOCK_S = 60  # the first one
-_LONGEST_WAIT_S = 480
 _QUARTER_S = 900  # docs/reference/server.md: wrong passwords are counted in each
 _CODE_S = 3600  # so long a code of the help desk is good
 _SEEN_BY_OTHERS = 4  # one code in so many
@@ -548,31 +546,20 @@ def _guesses_codes(world: FirmWorld, who: Employee, rng: random.Random) -> None:
     assert who.phone is not None
     browser, kind = world.strange_browser, TypedKind.TOTP
     codes = [f"{rng.randrange(10**6):06}" for _ in range(world.policy.max_failures)]
+    # From here on what is counted is known.
+    begun_anew = _with_phone(world, who, world.browser) == IN
     browser.guess(who.login, who.password, kind, codes)
-    lock_s = browser.lock_s
-    if lock_s > _SHORT_LOCK_S:
-        world.say(f"a stranger finds {who.login}'s telephone locked")
-        return
-    # Time has stood still since the last guess: a new lock is whole minutes.
-    world.clock.now += max(0, lock_s - 1)
+    world.clock.now += world.policy.lockout_s - 1
     said = _types_the_right_one(world, who)
     world.say(
         f"a stranger guesses codes of {who.login}'s telephone, then types the right one: {said}"
     )
     if said == IN and not world.clocks_were_wrong:
         world.wrong(f"a telephone of {who.login} is judged while it is locked")
-    elif said == REFUSED and lock_s:
-        _waits_for_it(world, who)
-
-
-def _waits_for_it(world: FirmWorld, who: Employee) -> None:
-    """Of two that are locked, the page tells of the one that is judged first again."""
-    assert who.phone is not None
-    said, wait_s = REFUSED, 1
-    while said == REFUSED and wait_s <= _LONGEST_WAIT_S:
-        world.clock.now += wait_s
-        said = _types_the_right_one(world, who)
-        wait_s *= _SHORT_LOCK_S if wait_s == 1 else 2
+    if said != REFUSED or not begun_anew:
+        return
+    world.clock.now += 1
+    said = _types_the_right_one(world, who)
     world.say(f"a stranger types {who.login}'s right code when the lock is over: {said}")
     if said == REFUSED and who.phone.off_s == 0 and _no_trouble(world):
         world.wrong(f"a telephone of {who.login} stays locked")

@@ -27,7 +27,6 @@ _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 _SECRET = re.compile(r'class="secret">(\w+)<')
 _TOLD = re.compile(r'class="secret big">([\w-]+)<')
 _REQUEST = re.compile(r'name="request" value="(\d+)"')
-_MINUTES = re.compile(r"Try again in (\d+) minutes?")
 _OPEN = re.compile("<h1>(?:You are signed in|My account)</h1>")
 
 
@@ -126,12 +125,6 @@ class PortalBrowser:
         self._get(way.group())
         for code in codes:
             self._post(way.group(), code=code)
-
-    @property
-    def lock_s(self) -> int:
-        """For how long codes are locked, where a page has just said so: to the minute."""
-        found = _MINUTES.search(self.page)
-        return 60 * int(found.group(1)) if found else 0
 
     def log_in_alone(self, login: str, password: str) -> str:
         """With the password and nothing else. → "in", "half-way", "password", "refused",

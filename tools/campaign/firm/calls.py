@@ -550,7 +550,7 @@ def _guesses_codes(world: FirmWorld, who: Employee, rng: random.Random) -> None:
     begun_anew = _with_phone(world, who, world.browser) == IN
     browser.guess(who.login, who.password, kind, codes)
     world.clock.now += world.policy.lockout_s - 1
-    said = _types_the_right_one(world, who)
+    said = _with_phone(world, who, world.strange_browser)
     world.say(
         f"a stranger guesses codes of {who.login}'s telephone, then types the right one: {said}"
     )
@@ -559,18 +559,10 @@ def _guesses_codes(world: FirmWorld, who: Employee, rng: random.Random) -> None:
     if said != REFUSED or not begun_anew:
         return
     world.clock.now += 1
-    said = _types_the_right_one(world, who)
+    said = _with_phone(world, who, world.strange_browser)
     world.say(f"a stranger types {who.login}'s right code when the lock is over: {said}")
     if said == REFUSED and who.phone.off_s == 0 and _no_trouble(world):
         world.wrong(f"a telephone of {who.login} stays locked")
-
-
-def _types_the_right_one(world: FirmWorld, who: Employee) -> str:
-    assert who.phone is not None
-    right = partial(who.phone.code, world.clock.now)
-    said = world.strange_browser.log_in(who.login, who.password, TypedKind.TOTP, right)
-    world.judge.came_in(who.login, said, factors=(True, True))
-    return said
 
 
 def _no_trouble(world: FirmWorld) -> bool:

@@ -14,9 +14,11 @@ import os
 import random
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from http import cookiejar
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +79,28 @@ class FirmClock:
 
     @contextmanager
     def given(self) -> Iterator[None]:
-        """What this process has in place of a computer's clock."""
-        genuine = moments.clock
-        setattr(moments, "clock", self)  # noqa: B010
-        try:
+        """What this process has in place of a computer's clock; and its browsers, which look when
+        a cookie is over."""
+        with ExitStack() as stack:
+            for module, name, instead in (
+                (moments, "clock", self), (cookiejar, "time", _OfBrowsers(self))
+            ):  # fmt: skip
+                stack.callback(setattr, module, name, getattr(module, name))
+                setattr(module, name, instead)
             yield
-        finally:
-            setattr(moments, "clock", genuine)  # noqa: B010
+
+
+class _OfBrowsers:
+    """In place of `time`, for cookies."""
+
+    def __init__(self, clock: FirmClock) -> None:
+        self._clock = clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def time(self) -> float:
+        return self._clock.now
 
 
 class FirmChance:

@@ -40,7 +40,7 @@ from tallystick.tools.campaign.firm.script import (
     script,
 )
 from tallystick.tools.campaign.firm.sites import FirmTally, sites
-from tallystick.tools.campaign.firm.soak import FORMAT, Soaked
+from tallystick.tools.campaign.firm.soak import FORMAT, Soaked, _alone_with, soak
 from tallystick.tools.campaign.firm.story import FirmLine, FirmStory
 from tallystick.tools.campaign.firm.world import START, FirmEvent
 
@@ -410,6 +410,16 @@ def test_what_was_kept_before_is_not_taken_for_this_firms(tmp_path: Path) -> Non
     simulate(firm, [], image=fresh.image(boards.DEFAULT), keep=tmp_path)
     assert not (tmp_path / "station-9.journal-wal").exists()
     assert (tmp_path / "server.db").exists()
+
+
+def test_two_soaks_do_not_share_a_file(tmp_path: Path) -> None:
+    image = fresh.image(boards.DEFAULT)
+    with _alone_with(tmp_path / "soak.json"):
+        other = soak(SimulatedFirm(1, 0, 1, Level.NONE), image, 1, 1, tmp_path / "soak.json")
+        with pytest.raises(BadInputError, match="Another soak is at work"):
+            next(other)
+    with _alone_with(tmp_path / "soak.json"):
+        pass
 
 
 def test_a_soak_goes_on_with_the_same_firms_alone(tmp_path: Path) -> None:

@@ -343,8 +343,8 @@ def test_each_day_of_a_large_firm_can_be_opened() -> None:
     tally_.add(0, FirmResult(LIVELY, told=told))
     seen = _Page()
     seen.feed(film.page(LIVELY, tally_))
-    assert seen.targets == ["#in-0", "#in-24", "#in-48"]  # hours
-    assert seen.ids == ["in-0", "in-24", "in-48"]
+    assert seen.targets == ["#lists", "#in-0", "#in-24", "#in-48"]  # hours
+    assert seen.ids == ["lists", "in-0", "in-24", "in-48"]
 
 
 def test_the_film_tells_a_violations_story() -> None:
@@ -354,6 +354,19 @@ def test_the_film_tells_a_violations_story() -> None:
     seen = film.page(LIVELY, tally_, [story])
     assert "<h2>two &lt;codes&gt; <small>2 acts</small></h2>" in seen
     assert "<li>day 0, 09:14: pressed</li>" in seen and "acts=1-7&#x27;</code>" in seen
+
+
+def test_the_film_is_read_out_and_a_long_story_leaves_room_for_it() -> None:
+    """What is in an image is nothing for a screen reader; a link has a name."""
+    tally_ = FirmTally()
+    told = [FirmEvent(9 * 3600, 0, "p0001 logs in with card TS00000001")]
+    tally_.add(0, FirmResult(LIVELY, told=told))
+    lines = tuple(f"day 0, 09:{minute:02}: pressed" for minute in range(50))
+    story = FirmStory(FirmLine(LIVELY, (1, 7)), 50, "POST /v1/cards", lines)
+    seen = film.page(LIVELY, tally_, [story])
+    assert "role='img'" not in seen and "aria-label='log-ins, day 0, 09:00: 1'" in seen
+    assert "<summary>20 lines before these</summary>" in seen and "<ol start='21'>" in seen
+    assert "overflow-wrap: anywhere" in seen.partition("main {")[2].partition("}")[0]
 
 
 def test_the_film_shows_how_much_there_is_and_not_how_often_it_was_told() -> None:

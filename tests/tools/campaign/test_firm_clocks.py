@@ -45,7 +45,7 @@ def test_a_cookie_that_is_taken_back_is_over_since_long(monkeypatch: pytest.Monk
 def test_clocks_that_are_set_while_it_is_simulated_change_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By days, at each look; and the computer stands still for a quarter of an hour now and then."""
+    """By days, at each look; and the computer stands still for a quarter of an hour at times."""
     image = fresh.image(boards.DEFAULT)
     first = simulate(FIRM, ACTS, image=image)
     uneven, stood = random.Random(7), [0.0]

@@ -122,7 +122,8 @@ def _short_story(story: FirmStory) -> str:
     again = html.escape(f"tally campaign replay '{story.line}'")
     return (
         f"<section class='short'><h2>{html.escape(story.what)} <small>{story.acts} acts</small>"
-        f"</h2>{folded}<ol start='{len(before) + 1}'>{''.join(last)}</ol><p><code>{again}</code></p></section>"
+        f"</h2>{folded}<ol start='{len(before) + 1}'>{''.join(last)}</ol>"
+        f"<p><code>{again}</code></p></section>"
     )
 
 

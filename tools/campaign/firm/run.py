@@ -43,7 +43,7 @@ from tallystick.tools.campaign.firm.ground import (
     without_threads,
     without_waiting,
 )
-from tallystick.tools.campaign.firm.leaks import Eavesdropper, printed, within
+from tallystick.tools.campaign.firm.leaks import Eavesdropper, printed, unwatched, within
 from tallystick.tools.campaign.firm.ledger import Ledger
 from tallystick.tools.campaign.firm.oracle import ZONE, Judge
 from tallystick.tools.campaign.firm.parts import (
@@ -114,7 +114,8 @@ def simulate(
         world.on_act = on_act
         world.until = until
         world.play(played, carry_out)
-        look(world)
+        with unwatched():
+            look(world)
         if until is None and not world.judge.violations:
             at_rest(world)
         result.acts, result.counts = world.counts.acts, world.counts
@@ -128,7 +129,8 @@ def simulate(
         result.happened = _happened(world)
         result.faults = sum(result.happened.get(one, 0) for one in Mishap)
         result.told = world.told
-        hashes = _flash(world, keep)
+        with unwatched():
+            hashes = _flash(world, keep)
         folder = world.house.folder
         world.close()
         result.digest = _digest(world.told, folder, hashes)

@@ -3,9 +3,13 @@ one of them has a short story, of which what ships has nothing to say."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from sqlalchemy import Connection
 
 from tallystick.emulator import boards
+from tallystick.server.accounts import sessions
 from tallystick.tools import fresh
 from tallystick.tools.campaign.firm import doors, zoo
 from tallystick.tools.campaign.firm.run import simulate
@@ -81,6 +85,28 @@ STORIES = {
     "seed-for-a-moment": ([], "the seed of card TS00000001 is in a file that is gone in clear"),
     "written-elsewhere": ([], "is written elsewhere"),
 }  # fmt: skip
+
+
+_LEFT_WITH_NOTHING = [PHONES[0], _at(9, Verb.LOSE, 0, 1), _at(9.2, Verb.CALL, 0, 2)]
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_whoever_has_nothing_left_may_only_enrol(
+    planted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card is lost, and no other one has come yet, when the help desk is called."""
+    genuine = sessions.open_session
+
+    def unbounded(connection: Connection, **said: Any) -> str:
+        return genuine(connection, **said | {"enrol_only": False})
+
+    if planted:
+        monkeypatch.setattr(sessions, "open_session", unbounded)
+    acts = sorted((*MADE, *_LEFT_WITH_NOTHING), key=lambda act: act.at)
+    result = simulate(FEW, acts, image=fresh.image(boards.DEFAULT))
+    assert "p0001 has nothing left, and may only enrol" in [one.words for one in result.told]
+    wrong = ["a code of the help desk lets p0001 do more than enrol"]
+    assert result.violations == (wrong if planted else [])
 
 
 def test_each_animal_has_its_story() -> None:

@@ -397,10 +397,25 @@ def _for_another(world: FirmWorld, who: Employee, code: str) -> None:
 
 def _types(world: FirmWorld, who: Employee, code: str, new: str) -> bool | None:
     """The code of the help desk, and a new password. → None: no answer came"""
+    browser = world.browser
     try:
-        return world.browser.recover_with_help(who.login, code, new)
+        done = browser.recover_with_help(who.login, code, new)
     except PortalSilentError:
         return None
+    if done and browser.only_enrols:
+        _only_enrols(world, who, browser)
+    return done
+
+
+def _only_enrols(world: FirmWorld, who: Employee, browser: PortalBrowser) -> None:
+    """With the help desk's code alone, which is one factor."""
+    try:
+        more = browser.may_do_more()
+    except PortalSilentError:
+        return
+    world.say(f"{who.login} has nothing left, and may only enrol")
+    if more:
+        world.wrong(f"a code of the help desk lets {who.login} do more than enrol")
 
 
 def _too_late(world: FirmWorld, who: Employee, code: str, wrong: float) -> None:

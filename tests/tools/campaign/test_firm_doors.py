@@ -61,6 +61,9 @@ STORIES = {
     "wide-at-the-desk": (
         [_at(8, Verb.BORROW, 0, 4)], "a code 10 ahead was enough at the desk",
     ),
+    "found-from-afar": (
+        [_at(9, Verb.REPLAY)], "two codes beyond the window found card TS00000001 again",
+    ),
     "any-code-at-the-desk": (
         [_at(8, Verb.BORROW, 0, 5)], "with a code that it does not show",
     ),

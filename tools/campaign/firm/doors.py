@@ -26,6 +26,7 @@ from tallystick.server.loans import desk, holding
 from tallystick.server.loans.proof import Proof
 from tallystick.server.methods import webauthn
 from tallystick.server.methods.webauthn import WebAuthnMethod
+from tallystick.server.rules import judge
 from tallystick.server.rules.throttle import Throttle
 from tallystick.server.signing_in import limits, recovery
 from tallystick.server.store.models import PersonRow
@@ -206,6 +207,16 @@ def _wide(genuine: Any) -> Any:
     return desk_codes
 
 
+def _endless(genuine: Any) -> Any:
+    def windows(state: Any, policy: Any, now: int, generator: Any) -> Any:
+        made = genuine(state, policy, now, generator)
+        if generator.step_s:
+            return made
+        return dataclasses.replace(made, pair=range(made.pair.start, made.pair.stop + 400))
+
+    return windows
+
+
 def _any_code(genuine: Any) -> Any:
     def prove(connection: Any, *words: Any, **named: Any) -> Any:
         tried = connection.begin_nested()
@@ -299,6 +310,8 @@ DOORS = (
            in_place_of(recovery, "with_help", _for_anybody)),
     Broken("wide-at-the-desk", "The look-ahead window is two hundred codes wide at the desk.",
            in_place_of(FirmPolicy, "desk_codes", _wide)),
+    Broken("found-from-afar", "Two codes find a card again however far ahead they are.",
+           in_place_of(judge, "_windows", _endless)),
     Broken("any-code-at-the-desk", "The desk takes any code for one of the card's.",
            in_place_of(desk, "prove", _any_code)),
     Broken("reason-unwritten", "The log does not say why a card was taken back without a code.",

@@ -50,6 +50,10 @@ class CardSeen:
     codes: dict[str, int] = field(default_factory=dict, repr=False)
     accepted: set[int] = field(default_factory=set)
 
+    def code(self, factor: int) -> str:
+        """Of this factor."""
+        return pyotp.HOTP(base64.b32encode(self.seed).decode()).at(factor)
+
     def factor_of(self, code: str) -> int | None:
         """Of a code that may come next; None where it is none of those."""
         generator = pyotp.HOTP(base64.b32encode(self.seed).decode())

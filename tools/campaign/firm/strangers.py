@@ -87,12 +87,26 @@ def replay(world: FirmWorld, act: FirmAct) -> None:
     _elsewhere(world, *found)
     _asks_twice(world, act, *found)
     _as_another(world, *found)
+    _far_ahead(world, *found)
 
 
 def _pressed(world: FirmWorld, pocket: Pocket) -> tuple[str, int] | None:
     seen = world.press(pocket)
     pocket.put_away()
     return seen
+
+
+def _far_ahead(world: FirmWorld, who: Employee, pocket: Pocket) -> None:
+    """A copy of a card was pressed until its codes are one beyond those that two in a row find."""
+    card, policy = world.judge.cards[pocket.serial], world.policy
+    first = card.highest + policy.look_ahead + policy.resync_window
+    codes = [card.code(factor) for factor in (first, first + 1)]
+    who.quarrelled = max(who.quarrelled, world.at + _QUARREL_S)
+    said = world.portal.find_again(who.login, codes[0], codes[1])
+    world.judged(who.login, said)
+    world.say(f"a stranger types two codes far ahead as {who.login}: {said.reason or said.status}")
+    if said.accepted:
+        world.wrong(f"two codes beyond the window found card {pocket.serial} again")
 
 
 def _elsewhere(world: FirmWorld, who: Employee, pocket: Pocket) -> None:

@@ -31,6 +31,7 @@ from tallystick.server.rules.throttle import Throttle
 from tallystick.server.signing_in import limits, recovery
 from tallystick.server.store.models import PersonRow
 from tallystick.server.store.models_login import Factor
+from tallystick.server.store.opened import opened
 from tallystick.tools.campaign.engine.animal import Broken, in_place_of
 from tallystick.tools.campaign.firm import ground
 
@@ -241,7 +242,7 @@ def _forgets(genuine: Any) -> Any:
     """Whoever starts the server takes the last code that was used for a new one."""
 
     def create_app(settings: Any) -> Any:
-        with ground.opened(settings) as parts, parts.database.write() as connection:
+        with opened(settings) as parts, parts.database.write() as connection:
             connection.exec_driver_sql(
                 "UPDATE card SET moving_factor = moving_factor - 1 WHERE id = "
                 "(SELECT id FROM card WHERE last_used_at > 0 ORDER BY last_used_at DESC LIMIT 1)"

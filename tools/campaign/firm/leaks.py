@@ -122,7 +122,7 @@ def printed(ear: Eavesdropper) -> Iterator[None]:
     """What is printed meanwhile is heard."""
     before = sys.stdout, sys.stderr
     streams = [_Overheard(one, ear) for one in before]
-    sys.stdout, sys.stderr = streams  # type: ignore[assignment]
+    sys.stdout, sys.stderr = streams
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tallystick.common.ranges import RealRange
 from tallystick.emulator import boards
 from tallystick.emulator.interpreter import link
 
@@ -31,7 +32,7 @@ run_length = click.option(
 
 loop_limit = click.option(
     "--loop-limit",
-    type=click.FloatRange(min=0.1),
+    type=RealRange(min=0.1),
     default=60.0,
     show_default=True,
     metavar="SECONDS",

@@ -275,7 +275,9 @@ class _Watchdog:
     signal came meanwhile: what Python does at a signal waits for the end of the turn."""
 
     def __init__(self) -> None:
-        self._since = 0.0  # of the turn under way
+        # Of the turn under way: by the clock, and of this process's work. One value, as another
+        # thread reads it. A machine that is busy, or stopped for a while, is no endless loop.
+        self._since: tuple[float, float] | None = None
         self._last = 0.0  # interrupt
         self._interrupts = 0
         self._read = self._write = -1  # where the numbers of signals come
@@ -288,7 +290,7 @@ class _Watchdog:
         if self._read < 0:
             time.sleep(wait_s)
             return False
-        if self._signal_waits and not self._since:
+        if self._signal_waits and self._since is None:
             self._signal_waits = False
         if select.select([self._read], [], [], wait_s)[0]:
             self._signal_waits = any(one in _ENDING for one in os.read(self._read, 64))
@@ -313,17 +315,17 @@ class _Watchdog:
     def start_anew(self) -> None:
         """Its thread has gone, with the process that this one was forked from."""
         self._thread = None
-        self._since = 0.0
+        self._since = None
 
     def watch(self) -> None:
-        self._since = time.monotonic()
+        self._since = time.monotonic(), time.process_time()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="silence", daemon=True)
             self._thread.start()
 
     def rest(self) -> bool:
         """True when the turn was interrupted."""
-        self._since = 0.0
+        self._since = None
         interrupts, self._interrupts = self._interrupts, 0
         return interrupts > 0
 
@@ -333,8 +335,10 @@ class _Watchdog:
             if self._signalled(min(limit / 60, 1.0)):
                 time.sleep(_GRACE_S)  # most turns are over by then
                 limit = _GRACE_S
-            library, silence = _library(), time.monotonic() - self._since
-            if not self._since or silence < limit or library is None:
+            library, since = _library(), self._since
+            if since is None or library is None:
+                continue
+            if min(time.monotonic() - since[0], time.process_time() - since[1]) < limit:
                 continue
             if time.monotonic() - self._last < _AGAIN_S:
                 continue

@@ -6,6 +6,7 @@ import hmac
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -49,6 +50,7 @@ SESSION, ATTEMPT, RECOVERY, DEVICE, KNOWN, CSRF, LANGUAGE, SERVICE_LANGUAGE = (
     )
 )
 LANGUAGE_DAYS = 365
+_LONG_AGO = datetime.fromtimestamp(0, UTC)  # when a cookie is over that is taken back
 ROLE_WORDS = {
     PersonRole.USER: worded("user"),
     PersonRole.SUPPORT: worded("support"),
@@ -148,7 +150,8 @@ class Visit:
         )
 
     def drop_cookie(self, response: Response, name: str) -> None:
-        response.delete_cookie(name, path=self.base)
+        # `delete_cookie` would name the computer's time.
+        response.set_cookie(name, "", max_age=0, expires=_LONG_AGO, path=self.base)
 
     def safe_next(self, wanted: str) -> str:
         """A page of this firm, or nothing: never another site."""

@@ -13,6 +13,7 @@ import click
 from tallystick.common.console import out, print_json
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.common.private_files import others_may_read
+from tallystick.common.ranges import RealRange
 from tallystick.common.secret import Secret
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ MAKE = "tally server credential add --role service NAME --json"
 @click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(0.1, 300),
+    type=RealRange(0.1, 300),
     default=10.0,
     show_default=True,
     help="Seconds to try for when no answer comes.",

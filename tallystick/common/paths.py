@@ -22,6 +22,8 @@ class _OutputFile(click.Path):
         ctx: click.Context | None,
     ) -> Path:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path.is_dir():  # also of no name at all, which is the folder that one is in
+            self.fail(f"{str(value)!r} is a folder.", param, ctx)
         if not path.parent.is_dir():
             self.fail(f"there is no folder {path.parent}.", param, ctx)
         return path

@@ -13,6 +13,7 @@ from tallystick.common import console
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import Identity
 from tallystick.common.paths import OUTPUT_FILE
+from tallystick.common.ranges import RealRange
 from tallystick.emulator import boards
 from tallystick.emulator.boards.board import card_board
 from tallystick.emulator.devices.card import Card
@@ -55,13 +56,13 @@ _YEARS, _FEWEST, _A_DAY = 5.0, 0.002, 1 / 365.25
     help="How much the card is used.",
 )
 @click.option(
-    "--years", type=click.FloatRange(0.0001, 30),
+    "--years", type=RealRange(0.0001, 30),
     help="How long to run it (default: 5, with --firmware a day); less when the cell is empty "
     "before.",
 )  # fmt: skip
 @click.option(
     "--temperature",
-    type=click.FloatRange(-20, 60),
+    type=RealRange(-20, 60),
     default=ROOM_C,
     show_default=True,
     help="Of card and cell, °C.",

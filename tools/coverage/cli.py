@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tallystick.common import console
 from tallystick.common.errors import ExitCode
+from tallystick.common.ranges import RealRange
 from tallystick.tools.coverage import collect
 
 _PATH = click.Path(path_type=Path)
@@ -27,7 +28,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--lcov", type=_PATH, help="Also write an lcov tracefile.")
 @click.option("--html", type=_PATH, help="Also write pages with the sources into this folder.")
 @click.option("--only", default="", help="Report only files whose path begins with this (card/).")
-@click.option("--fail-under", type=click.FloatRange(0, 100), default=0.0, help="Percent.")
+@click.option("--fail-under", type=RealRange(0, 100), default=0.0, help="Percent.")
 @console.json_option
 def coverage(
     folder: Path, data: Path, lcov: Path | None, html: Path | None, only: str, fail_under: float,

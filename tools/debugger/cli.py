@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tallystick.common import console
+from tallystick.common.ranges import RealRange
 from tallystick.emulator.devices.project import Project
 from tallystick.tools import options
 from tallystick.tools.debugger.server import DapWire, DebugSession
@@ -24,7 +25,7 @@ from tallystick.tools.debugger.serving import serve_all
 )  # fmt: skip
 @click.option("--stdio", is_flag=True, help="Over standard input and output, for an editor.")
 @click.option(
-    "--speed", type=click.FloatRange(0, 1000), default=1.0, show_default=True,
+    "--speed", type=RealRange(0, 1000), default=1.0, show_default=True,
     help="Virtual seconds a second; 0: as fast as it goes.",
 )  # fmt: skip
 @options.seed()

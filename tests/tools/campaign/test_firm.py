@@ -40,7 +40,7 @@ from tallystick.tools.campaign.firm.script import (
     script,
 )
 from tallystick.tools.campaign.firm.sites import FirmTally, sites
-from tallystick.tools.campaign.firm.soak import Soaked
+from tallystick.tools.campaign.firm.soak import FORMAT, Soaked, _alone_with, soak
 from tallystick.tools.campaign.firm.story import FirmLine, FirmStory
 from tallystick.tools.campaign.firm.world import START, FirmEvent
 
@@ -250,7 +250,7 @@ CODES = ("755224", "287082", "359152", "969429", "338314", "254676")
 
 def _judge() -> Judge:
     judge = Judge(FirmPolicy())
-    judge.seeds["A"] = SEED
+    judge.makes("A", SEED)
     judge.registered("A")
     return judge
 
@@ -343,8 +343,8 @@ def test_each_day_of_a_large_firm_can_be_opened() -> None:
     tally_.add(0, FirmResult(LIVELY, told=told))
     seen = _Page()
     seen.feed(film.page(LIVELY, tally_))
-    assert seen.targets == ["#in-0", "#in-24", "#in-48"]  # hours
-    assert seen.ids == ["in-0", "in-24", "in-48"]
+    assert seen.targets == ["#lists", "#in-0", "#in-24", "#in-48"]  # hours
+    assert seen.ids == ["lists", "in-0", "in-24", "in-48"]
 
 
 def test_the_film_tells_a_violations_story() -> None:
@@ -354,6 +354,19 @@ def test_the_film_tells_a_violations_story() -> None:
     seen = film.page(LIVELY, tally_, [story])
     assert "<h2>two &lt;codes&gt; <small>2 acts</small></h2>" in seen
     assert "<li>day 0, 09:14: pressed</li>" in seen and "acts=1-7&#x27;</code>" in seen
+
+
+def test_the_film_is_read_out_and_a_long_story_leaves_room_for_it() -> None:
+    """What is in an image is nothing for a screen reader; a link has a name."""
+    tally_ = FirmTally()
+    told = [FirmEvent(9 * 3600, 0, "p0001 logs in with card TS00000001")]
+    tally_.add(0, FirmResult(LIVELY, told=told))
+    lines = tuple(f"day 0, 09:{minute:02}: pressed" for minute in range(50))
+    story = FirmStory(FirmLine(LIVELY, (1, 7)), 50, "POST /v1/cards", lines)
+    seen = film.page(LIVELY, tally_, [story])
+    assert "role='img'" not in seen and "aria-label='log-ins, day 0, 09:00: 1'" in seen
+    assert "<summary>20 lines before these</summary>" in seen and "<ol start='21'>" in seen
+    assert "overflow-wrap: anywhere" in seen.partition("main {")[2].partition("}")[0]
 
 
 def test_the_film_shows_how_much_there_is_and_not_how_often_it_was_told() -> None:
@@ -391,6 +404,37 @@ def test_a_soak_goes_on_where_it_was(tmp_path: Path) -> None:
         Soaked.read(file)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [{"done": 5}, {"done": ["1"]}, {"acts": "3"}, {"found": [["a line"]]}, {"found": 7},
+     {"firm": 7}],
+)  # fmt: skip
+def test_a_file_that_holds_no_soak_is_refused(tmp_path: Path, value: dict[str, object]) -> None:
+    file = tmp_path / "soak.json"
+    file.write_text(json.dumps({"format": FORMAT} | value), encoding="utf-8")
+    with pytest.raises(BadInputError, match="holds no soak"):
+        Soaked.read(file)
+
+
+def test_what_was_kept_before_is_not_taken_for_this_firms(tmp_path: Path) -> None:
+    """SQLite would take another database's log for this one's."""
+    (tmp_path / "station-9.journal-wal").write_bytes(b"of another firm")
+    firm = SimulatedFirm(1, 0, 1, Level.NONE)
+    simulate(firm, [], image=fresh.image(boards.DEFAULT), keep=tmp_path)
+    assert not (tmp_path / "station-9.journal-wal").exists()
+    assert (tmp_path / "server.db").exists()
+
+
+def test_two_soaks_do_not_share_a_file(tmp_path: Path) -> None:
+    image = fresh.image(boards.DEFAULT)
+    with _alone_with(tmp_path / "soak.json"):
+        other = soak(SimulatedFirm(1, 0, 1, Level.NONE), image, 1, 1, tmp_path / "soak.json")
+        with pytest.raises(BadInputError, match="Another soak is at work"):
+            next(other)
+    with _alone_with(tmp_path / "soak.json"):
+        pass
+
+
 def test_a_soak_goes_on_with_the_same_firms_alone(tmp_path: Path) -> None:
     so_far = Soaked()
     so_far.must_be_of(LIVELY, tmp_path / "soak.json")
@@ -417,6 +461,14 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_simulated
     words = ["campaign", "firm", "--cards", "1", "--report", "/no/such/folder/x.html"]
     result = CliRunner().invoke(tally, words)
     assert result.exit_code == 2 and "there is no folder" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["--report", ""], "is a folder"), (["--soak", "nan"], "is no number")]
+)
+def test_what_names_nothing_is_refused_at_once(words: list[str], said: str) -> None:
+    result = CliRunner().invoke(tally, ["campaign", "firm", "--cards", "1", *words])
+    assert result.exit_code == 2 and said in result.output
 
 
 def test_the_command_counts() -> None:

@@ -106,12 +106,21 @@ SHAPES: dict[str, Callable[[bytes], bytes]] = {
     "base 32": base64.b32encode,
     "base 64": base64.b64encode,
     "base 64 for URLs": base64.urlsafe_b64encode,
+    "base 64 of something longer": lambda seed: base64.b64encode(b"{" + seed + b"}"),
+    "base 64 on two lines": lambda seed: base64.encodebytes(bytes(58) + seed),
+    "bytes apart": lambda seed: seed.hex(":").encode(),
+    "what Python shows": lambda seed: repr(seed).encode(),
+    "what Python shows of that": lambda seed: repr(repr(seed)).encode(),
+    "numbers": lambda seed: str(list(seed)).encode(),
+    "a telephone's, in groups": lambda seed: b" ".join(
+        base64.b32encode(seed).lower()[at : at + 4] for at in range(0, 32, 4)
+    ),
 }
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_seed_is_found_in_whatever_it_is_written(shape: str) -> None:
-    ear = Eavesdropper({"TS1": SEED, "TS2": bytes(20)})
+    ear = Eavesdropper({"card TS1": SEED, "card TS2": bytes(range(20))}, {})
     written = SHAPES[shape](SEED)
     ear.hears("a request", b"before" + written[:9])
     ear.look()
@@ -122,14 +131,14 @@ def test_a_seed_is_found_in_whatever_it_is_written(shape: str) -> None:
 
 
 def test_a_seed_is_found_in_the_log() -> None:
-    ear = Eavesdropper({"TS1": SEED})
+    ear = Eavesdropper({"card TS1": SEED}, {})
     log = logging.getLogger("tallystick.of_a_test")
     log.setLevel(logging.DEBUG)
     log.addHandler(ear)
     log.debug("made %s", SEED.hex())
     log.removeHandler(ear)
     ear.look()
-    assert ear.found == ["the seed of card TS1 is in the server's log in clear"]
+    assert ear.found == ["the seed of card TS1 is in the log in clear"]
 
 
 def test_a_cell_that_draws_more_or_less_than_the_report_says_is_seen() -> None:
@@ -320,3 +329,20 @@ def test_whoever_found_a_card_gives_it_no_seed_and_is_told_none(
         result = simulate(TWO, played, image=image)
     assert any("a seed of his own, without keys" in one.words for one in result.told)
     assert result.violations[:1] == wrong
+
+
+def test_a_card_that_a_stranger_has_locked_is_no_refusal_without_a_reason() -> None:
+    """Its owner has a telephone, which is not locked, and answers that the code is none of its."""
+    firm = SimulatedFirm(cards=3, readers=0, days=1, level=Level.NONE)
+    played = [
+        *(FirmAct(5 * HOUR + 60 * card, card, Verb.PROVISION, card) for card in range(3)),
+        FirmAct(6 * HOUR, 3, Verb.PHONE, 0),
+        FirmAct(9 * HOUR, 4, Verb.PHISH, 0, 1),
+        FirmAct(10 * HOUR, 5, Verb.REPLAY, 1),  # p0002 types a code as p0001
+        FirmAct(10 * HOUR + 10, 6, Verb.LOG_IN, 0),
+    ]
+    result = simulate(firm, played, image=fresh.image(boards.DEFAULT))
+    told = [one.words for one in result.told]
+    assert result.violations == []
+    assert "p0001 is not let in: wrong" in told
+    assert "p0001 logs in with card TS00000001" in told

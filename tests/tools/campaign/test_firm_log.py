@@ -73,10 +73,10 @@ class Kept:
         self.database.executescript(
             """
             CREATE TABLE audit (chain, number, at_ms, firm_id, actor, action, subject, detail, mac);
-            CREATE TABLE person (id INTEGER, login, disabled_at);
+            CREATE TABLE person (id INTEGER, login, disabled_at, firm_id);
             CREATE TABLE card (id INTEGER, serial, status);
             CREATE TABLE assignment (card_id, person_id);
-            INSERT INTO person VALUES (1, 'p0001', NULL);
+            INSERT INTO person VALUES (1, 'p0001', NULL, 1);
             INSERT INTO card VALUES (1, 'TS1', 'registered');
             """
         )
@@ -142,6 +142,16 @@ def test_an_entry_that_is_not_the_act_is_seen(
     assert any(what in said for said in kept.wrong)
 
 
+@pytest.mark.parametrize(("token", "wrong"), [("nobody's", 0), ("t", 1)])
+def test_who_had_no_answer_may_have_been_refused(kept: Kept, token: str, wrong: int) -> None:
+    """The server has ended once that was written; with a token that is somebody's it was not."""
+    kept.writes("token-wrong", actor="unknown", subject="")
+    headers = {"authorization": f"Bearer {token}"}
+    request = httpx.Request("POST", "http://x/v1/cards", content=b"", headers=headers)
+    kept.ledger.answered([request], [], "10.0.2.0")
+    assert ["'token-wrong'" in said for said in kept.wrong] == [True] * wrong
+
+
 def test_an_act_that_has_two_entries_is_seen(kept: Kept) -> None:
     for _ in range(2):
         kept.writes("card-lent", facts=LENT)
@@ -155,7 +165,7 @@ def test_an_act_that_has_none_is_seen(kept: Kept) -> None:
 
 
 def test_what_was_refused_has_an_entry_where_a_code_was_judged(kept: Kept) -> None:
-    kept.writes("card-code-refused", facts={"for": "loan"})
+    kept.writes("card-code-refused", facts={"for": "loan", "reason": "wrong"})
     kept.answers(409, error={"code": "wrong-code"})
     kept.answers(409, error={"code": "held", "kept": "Nothing was changed."})
     assert kept.wrong == []

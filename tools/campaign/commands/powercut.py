@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import ExitCode
+from tallystick.common.ranges import RealRange
 from tallystick.emulator import boards as boards_known
 from tallystick.emulator.boards import find
 from tallystick.emulator.devices.project import Project
@@ -81,7 +82,7 @@ def _bar(*, disable: bool) -> Bar:
     "--sample",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=RealRange(0, 1),
     help="Part of the torn states to explore; all clean cuts always are.",
 )
 @click.option(

@@ -155,6 +155,7 @@ def _bar(world: FirmWorld, who: Employee, *, by_hand: bool) -> None:
         world.judge.ended.add(who.login)
         world.say(f"{who.login} leaves, and is barred")
         calls.must_be_closed(world, who)
+        _try_after_leaving(world, who)
         return
     world.say(f"{who.login} leaves; the server does not say that it knows")
     world.after(_LATER_S, partial(_bar, world, who, by_hand=by_hand))
@@ -228,6 +229,8 @@ def _type(
         known = world.in_trouble or world.house.struck > struck
         silent = "" if known else "the server answers nothing, and nothing is wrong"
         _try_again(world, who, left, _LATER_S, silent)
+    elif must and not over and world.may_be_locked_out(who):
+        _try_again(world, who, left, _LATER_S, "")
     elif must and not over:
         world.wrong(
             f"{who.login} was refused ({said.reason}) with the next code of card {pocket.serial}"
@@ -322,6 +325,9 @@ def _count(world: FirmWorld) -> None:
 
 def _sweep(world: FirmWorld, act: FirmAct) -> None:
     ending.no_new_seed_in_clear(world)
+    ending.acknowledged(world)
+    if world.house.ledger is not None:
+        world.house.ledger.must_amount_to_what_is()
     world.house.catch_up()
     world.happened[Verb.SWEEP] += 1
 

@@ -31,6 +31,7 @@ _NO_CARD_S = 3600
 _AGAIN, _BY_AND_BY_S = 3, 3600  # whoever was not helped asks again, so often
 _FOUND_S = 2 * 3600
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
+_QUARTER_S = 900  # docs/reference/server.md: wrong passwords are counted in each
 _CODE_S = 3600  # so long a code of the help desk is good
 _SEEN_BY_OTHERS = 4  # one code in so many
 _PHONES_OFF_S = (-3600, 3600)
@@ -54,7 +55,7 @@ def _enrol(world: FirmWorld, who: Employee, left: int) -> None:
     said = _with_card(world, who, world.browser)
     try:
         if said == IN:
-            who.phone = world.browser.enrol_telephone(world.clock.server())
+            who.phone = _new_telephone(world, who)
     except PortalSilentError:
         said = NO_ANSWER
     if who.phone is not None:
@@ -64,6 +65,14 @@ def _enrol(world: FirmWorld, who: Employee, left: int) -> None:
         if said in (NO_ANSWER, None):
             wait_s = _LATER_S if said else _NO_CARD_S
             world.after(wait_s, partial(_enrol, world, who, left - 1))
+
+
+def _new_telephone(world: FirmWorld, who: Employee) -> Telephone | None:
+    """Raises PortalSilentError."""
+    made = world.browser.enrol_telephone(world.clock.server())
+    if made is not None:
+        world.judge.enrolled(who.login, made.secret)
+    return made
 
 
 def forget_phone(world: FirmWorld, act: FirmAct) -> None:
@@ -286,10 +295,11 @@ def _recovered(
     comes of it where the new one is."""
     if done:
         who.passwords += 1
-        who.password = new
+        old, who.password = who.password, new
         world.counts.recoveries += 1
         world.say(f"{who.login} has a new password, {how}")
         must_be_closed(world, who)
+        _types_the_old_one(world, who, old)
         then()
     elif done is None:
         who.passwords += 1
@@ -297,6 +307,14 @@ def _recovered(
         _find_out(world, who, new, then)
     else:
         world.say(f"{who.login} gets no new password {how}")
+
+
+def _types_the_old_one(world: FirmWorld, who: Employee, old: str) -> None:
+    """Somebody has seen the password that was set anew."""
+    said = world.strange_browser.log_in_alone(who.login, old)
+    world.say(f"a stranger types the old password of {who.login}: {said}")
+    if said in (IN, HALF_WAY):
+        world.wrong(f"the old password of {who.login} is still good")
 
 
 def _find_out(world: FirmWorld, who: Employee, new: str, then: Callable[[], None]) -> None:
@@ -321,7 +339,7 @@ def _at_work(world: FirmWorld, one: Employee) -> bool:
         if world.browser.log_in_alone(one.login, one.password) != IN:
             return False
         try:
-            one.phone = world.browser.enrol_telephone(world.clock.server())
+            one.phone = _new_telephone(world, one)
         except PortalSilentError:
             return False
         if one.phone is None:
@@ -354,6 +372,7 @@ def _call(world: FirmWorld, who: Employee, left: int) -> None:
     if left == _AGAIN and world.act.draw % 2:
         world.after(_CODE_S + 1, partial(_too_late, world, who, code, world.clock.wrong))
         return
+    _for_another(world, who, code)
     new = _new_password(who)
     done = _types(world, who, code, new)
     then = partial(_helped, world, who, code, who.phone)
@@ -362,12 +381,41 @@ def _call(world: FirmWorld, who: Employee, left: int) -> None:
     _recovered(world, who, new, done, "by the help desk", then)
 
 
+def _for_another(world: FirmWorld, who: Employee, code: str) -> None:
+    """Somebody has overheard a code of the help desk, and wants another's account with it."""
+    other = world.people[who.number - 1]
+    if other is who or not _works(other):
+        return
+    try:
+        opened = world.strange_browser.recover_with_help(other.login, code, "a stranger's password")
+    except PortalSilentError:
+        return
+    world.say(f"a stranger types the code of the help desk for {who.login} as {other.login}")
+    if opened:
+        world.wrong(f"the help desk's code for {who.login} opened {other.login}'s account")
+
+
 def _types(world: FirmWorld, who: Employee, code: str, new: str) -> bool | None:
     """The code of the help desk, and a new password. → None: no answer came"""
+    browser = world.browser
     try:
-        return world.browser.recover_with_help(who.login, code, new)
+        done = browser.recover_with_help(who.login, code, new)
     except PortalSilentError:
         return None
+    if done and browser.only_enrols:
+        _only_enrols(world, who, browser)
+    return done
+
+
+def _only_enrols(world: FirmWorld, who: Employee, browser: PortalBrowser) -> None:
+    """With the help desk's code alone, which is one factor."""
+    try:
+        more = browser.may_do_more()
+    except PortalSilentError:
+        return
+    world.say(f"{who.login} has nothing left, and may only enrol")
+    if more:
+        world.wrong(f"a code of the help desk lets {who.login} do more than enrol")
 
 
 def _too_late(world: FirmWorld, who: Employee, code: str, wrong: float) -> None:
@@ -484,6 +532,7 @@ def phish(world: FirmWorld, act: FirmAct) -> None:
         browser.log_in(who.login, who.password, TypedKind.CARD, lambda: who.last_code or guess),
         browser.log_in(who.login, who.password, TypedKind.TOTP, lambda: guess),
         browser.log_in(who.login, "not the password at all", TypedKind.TOTP, lambda: guess),
+        *_with_anothers(world, who),
     ]
     for said in tries:
         world.judge.came_in(who.login, said, factors=(True, False))
@@ -497,21 +546,42 @@ def phish(world: FirmWorld, act: FirmAct) -> None:
         return
 
 
+def _with_anothers(world: FirmWorld, who: Employee) -> list[str]:
+    """A colleague has found the password, and types what his own telephone shows."""
+    others = [one.phone for one in (*world.people, *world.staff) if one is not who]
+    phone = next((one for one in others if one is not None), None)
+    if phone is None:
+        return []
+    own = partial(phone.code, world.clock.now)
+    return [world.strange_browser.log_in(who.login, who.password, TypedKind.TOTP, own)]
+
+
 def _guesses_codes(world: FirmWorld, who: Employee, rng: random.Random) -> None:
     """Until they are not judged any more: the right one is no better then."""
     assert who.phone is not None
     browser, kind = world.strange_browser, TypedKind.TOTP
     codes = [f"{rng.randrange(10**6):06}" for _ in range(world.policy.max_failures)]
+    # From here on what is counted is known.
+    begun_anew = _with_phone(world, who, world.browser) == IN
     browser.guess(who.login, who.password, kind, codes)
-    world.clock.now += STEP_S
-    right = partial(who.phone.code, world.clock.now)
-    said = browser.log_in(who.login, who.password, kind, right)
-    world.judge.came_in(who.login, said, factors=(True, True))
+    world.clock.now += world.policy.lockout_s - 1
+    said = _with_phone(world, who, world.strange_browser)
     world.say(
         f"a stranger guesses codes of {who.login}'s telephone, then types the right one: {said}"
     )
     if said == IN and not world.clocks_were_wrong:
         world.wrong(f"a telephone of {who.login} is judged while it is locked")
+    if said != REFUSED or not begun_anew:
+        return
+    world.clock.now += 1
+    said = _with_phone(world, who, world.strange_browser)
+    world.say(f"a stranger types {who.login}'s right code when the lock is over: {said}")
+    if said == REFUSED and who.phone.off_s == 0 and _no_trouble(world):
+        world.wrong(f"a telephone of {who.login} stays locked")
+
+
+def _no_trouble(world: FirmWorld) -> bool:
+    return not world.clocks_were_wrong and not world.in_trouble
 
 
 def _guesses_passwords(world: FirmWorld, who: Employee) -> None:
@@ -520,9 +590,29 @@ def _guesses_passwords(world: FirmWorld, who: Employee) -> None:
     for number in range(world.policy.password_max_failures):
         browser.log_in_alone(who.login, f"not the password {number}")
     said = browser.log_in_alone(who.login, who.password)
+    told_s = browser.retry_after_s
     world.say(f"a stranger guesses passwords of {who.login}, then types the right one: {said}")
-    if said in (IN, HALF_WAY) and not world.clocks_were_wrong:
+    if world.clocks_were_wrong:
+        return
+    if said in (IN, HALF_WAY):
         world.wrong(f"passwords of {who.login} are judged without end")
+    elif told_s and told_s != _QUARTER_S - int(world.clock.server()) % _QUARTER_S:
+        world.wrong(f"passwords of {who.login} are locked for {told_s} s, and not for a quarter")
+    elif told_s:
+        world.after(told_s - 1, partial(_types_password, world, who, open_again=False))
+        world.after(told_s, partial(_types_password, world, who, open_again=True))
+
+
+def _types_password(world: FirmWorld, who: Employee, *, open_again: bool) -> None:
+    """From the place that was locked, at the end of the lock."""
+    said = world.strange_browser.log_in_alone(who.login, who.password)
+    world.say(f"a stranger types the password of {who.login} once more: {said}")
+    if world.clocks_were_wrong or world.in_trouble or who.leaving:
+        return
+    if said in (IN, HALF_WAY) and not open_again:
+        world.wrong(f"a password of {who.login} is judged before its lock is over")
+    if said == PASSWORD_WRONG and open_again:
+        world.wrong(f"passwords of {who.login} are locked for longer than was said")
 
 
 def _wants_password(world: FirmWorld, who: Employee, guess: str) -> None:

@@ -11,6 +11,7 @@ import click
 from tallystick.common.console import err, json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.common.paths import OUTPUT_FILE
+from tallystick.common.ranges import RealRange
 from tallystick.emulator import boards
 from tallystick.emulator.devices.image import Image
 from tallystick.tools import fresh, options
@@ -51,7 +52,7 @@ _STATE = Path("build/campaign/firm.json")
 @click.option("--report", type=OUTPUT_FILE, metavar="FILE",
               help="A page with the days as a time line.")  # fmt: skip
 @click.option("--no-shrink", is_flag=True, help="Tell a violation as it was found.")
-@click.option("--soak", "seconds", metavar="SECONDS", type=click.FloatRange(min=1),
+@click.option("--soak", "seconds", metavar="SECONDS", type=RealRange(min=1),
               help="One firm after the other, a seed each, for so long.")  # fmt: skip
 @click.option("--state", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Where --soak keeps what it did, and goes on from.")  # fmt: skip
@@ -83,6 +84,8 @@ def firm(
     if seconds is not None:
         _soak(subject, jobs, seconds, state or _STATE, as_json)
         return
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)  # told now where that cannot be
     began = time.monotonic()
     image = fresh.image(BOARD)
     tally = FirmTally()

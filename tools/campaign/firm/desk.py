@@ -14,6 +14,7 @@ from tallystick.provisioning.server_link import (
     OutcomeUnknownError,
     RegistryRefusedError,
 )
+from tallystick.tools.campaign.firm import strangers
 from tallystick.tools.campaign.firm.oracle import end_of_day
 from tallystick.tools.campaign.firm.parts import Pocket
 from tallystick.tools.campaign.firm.script import SHORT_LOAN_OF, UNREAD_OF, FirmAct
@@ -24,6 +25,7 @@ _LATER_S = 300
 _BY_AND_BY_S = 3600  # whoever is not served comes again
 _TOO_MANY = "429"
 _SHORT_LOAN_H = 3
+_MISTYPED = 4  # of so many codes at the desk another is typed first
 
 
 def _nothing() -> None:
@@ -54,6 +56,8 @@ def serve(world: FirmWorld, wish: DeskWish, by: Pocket | None = None) -> None:
     seen: list[tuple[str, int]] = []
     if by is not None:
         world.judge.touched(by.serial)
+        if world.act.draw % _MISTYPED == 1 and _mistypes(world, wish, by):
+            return
     for _ in range(1 if by is None else _TRIES):
         if by is not None:
             pressed = world.press(by)
@@ -64,6 +68,26 @@ def serve(world: FirmWorld, wish: DeskWish, by: Pocket | None = None) -> None:
         if _asked(world, wish, by, seen):
             return
     wish.otherwise()
+
+
+def _mistypes(world: FirmWorld, wish: DeskWish, by: Pocket) -> bool:
+    """Staff type what the card does not show: it proves nothing. → whether that is the end of it"""
+    code = f"{world.act.draw % 10**6:06}"
+    card = world.judge.cards[by.serial]
+    if world.judge.guessed(card, code):
+        return False
+    try:
+        wish.do((code,))
+    except OutcomeUnknownError as error:
+        world.say(f"the desk does not know: {error.what}")
+        world.doubted.add(wish.serial)
+        world.after(_LATER_S, partial(_look_up, world, wish))
+        return True
+    except TallyError as error:
+        world.say(f"the desk mistypes a code, and is refused: {error.what}")
+        return False
+    world.wrong(f"the desk may {wish.what} with a code that it does not show")
+    return True
 
 
 def _asked(
@@ -91,7 +115,7 @@ def _asked(
         world.wrong(f"the desk fails: {error.what}")
     else:
         if by is not None:
-            world.judge.used_at_the_desk(by.serial, seen[-1][1])
+            world.judge.used_at_the_desk(by.serial, seen[-1][1], codes=len(seen[-2:]))
         wish.then(made)
     return True
 
@@ -257,6 +281,7 @@ def _lose(world: FirmWorld, who: Employee, left: int, *, at_once: bool) -> None:
         world.judge.lost.add(lost.serial)
         world.stolen.append((lost, who))
         world.say(f"{who.login} has lost card {lost.serial}; the desk knows")
+        strangers.try_found(world, lost, who)
         if spare is None:
             world.after(_BY_AND_BY_S, partial(_another, world, who, _TRIES))
 

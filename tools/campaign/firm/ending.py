@@ -154,7 +154,7 @@ def no_seed_in_clear(world: FirmWorld) -> None:
     world.ear.look()
     for said in world.ear.found:
         world.wrong(said)
-    for file in sorted(world.house.folder.iterdir()):
+    for file in sorted(world.house.folder.rglob("*")):
         if file.is_file():
             no_seed_in(world, file)
 
@@ -162,7 +162,8 @@ def no_seed_in_clear(world: FirmWorld) -> None:
 def no_new_seed_in_clear(world: FirmWorld) -> None:
     """Of cards that were made since the last time: in what the server's database has written
     lately, which may be overwritten by the end."""
-    made = {one: seed for one, seed in world.judge.seeds.items() if one not in world.looked_for}
+    secrets = world.judge.seeds | world.judge.shown
+    made = {one: seed for one, seed in secrets.items() if one not in world.looked_for}
     for file in world.house.folder.glob("*-wal") if made else ():
         _no_seed_of(world, file, made)
     world.looked_for |= made.keys()
@@ -170,9 +171,9 @@ def no_new_seed_in_clear(world: FirmWorld) -> None:
 
 def no_seed_in(world: FirmWorld, file: Path) -> None:
     """In clear."""
-    _no_seed_of(world, file, world.judge.seeds)
+    _no_seed_of(world, file, world.judge.seeds | world.judge.shown)
 
 
 def _no_seed_of(world: FirmWorld, file: Path, seeds: Mapping[str, bytes]) -> None:
-    for serial in found_in(file.read_bytes(), seeds):
-        world.wrong(f"the seed of card {serial} is in {file.name} in clear")
+    for whose in found_in(file.read_bytes(), seeds):
+        world.wrong(f"the seed of {whose} is in {file.name} in clear")

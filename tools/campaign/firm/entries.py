@@ -28,12 +28,12 @@ Fact = str | int | frozenset[str]
 
 @dataclass(frozen=True)
 class ExpectedEntry:
-    """facts: which of its details must be so, a set: one of these."""
+    """facts: which of its details must be so, a set: one of these; None: there is none."""
 
     action: str
     actor: str
     subject: str
-    facts: Mapping[str, Fact] = field(default_factory=dict)
+    facts: Mapping[str, Fact | None] = field(default_factory=dict)
     perhaps: bool = False
 
     def fits(self, action: str, actor: str, subject: str, detail: Mapping[str, Any]) -> bool:
@@ -46,7 +46,7 @@ class ExpectedEntry:
         return f"'{self.action}'{of} by {self.actor}"
 
 
-def _is(said: object, fact: Fact) -> bool:
+def _is(said: object, fact: Fact | None) -> bool:
     return said in fact if isinstance(fact, frozenset) else said == fact
 
 
@@ -55,7 +55,7 @@ class LogSoFar:
     """What the entries until now amount to. persons: logins by number, numbers: the other way;
     handles: logins by what the directory calls them; holders: of cards by serial. named: which
     login was last named from an address, helped: whether by a code of the help desk since; voids:
-    what is void when somebody's was used."""
+    what is void when somebody's was used; answered: questions that have a name."""
 
     persons: dict[int, str] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
@@ -69,6 +69,7 @@ class LogSoFar:
     named: dict[str, str] = field(default_factory=dict)
     helped: set[str] = field(default_factory=set)
     voids: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    answered: set[tuple[str, str, bytes]] = field(default_factory=set)
 
     def person(self, login: str) -> str:
         """As the log names whoever acts."""
@@ -109,7 +110,7 @@ class LogSoFar:
 @dataclass(frozen=True)
 class Exchange:
     """A request, and what became of it. caller: the name of the credential that it came with, if
-    any. status 0: nobody knows; text: of the answer."""
+    any. status 0: nobody knows; text: of the answer. name: of the question, if it has one."""
 
     method: str
     path: str
@@ -118,6 +119,7 @@ class Exchange:
     content: bytes
     status: int = 0
     text: str = ""
+    name: str = ""
 
     @cached_property
     def body(self) -> dict[str, Any]:
@@ -166,7 +168,12 @@ class EntryRule:
 
 
 def _judged(action: str) -> Said:
-    def said(asked: Exchange, _log: LogSoFar, _found: Sequence[str]) -> list[ExpectedEntry]:
+    def said(asked: Exchange, log: LogSoFar, _found: Sequence[str]) -> list[ExpectedEntry]:
+        if asked.name and asked.status == 200:
+            question = (asked.caller, asked.name, asked.content)
+            if question in log.answered:
+                return []  # asked again: nothing is judged a second time
+            log.answered.add(question)
         user = {"user": asked.body["user"]}
         if asked.status == 429:
             return [ExpectedEntry(action, asked.caller, ANY, {"reason": "throttled"} | user)]
@@ -207,27 +214,45 @@ def _at_the_desk(
         if asked.error.get("code") not in _OF_A_CODE:
             return []
         in_hand = str(asked.body.get("by", serial))
-        return [ExpectedEntry("card-code-refused", asked.caller, in_hand, {"for": act})]
+        facts = {"for": act, "reason": _OF_A_CODE[asked.error["code"]]}
+        return [ExpectedEntry("card-code-refused", asked.caller, in_hand, facts)]
 
     return said
 
 
-_OF_A_CODE = frozenset({"wrong-code", "replayed-code", "card-drifted", "throttled"})
+_OF_A_CODE = {
+    "wrong-code": "wrong", "replayed-code": "replayed", "card-drifted": "resynchronise",
+    "throttled": "throttled",
+}  # fmt: skip
+
+
+def _proved(asked: Exchange) -> dict[str, Fact | None]:
+    """How staff knew which card they had: by a code, how far ahead; or why there was none."""
+    return {
+        "skipped": asked.answer.get("skipped") or None,
+        "without_code": asked.body.get("reason"),
+    }
 
 
 def _assigned(asked: Exchange, _log: LogSoFar, serial: str) -> ExpectedEntry:
-    return ExpectedEntry("card-assigned", asked.caller, serial, {"to": asked.body["user"]})
+    facts = {"to": asked.body["user"]} | _proved(asked)
+    return ExpectedEntry("card-assigned", asked.caller, serial, facts)
 
 
 def _lent(asked: Exchange, _log: LogSoFar, serial: str) -> ExpectedEntry:
-    facts = {"to": asked.body["user"], "until": asked.answer["loan_until"]}
+    facts = {"to": asked.body["user"], "until": asked.answer["loan_until"]} | _proved(asked)
     return ExpectedEntry("card-lent", asked.caller, serial, facts)
 
 
-def _of_holder(action: str) -> Callable[[Exchange, LogSoFar, str], ExpectedEntry]:
+def _of_holder(
+    action: str, *, proved: bool = False
+) -> Callable[[Exchange, LogSoFar, str], ExpectedEntry]:
     def made(asked: Exchange, log: LogSoFar, serial: str) -> ExpectedEntry:
         holder = log.holders.get(serial)
-        return ExpectedEntry(action, asked.caller, serial, {"of": holder} if holder else {})
+        facts = {"of": holder} if holder else {}
+        return ExpectedEntry(
+            action, asked.caller, serial, facts | (_proved(asked) if proved else {})
+        )
 
     return made
 
@@ -243,7 +268,7 @@ def _lost_by_it(asked: Exchange, log: LogSoFar, serial: str) -> ExpectedEntry | 
 
 def _in_its_place(asked: Exchange, _log: LogSoFar, serial: str) -> ExpectedEntry:
     given = "card-assigned" if asked.answer["loan_until"] is None else "card-lent"
-    facts = {"to": asked.answer["user"], "for": serial}
+    facts = {"to": asked.answer["user"], "for": serial} | _proved(asked)
     return ExpectedEntry(given, asked.caller, str(asked.body["by"]), facts)
 
 
@@ -425,7 +450,7 @@ RULES = (
     ),
     _rule(f"POST {_CARD}/loan", _at_the_desk("loan", _lent), "card-lent", _CODE),
     _rule(
-        f"POST {_CARD}/return", _at_the_desk("return", _of_holder("card-returned")),
+        f"POST {_CARD}/return", _at_the_desk("return", _of_holder("card-returned", proved=True)),
         "card-returned", _CODE,
     ),
     _rule(
@@ -434,7 +459,8 @@ RULES = (
         "card-lost", "card-replaced", "card-assigned", "card-lent", _CODE,
     ),
     _rule(
-        f"POST {_CARD}/retirement", _at_the_desk("retirement", _of_holder("card-retired")),
+        f"POST {_CARD}/retirement",
+        _at_the_desk("retirement", _of_holder("card-retired", proved=True)),
         "card-retired", _CODE,
     ),
     _rule(f"PUT {_CARD}/status", _status, "card-lost", "card-found"),

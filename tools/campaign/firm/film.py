@@ -17,6 +17,7 @@ _WIDTH = 960
 _LANE = 56
 _LEFT = 124
 _MOST_OF_A_DAY = 200  # of one lane: a page is to be read
+_LAST_OF_A_STORY = 30  # lines that are not folded
 
 
 def _one(_words: str) -> float:
@@ -95,7 +96,9 @@ def page(firm: SimulatedFirm, tally: FirmTally, stories: Iterable[FirmStory] = (
             "<h1>A firm, day by day</h1>",
             f"<p>{html.escape(head)}</p>",
             "".join(_short_story(one) for one in stories),
+            "<p class='past'><a href='#lists'>Past the picture, to the lists</a></p>",
             _chart(lanes, days),
+            "<div id='lists' tabindex='-1'></div>",
             "".join(_stories(lane, events, days) for lane, events in lanes),
         )
     )
@@ -108,11 +111,19 @@ def page(firm: SimulatedFirm, tally: FirmTally, stories: Iterable[FirmStory] = (
 
 
 def _short_story(story: FirmStory) -> str:
-    lines = "".join(f"<li>{html.escape(words)}</li>" for words in story.told)
+    lines = [f"<li>{html.escape(words)}</li>" for words in story.told]
+    before, last = lines[:-_LAST_OF_A_STORY], lines[-_LAST_OF_A_STORY:]
+    folded = (
+        f"<details><summary>{len(before):,} lines before these</summary>"
+        f"<ol>{''.join(before)}</ol></details>"
+        if before
+        else ""
+    )
     again = html.escape(f"tally campaign replay '{story.line}'")
     return (
         f"<section class='short'><h2>{html.escape(story.what)} <small>{story.acts} acts</small>"
-        f"</h2><ol>{lines}</ol><p><code>{again}</code></p></section>"
+        f"</h2>{folded}<ol start='{len(before) + 1}'>{''.join(last)}</ol>"
+        f"<p><code>{again}</code></p></section>"
     )
 
 
@@ -130,7 +141,8 @@ def _chart(lanes: list[tuple[Lane, list[FirmEvent]]], days: int) -> str:
     height = _LANE * len(lanes) + 28
     wide = (_WIDTH - _LEFT) / _slots(days)
     parts = [
-        f"<div class='wide'><svg viewBox='0 0 {_WIDTH} {height}' role='img' "
+        # Not an image: what is in one, and its links, is nothing for a screen reader.
+        f"<div class='wide'><svg viewBox='0 0 {_WIDTH} {height}' role='group' "
         "aria-label='What happened when; the lists below say the same in words'>"
     ]
     for day in range(days + 1):
@@ -167,7 +179,8 @@ def _bars(
         tall = max(3.0, (_LANE - 16) * count / most)
         begin = slot * days * DAY_S // _slots(days)
         yield (
-            f"<a href='#{lane.kind}-{slot}'><rect class='{lane.kind}' "
+            f"<a href='#{lane.kind}-{slot}' aria-label='{lane.name}, {moment(begin)}: "
+            f"{count:,.10g}'><rect class='{lane.kind}' "
             f"x='{_LEFT + slot * wide:.1f}' y='{base - tall:.1f}' "
             f"width='{max(1.5, wide - 0.6):.1f}' height='{tall:.1f}'>"
             f"<title>{moment(begin)}: {count:,.10g}</title></rect></a>"
@@ -219,7 +232,8 @@ _STYLE = """
   :root { --ink: #e6ebf0; --soft: #a3afbb; --paper: #14191f; --line: #313a44 } }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif }
-main { max-width: 60rem; margin: 0 auto; padding: 1.5rem }
+main { max-width: 60rem; margin: 0 auto; padding: 1.5rem; overflow-wrap: anywhere }
+.past:not(:focus-within) { position: absolute; left: -99rem }
 h1 { font-size: 1.6rem; margin: 0 } h2 { font-size: 1.1rem; margin: 1.5rem 0 .3rem }
 small { color: var(--soft); font-weight: normal }
 svg { width: 100%; min-width: 44rem; height: auto }

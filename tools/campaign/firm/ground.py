@@ -14,9 +14,11 @@ import os
 import random
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from http import cookiejar
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from tallystick.server.state import ServerState
 from tallystick.server.store.bulk import GatheredRows
 from tallystick.server.store.database import Database
 from tallystick.server.store.opened import opened
+from tallystick.tools.campaign.firm.leaks import OF_ANSWERS
 from tallystick.tools.campaign.firm.ledger import Ledger
 
 URL = "http://localhost:1"
@@ -76,13 +79,28 @@ class FirmClock:
 
     @contextmanager
     def given(self) -> Iterator[None]:
-        """What this process has in place of a computer's clock."""
-        genuine = moments.clock
-        setattr(moments, "clock", self)  # noqa: B010
-        try:
+        """What this process has in place of a computer's clock; and its browsers, which look when
+        a cookie is over."""
+        with ExitStack() as stack:
+            for module, name, instead in (
+                (moments, "clock", self), (cookiejar, "time", _OfBrowsers(self))
+            ):  # fmt: skip
+                stack.callback(setattr, module, name, getattr(module, name))
+                setattr(module, name, instead)
             yield
-        finally:
-            setattr(moments, "clock", genuine)  # noqa: B010
+
+
+class _OfBrowsers:
+    """In place of `time`, for cookies."""
+
+    def __init__(self, clock: FirmClock) -> None:
+        self._clock = clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def time(self) -> float:
+        return self._clock.now
 
 
 class FirmChance:
@@ -302,7 +320,7 @@ class House:
                 self._hears("a request", str(request.url).encode() + request.read())
             answers = self._loop.run_until_complete(_together(self._app, requests, name))
             for answer in answers:
-                self._hears("an answer", answer.content)
+                self._hears(OF_ANSWERS, answer.content)
             self._enters(requests, answers, name, lost)
             self._perhaps_lose_answer(first)
             return answers

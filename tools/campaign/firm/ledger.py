@@ -13,11 +13,13 @@ from typing import Any
 
 import httpx
 
+from tallystick.server.api.verify import KEY
 from tallystick.server.errors import NOTHING_CHANGED
 from tallystick.server.store.audit import MAIN
 from tallystick.tools.campaign.firm.entries import (
     ANY,
     NOBODY,
+    OF_REFUSALS,
     Exchange,
     ExpectedEntry,
     LogSoFar,
@@ -49,12 +51,14 @@ class _Written:
 
 
 class Ledger:
-    """callers: names of credentials by token. wrong: is told what is."""
+    """Of a firm, and of what services of others on its server leave. callers: names of credentials
+    by token. wrong: is told what is."""
 
     def __init__(
         self, file: Path, callers: Mapping[str, str], now: Callable[[], float],
-        wrong: Callable[[str], None],
+        wrong: Callable[[str], None], firm_id: int = 1,
     ) -> None:  # fmt: skip
+        self._firm_id = firm_id
         self._file, self._callers, self._now, self._wrong = file, callers, now, wrong
         self._database: sqlite3.Connection | None = None
         self._log = LogSoFar()
@@ -142,7 +146,8 @@ class Ledger:
         status = 0 if answer is None else answer.status_code
         text = "" if answer is None else answer.content.decode("utf-8", "replace")
         path, content = request.url.path, request.read()
-        return Exchange(request.method, path, address, caller, content, status, text)
+        name = request.headers.get(KEY, "")
+        return Exchange(request.method, path, address, caller, content, status, text, name)
 
     def _expected(
         self, asked: Exchange, *, sound: bool
@@ -150,12 +155,18 @@ class Ledger:
         """→ what may be there where it is not known whether it came about; and what must be"""
         found = rule_of(asked.method, asked.path)
         refused = self._refusals(asked, sound=sound)
+        # Where no answer came, it may have been refused, and that written.
+        unheard = set() if asked.status else self._may_be_refused(asked)
         if found is None or refused:
-            return set(), refused
+            return unheard, refused
         rule, groups = found
         known = 0 < asked.status < 500 or asked.error.get("kept") == NOTHING_CHANGED
         said = rule.said(asked, self._log, groups)
-        return (set(), said) if known else (rule.may, [])
+        return (set(), said) if known else (rule.may | unheard, [])
+
+    @staticmethod
+    def _may_be_refused(asked: Exchange) -> set[str]:
+        return set(OF_REFUSALS if asked.caller == NOBODY else OF_REFUSALS - {"token-wrong"})
 
     def _refusals(self, asked: Exchange, *, sound: bool) -> list[ExpectedEntry]:
         """Before anything else was looked at. It is refused, too, where the database cannot be
@@ -213,7 +224,8 @@ class Ledger:
             self._last, self._mac = rows[-1][0], rows[-1][-1]
         new = [_Written(row) for row in rows]
         if not self._log.persons or any(one.action == "person-added" for one in new):
-            self._log.know(self._rows("SELECT id, login FROM person"))
+            query = "SELECT id, login FROM person WHERE firm_id = ?"
+            self._log.know(self._rows(query, self._firm_id))
         return new
 
     def _rows(self, query: str, *values: object) -> list[Any]:

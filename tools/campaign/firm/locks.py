@@ -14,7 +14,6 @@ from tallystick.tools.campaign.firm.asked import ServerSaid
 
 _COUNTED = ("wrong", "resynchronise")
 _TOO_MANY = 429
-_ROUNDED_S = 1
 
 
 @dataclass
@@ -37,13 +36,13 @@ class LockSeen:
             self.sure = False
             return None
         if said.accepted:
-            early = self.until > now + _ROUNDED_S and self.sure
+            early = self.until > int(now) and self.sure
             self.failures = self.wait_s = self.until = 0
             self.sure = True
             return "is judged while it is locked" if early else None
         if said.reason not in _COUNTED:
             return None
-        early = self.until > now + _ROUNDED_S and self.sure
+        early = self.until > int(now) and self.sure
         self.failures += 1
         if self.failures >= policy.max_failures:
             self.wait_s = min(policy.lockout_max_s, max(policy.lockout_s, 2 * self.wait_s))
@@ -53,10 +52,9 @@ class LockSeen:
     def _locked(self, said: ServerSaid, now: float) -> str | None:
         if not self.sure:
             return None
-        if self.failures == 0 or self.until <= now - _ROUNDED_S:
+        if self.failures == 0 or self.until <= int(now):
             return f"is locked after {self.failures} wrong codes, and policy says that it is not"
-        if abs(said.retry_after_s - (self.until - now)) > _ROUNDED_S:
-            return (
-                f"is locked for {said.retry_after_s} s, and policy says {self.until - int(now)} s"
-            )
+        left = self.until - int(now)
+        if said.retry_after_s != left:
+            return f"is locked for {said.retry_after_s} s, and policy says {left} s"
         return None

@@ -50,6 +50,10 @@ class CardSeen:
     codes: dict[str, int] = field(default_factory=dict, repr=False)
     accepted: set[int] = field(default_factory=set)
 
+    def code(self, factor: int) -> str:
+        """Of this factor."""
+        return pyotp.HOTP(base64.b32encode(self.seed).decode()).at(factor)
+
     def factor_of(self, code: str) -> int | None:
         """Of a code that may come next; None where it is none of those."""
         generator = pyotp.HOTP(base64.b32encode(self.seed).decode())
@@ -65,7 +69,9 @@ class Judge:
     def __init__(self, policy: FirmPolicy) -> None:
         self._policy = policy
         self.cards: dict[str, CardSeen] = {}
-        self.seeds: dict[str, bytes] = {}
+        self.seeds: dict[str, bytes] = {}  # by whose they are
+        self.shown: dict[str, bytes] = {}  # those of telephones, which a page shows once
+        self._of_cards: dict[str, bytes] = {}
         self.violations: list[str] = []
         self.locks: dict[str, LockSeen] = {}
         self.entered: Counter[str] = Counter()
@@ -76,9 +82,22 @@ class Judge:
     def violation(self, what: str) -> None:
         self.violations.append(what)
 
+    def makes(self, serial: str, seed: bytes) -> None:
+        """A station has made a seed for this card; it may make another before that is in service,
+        and none of them may be told."""
+        self._of_cards[serial] = seed
+        before = sum(one.startswith(f"card {serial}") for one in self.seeds)
+        again = f" ({before + 1})" if before else ""
+        self.seeds[f"card {serial}{again}"] = seed
+
+    def enrolled(self, login: str, secret: str) -> None:
+        """A telephone. secret: as the page has shown it, in base 32."""
+        name = f"{login}'s telephone {1 + len(self.shown)}"
+        self.shown[name] = base64.b32decode(secret + "=" * (-len(secret) % 8))
+
     def registered(self, serial: str) -> None:
         """It is in service: its seed is the last that the station made for it."""
-        self.cards[serial] = CardSeen(serial, self.seeds[serial])
+        self.cards[serial] = CardSeen(serial, self._of_cards[serial])
 
     def saw(self, serial: str, code: str) -> int | None:
         """A code on the glass. → its factor"""
@@ -135,11 +154,17 @@ class Judge:
                 self.violation(f"card {serial}: codes that were used found it again")
             card.lowest = card.highest = factor + 1
 
-    def used_at_the_desk(self, serial: str, factor: int) -> None:
-        """The desk proved with this code that it has the card."""
+    def used_at_the_desk(self, serial: str, factor: int, *, codes: int = 1) -> None:
+        """The desk proved with this code that it has the card, or with as many in a row. Which of
+        them are within its window is as with any other service."""
         card = self.cards[serial]
         if factor < card.lowest:
             self.violation(f"card {serial}: a code that was used proved it at the desk")
+        window = self._policy.look_ahead if codes == 1 else self._policy.desk_resync_window + 1
+        window += 0 if codes == 1 else self._policy.look_ahead
+        if factor - card.highest >= window:
+            ahead = factor - card.highest
+            self.violation(f"card {serial}: a code {ahead} ahead was enough at the desk")
         card.lowest = card.highest = factor + 1
 
     def perhaps_used(self, serial: str, factor: int) -> None:

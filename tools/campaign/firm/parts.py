@@ -29,6 +29,7 @@ from tallystick.provisioning.desk.client import Desk
 from tallystick.provisioning.recovery import CardAtHand, look_at
 from tallystick.provisioning.steps import Plan, Provisioner
 from tallystick.server.accounts.credentials import NewCredential
+from tallystick.server.api.verify import KEY
 from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.ground import URL, FirmClock, House, ProcessEndedError
 from tallystick.tools.campaign.station.rig import ToldConnection, ToldJournal, ToldServer
@@ -206,15 +207,15 @@ def power_cut(rng: random.Random, among: int = 3) -> Callable[[FlashOperation], 
 
 
 class NotingCustody(SoftwareCustody):
-    """Tells which seed it made for which card."""
+    """Tells which seed it made for which card. made: is told"""
 
-    def __init__(self, ring: KeyRing, seeds: dict[str, bytes]) -> None:
+    def __init__(self, ring: KeyRing, made: Callable[[str, bytes], None]) -> None:
         super().__init__(ring)
-        self._seeds = seeds
+        self._made = made
 
     def new_seed(self, serial: str, card_entropy: bytes) -> SoftwareSeed:
         seed = super().new_seed(serial, card_entropy)
-        self._seeds[serial] = seed.reveal()
+        self._made(serial, seed.reveal())
         return seed
 
 
@@ -412,8 +413,9 @@ class Portal:
             "authorization": f"Bearer {token.decode()}", "host": _HOST, "user-agent": _AGENT
         }  # fmt: skip
 
-    def check(self, login: str, code: str) -> ServerSaid:
-        return self._ask("/v1/verify", {"user": login, "code": code})
+    def check(self, login: str, code: str, name: str = "") -> ServerSaid:
+        """name: of the question, where it may be asked again"""
+        return self._ask("/v1/verify", {"user": login, "code": code}, name)
 
     def check_at_once(self, *typed: tuple[str, str]) -> list[ServerSaid]:
         """Services ask at the same instant, each with a login and a code."""
@@ -429,9 +431,12 @@ class Portal:
     def find_again(self, login: str, first: str, second: str) -> ServerSaid:
         return self._ask("/v1/resynchronise", {"user": login, "codes": [first, second]})
 
-    def _ask(self, path: str, body: Mapping[str, object]) -> ServerSaid:
+    def _ask(self, path: str, body: Mapping[str, object], name: str = "") -> ServerSaid:
+        request = self._request(path, body)
+        if name:
+            request.headers[KEY] = name
         try:
-            return _said(self._house.answer(self._request(path, body), self._address))
+            return _said(self._house.answer(request, self._address))
         except httpx.TransportError as error:
             return ServerSaid(0, asked=not isinstance(error, httpx.ConnectError))
 

@@ -27,6 +27,7 @@ _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 _SECRET = re.compile(r'class="secret">(\w+)<')
 _TOLD = re.compile(r'class="secret big">([\w-]+)<')
 _REQUEST = re.compile(r'name="request" value="(\d+)"')
+_BOUNDED = "You can do nothing here but enrol"
 _OPEN = re.compile("<h1>(?:You are signed in|My account)</h1>")
 
 
@@ -66,6 +67,8 @@ class PortalBrowser:
             headers={"origin": URL},
         )  # fmt: skip
         self.page = ""
+        self.retry_after_s = 0  # of the last answer
+        self.only_enrols = False  # after a recovery, for whoever has nothing left
 
     def close(self) -> None:
         self._http.close()
@@ -222,7 +225,13 @@ class PortalBrowser:
         if "Choose a new password" not in self.page:
             return False
         self._post("/p/default/recover/reset", password=password, again=password)
-        return "new password is set" in self.page or bool(_OPEN.search(self.page))
+        self.only_enrols = bool(_OPEN.search(self.page))
+        return "new password is set" in self.page or self.only_enrols
+
+    def may_do_more(self) -> bool:
+        """Whether whoever may only enrol is let to another page. Raises PortalSilentError."""
+        self._get("/p/default/password")
+        return _BOUNDED not in self.page
 
     # -- pages -------------------------------------------------------------------------------------
 
@@ -241,3 +250,4 @@ class PortalBrowser:
         if answer.status_code >= 500:
             raise PortalSilentError
         self.page = answer.text
+        self.retry_after_s = int(answer.headers.get("retry-after", 0))

@@ -105,6 +105,20 @@ def _at_the_portal(world: FirmWorld, who: Employee, left: int) -> None:
         world.wrong(f"{who.login} is not let in with the thumb and the password: {said}")
 
 
+def _with_anothers(world: FirmWorld, who: Employee) -> None:
+    """A colleague has found the password, and lays his own thumb on his own reader, which a program
+    of his tells that it is meant."""
+    others = (one for number, one in sorted(world.readers.items()) if number != who.number)
+    reader = next((one for one in others if one.in_service and one.key is not None), None)
+    if reader is None:
+        return
+    reader.at(world.us)
+    said = world.browser.log_in_with_thumb(who.login, partial(reader.assertion, meant=True))
+    reader.put_away()
+    world.judge.came_in(who.login, said, factors=(True, False))
+    world.say(f"a colleague lays a thumb on reader {reader.serial} as {who.login}: {said}")
+
+
 def strange_thumb(world: FirmWorld, act: FirmAct) -> None:
     """Somebody who has found the password and the reader."""
     who = world.people[act.who]
@@ -118,6 +132,7 @@ def strange_thumb(world: FirmWorld, act: FirmAct) -> None:
     world.say(f"a stranger lays a thumb on {who.login}'s reader {reader.serial}: {said}")
     if said == IN:
         world.wrong(f"another thumb let somebody in as {who.login}")
+    _with_anothers(world, who)
     seen = reader.answered
     if seen is not None:
         said = world.browser.log_in_with_thumb(who.login, lambda _options: seen)

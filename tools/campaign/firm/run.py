@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 from sqlalchemy import Connection
 
+from tallystick.emulator import boards
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
 from tallystick.server.accounts import credentials, firms, passwords, people
@@ -22,6 +23,7 @@ from tallystick.server.accounts.credentials import NewCredential, Role
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.opened import opened
+from tallystick.tools import fresh
 from tallystick.tools.campaign.engine.memory import memory_folder
 from tallystick.tools.campaign.firm.acts import carry_out
 from tallystick.tools.campaign.firm.directory import PersonnelOffice
@@ -41,7 +43,7 @@ from tallystick.tools.campaign.firm.ground import (
     without_threads,
     without_waiting,
 )
-from tallystick.tools.campaign.firm.leaks import Eavesdropper
+from tallystick.tools.campaign.firm.leaks import Eavesdropper, printed, unwatched, within
 from tallystick.tools.campaign.firm.ledger import Ledger
 from tallystick.tools.campaign.firm.oracle import ZONE, Judge
 from tallystick.tools.campaign.firm.parts import (
@@ -67,9 +69,11 @@ from tallystick.tools.campaign.firm.world import START, Counts, Employee, FirmEv
 _COLLECTED_AFTER = 50_000  # objects
 _STATIONS = 2
 _DESKS = 2
+_SERVICES = 2
 _STRANGER = "203.0.113.1"
 _STAFF = ("desk-1", "desk-2")
 _LOG = "tallystick"
+_ANOTHER = "another"  # firm
 
 
 @dataclass
@@ -110,7 +114,8 @@ def simulate(
         world.on_act = on_act
         world.until = until
         world.play(played, carry_out)
-        look(world)
+        with unwatched():
+            look(world)
         if until is None and not world.judge.violations:
             at_rest(world)
         result.acts, result.counts = world.counts.acts, world.counts
@@ -124,7 +129,8 @@ def simulate(
         result.happened = _happened(world)
         result.faults = sum(result.happened.get(one, 0) for one in Mishap)
         result.told = world.told
-        hashes = _flash(world, keep)
+        with unwatched():
+            hashes = _flash(world, keep)
         folder = world.house.folder
         world.close()
         result.digest = _digest(world.told, folder, hashes)
@@ -142,6 +148,8 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
         stack.enter_context(_rarely_collected())
         stack.enter_context(resident.enabled())
         figures()  # by itself: it draws, and its cards have a time of their own
+        if firm.with_readers:
+            fresh.image(boards.DEFAULT_READER)  # made by other programs
         stack.enter_context(chance.given())
         stack.enter_context(clock.given())
         stack.enter_context(without_waiting())
@@ -152,18 +160,23 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
         start.write_to(folder)
         made = start.credentials
         judge = Judge(policy)
-        ear = Eavesdropper(judge.seeds)
+        ear = Eavesdropper(judge.seeds, judge.shown)
         stack.enter_context(_overheard(ear))
+        stack.enter_context(printed(ear))
+        stack.enter_context(within(folder, ear, judge.violation))
         house = House(folder, clock, chance, ear.hears)
-        callers = {one.token.reveal().decode(): one.id for some in made.values() for one in some}
-        house.ledger = Ledger(folder / "server.db", callers, clock.server, judge.violation)
+        given = (*(one for some in made.values() for one in some), start.of_another)
+        callers = {one.token.reveal().decode(): one.id for one in given}
+        house.ledger = Ledger(
+            folder / "server.db", callers, clock.server, judge.violation, start.firm_id
+        )
         drawer = stack.enter_context(CardDrawer(image, firm.seed))
         stations = []
         for number, credential in enumerate(made[Role.STATION]):
             ring = key_ring(credential)
             stations.append(
                 StationDesk(
-                    house, clock, NotingCustody(ring, judge.seeds),
+                    house, clock, NotingCustody(ring, judge.makes),
                     folder / f"station-{number}.journal", f"10.0.1.{number}", hears=ear.hears,
                 )
             )  # fmt: skip
@@ -185,6 +198,8 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
             [Employee(-1, login, None) for login in _STAFF],
             PortalBrowser(house, _STRANGER),
             drawer,
+            Portal(house, made[Role.SERVICE][1].token.reveal(), "10.0.3.2"),
+            Portal(house, start.of_another.token.reveal(), "10.0.6.1"),
         )  # fmt: skip
 
         def ended(away_s: int, when: str) -> None:
@@ -218,6 +233,7 @@ class _Start:
 
     files: dict[str, bytes] = field(repr=False)
     credentials: dict[Role, list[NewCredential]] = field(repr=False)
+    of_another: NewCredential
     firm_id: int = 0
 
     def write_to(self, folder: Path) -> None:
@@ -246,8 +262,9 @@ def _start_of(firm: SimulatedFirm, policy: FirmPolicy, chance: FirmChance) -> _S
                 )
                 made = _credentials(connection, parts.ring, firm_id)
                 _hire(connection, firm, firm_id)
+                another = _another_firm(connection, parts.ring, firm)
             files = {one.name: one.read_bytes() for one in Path(name).iterdir()}
-        _STARTS[firm] = _Start(files, made, firm_id)
+        _STARTS[firm] = _Start(files, made, another, firm_id)
     chance.turn(0)
     return _STARTS[firm]
 
@@ -262,7 +279,8 @@ def _credentials(
 ) -> dict[Role, list[NewCredential]]:
     made: dict[Role, list[NewCredential]] = {}
     wanted = {
-        Role.STATION: _STATIONS, Role.DESK: _DESKS, Role.SERVICE: 1, Role.SCIM: 1, Role.ADMIN: 1
+        Role.STATION: _STATIONS, Role.DESK: _DESKS, Role.SERVICE: _SERVICES, Role.SCIM: 1,
+        Role.ADMIN: 1,
     }  # fmt: skip
     for role, count in wanted.items():
         for number in range(count):
@@ -272,6 +290,22 @@ def _credentials(
             )  # fmt: skip
             made.setdefault(role, []).append(one)
     return made
+
+
+def _another_firm(
+    connection: Connection, ring: ServerKeyRing, firm: SimulatedFirm
+) -> NewCredential:
+    """On the same server, with people of the same logins. → its service's credential"""
+    firm_id = firms.add(connection, ring, _ANOTHER, now=START, actor="console")
+    for number in range(firm.people):
+        people.add(
+            connection, firm_id=firm_id, login=login_of(number), role=PersonRole.USER, email=None,
+            now=START,
+        )  # fmt: skip
+    return credentials.add(
+        connection, ring, role=Role.SERVICE, name="service of another firm", now=START,
+        actor="console", firm_id=firm_id,
+    )  # fmt: skip
 
 
 def _hire(connection: Connection, firm: SimulatedFirm, firm_id: int) -> None:
@@ -302,16 +336,19 @@ def _rarely_collected() -> Iterator[None]:
 
 @contextmanager
 def _overheard(ear: Eavesdropper) -> Iterator[None]:
-    """What the server logs is for whoever runs it; here it is listened to."""
-    logger = logging.getLogger(_LOG)
+    """What is logged is for whoever runs the programs; here it is listened to. What Tallystick's
+    own say is, to the last word; of whatever else logs, what would be seen."""
+    logger, root = logging.getLogger(_LOG), logging.getLogger()
     before = logger.level, logger.propagate
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    logger.addHandler(ear)
+    for one in (logger, root):
+        one.addHandler(ear)
     try:
         yield
     finally:
-        logger.removeHandler(ear)
+        for one in (logger, root):
+            one.removeHandler(ear)
         logger.level, logger.propagate = before
 
 
@@ -375,6 +412,8 @@ def _digest(told: Sequence[FirmEvent], folder: Path, hashes: Sequence[bytes]) ->
 
 def _keep(folder: Path, keep: Path) -> None:
     keep.mkdir(parents=True, exist_ok=True)
+    for log in keep.glob("*-wal"):  # of another firm, it would be taken for this one's
+        log.unlink()
     for file in folder.iterdir():
         if file.is_file():
             kept = keep / file.name

@@ -3,10 +3,13 @@ done is kept in a file after each, and the next soak goes on from there."""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -42,13 +45,23 @@ class Soaked:
         try:
             value = json.loads(file.read_text(encoding="utf-8"))
             assert value["format"] == FORMAT
-            return cls(**value)
+            return cls(**value).checked()
         except (ValueError, TypeError, KeyError, AssertionError):
             raise BadInputError(
                 f"{file} holds no soak.",
                 kept="It was not touched.",
                 todo="Name another file, or move it away to begin anew.",
             ) from None
+
+    def checked(self) -> Soaked:
+        """As it was kept. Raises ValueError."""
+        figures = (self.simulated_hours, self.faults, self.acts, self.violations)
+        numbers = all(isinstance(one, int | float) for one in figures)
+        seeds = isinstance(self.done, list) and all(isinstance(one, int) for one in self.done)
+        if not (numbers and seeds and isinstance(self.firm, str) and isinstance(self.found, list)):
+            raise ValueError
+        self.found = [(str(line), str(what)) for line, what in self.found]
+        return self
 
     def must_be_of(self, firm: SimulatedFirm, file: Path) -> None:
         """A seed that is done says nothing of another firm. Raises BadInputError."""
@@ -82,8 +95,37 @@ def soak(
     firm: SimulatedFirm, image: Image, jobs: int, seconds: float, file: Path
 ) -> Iterator[Soaked]:
     """What was done so far, after each firm. firm: of the first seed. Raises BadInputError."""
-    so_far = Soaked.read(file)
-    so_far.must_be_of(firm, file)
+    with _alone_with(file):
+        so_far = Soaked.read(file)
+        so_far.must_be_of(firm, file)
+        so_far.keep(file)  # what cannot be kept is told before anything is done
+        yield from _soak(so_far, firm, image, jobs, seconds, file)
+
+
+@contextmanager
+def _alone_with(file: Path) -> Iterator[None]:
+    """Another soak would do the same seeds, and the last to keep what it did has it alone. Raises
+    BadInputError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(file.with_name(f".{file.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise BadInputError(
+            f"Another soak is at work with {file}.",
+            kept="It goes on, and the file is its own.",
+            todo="Wait for it, or name another file with --state.",
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _soak(
+    so_far: Soaked, firm: SimulatedFirm, image: Image, jobs: int, seconds: float, file: Path
+) -> Iterator[Soaked]:
     until = time.monotonic() + seconds
     following = firm.seed
     with worker_pool(jobs) as pool:

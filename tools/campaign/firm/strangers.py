@@ -62,8 +62,15 @@ def _guesses(world: FirmWorld, who: Employee, rng: random.Random, count: int, wa
     told = f", until it is locked for {locked} s" if locked else ""
     world.say(f"a stranger guesses codes of {who.login}{told}")
     if locked and waits:
+        world.after(locked - 1, partial(_guesses_in_vain, world, who, code))
         again = partial(_guesses, world, who, rng, 2, waits - 1)
         world.after(locked + 1, again)
+
+
+def _guesses_in_vain(world: FirmWorld, who: Employee, code: str) -> None:
+    """A second before the lock is lifted: it is judged what comes of that."""
+    said = world.check(who.login, code)
+    world.say(f"a stranger guesses a second early: {said.reason or said.status}")
 
 
 def _was_luck(world: FirmWorld, said: ServerSaid, code: str) -> bool:
@@ -74,6 +81,82 @@ def _was_luck(world: FirmWorld, said: ServerSaid, code: str) -> bool:
 
 def replay(world: FirmWorld, act: FirmAct) -> None:
     type_again(world, world.people[act.who])
+    found = world.somebody(act.who)
+    if found is None:
+        return
+    _elsewhere(world, *found)
+    _asks_twice(world, act, *found)
+    _as_another(world, *found)
+    _far_ahead(world, *found)
+
+
+def _pressed(world: FirmWorld, pocket: Pocket) -> tuple[str, int] | None:
+    seen = world.press(pocket)
+    pocket.put_away()
+    return seen
+
+
+def _far_ahead(world: FirmWorld, who: Employee, pocket: Pocket) -> None:
+    """A copy of a card was pressed until its codes are one beyond those that two in a row find."""
+    card, policy = world.judge.cards[pocket.serial], world.policy
+    first = card.highest + policy.look_ahead + policy.resync_window
+    codes = [card.code(factor) for factor in (first, first + 1)]
+    who.quarrelled = max(who.quarrelled, world.at + _QUARREL_S)
+    said = world.portal.find_again(who.login, codes[0], codes[1])
+    world.judged(who.login, said)
+    world.say(f"a stranger types two codes far ahead as {who.login}: {said.reason or said.status}")
+    if said.accepted:
+        world.wrong(f"two codes beyond the window found card {pocket.serial} again")
+
+
+def _elsewhere(world: FirmWorld, who: Employee, pocket: Pocket) -> None:
+    """A service of another firm on the same server, in which somebody has the same login."""
+    seen = _pressed(world, pocket)
+    if seen is None:
+        return
+    said = world.of_another_firm.check(who.login, seen[0])
+    world.say(f"another firm's service asks for {who.login}: {said.reason or said.status}")
+    if said.accepted:
+        world.wrong(f"another firm's service was told that a code of {who.login} is right")
+
+
+def _asks_twice(world: FirmWorld, act: FirmAct, who: Employee, pocket: Pocket) -> None:
+    """A service names its question, and asks again as if no answer had come: it has the same one.
+    Another service that names the same question has an answer of its own."""
+    seen = _pressed(world, pocket)
+    if seen is None:
+        return
+    name = f"{act.number:08}-{act.draw:012}"
+    said = world.portal.check(who.login, seen[0], name)
+    world.judged(who.login, said)
+    world.answered(who, pocket, seen, said)
+    if not said.accepted:
+        return
+    again = world.portal.check(who.login, seen[0], name)
+    other = world.another_service.check(who.login, seen[0], name)
+    world.judged(who.login, other)
+    told = ", ".join(one.reason or str(one.status) for one in (again, other))
+    world.say(f"a service asks again for {who.login}, and then another one does: {told}")
+    if again.status == 200 and not again.accepted:
+        world.wrong(f"who asked again for {who.login} had another answer ({again.reason})")
+    if other.accepted:
+        world.wrong(f"a code that {who.login} had used was accepted for another service")
+
+
+def _as_another(world: FirmWorld, who: Employee, pocket: Pocket) -> None:
+    """Somebody types a code of his own card as a colleague."""
+    another = world.somebody(who.number + 1)
+    seen = _pressed(world, pocket)
+    if another is None or another[0] is who or seen is None:
+        return
+    other = another[0]
+    other.quarrelled = max(other.quarrelled, world.at + _QUARREL_S)
+    said = world.check(other.login, seen[0])
+    world.say(f"{who.login} types a code as {other.login}: {said.reason or said.status}")
+    if said.accepted and said.serial != another[1].serial:
+        world.wrong(f"{other.login} was let in with a code of {who.login}")
+    elif said.accepted and not _was_luck(world, said, seen[0]):
+        world.wrong(f"a guess was accepted as {other.login}")
 
 
 def type_again(world: FirmWorld, who: Employee) -> None:
@@ -102,18 +185,21 @@ def thief(world: FirmWorld, act: FirmAct) -> None:
     if not world.stolen:
         return
     pocket, owner = world.stolen[act.draw % len(world.stolen)]
-    if pocket.dead:
-        return
-    seen = world.press(pocket)
-    pocket.put_away()
+    if try_found(world, pocket, owner):
+        _without_keys(world, pocket)
+        _recovers(world, pocket, owner)
+
+
+def try_found(world: FirmWorld, pocket: Pocket, owner: Employee) -> bool:
+    """Somebody has a card that was reported lost. → whether it shows a code"""
+    seen = None if pocket.dead else _pressed(world, pocket)
     if seen is None:
-        return
+        return False
     said = world.ask(owner, pocket, *seen)
     world.say(f"whoever found card {pocket.serial} tries it: {said.reason or said.status}")
     if said.accepted:
         world.wrong(f"lost card {pocket.serial} let somebody in as {owner.login}")
-    _without_keys(world, pocket)
-    _recovers(world, pocket, owner)
+    return True
 
 
 def _without_keys(world: FirmWorld, pocket: Pocket) -> None:
@@ -179,6 +265,11 @@ def copy(world: FirmWorld, act: FirmAct) -> None:
         world.say(f"{who.login} types a code of card {pocket.serial}: {again.reason}")
 
 
+def _must(world: FirmWorld, who: Employee, pocket: Pocket, factor: int) -> bool:
+    must = world.judge.must_be_let_in(pocket.serial, factor)
+    return must and not world.may_be_locked_out(who)
+
+
 def race(world: FirmWorld, act: FirmAct) -> None:
     """Somebody looks over a shoulder and is as quick: two services are given the same code at the
     same instant. One of them lets somebody in."""
@@ -190,7 +281,7 @@ def race(world: FirmWorld, act: FirmAct) -> None:
     pocket.put_away()
     if seen is None:
         return
-    must = world.judge.must_be_let_in(pocket.serial, seen[1])
+    must = _must(world, who, pocket, seen[1])
     answers = world.portal.check_at_once((who.login, seen[0]), (who.login, seen[0]))
     for said in answers:
         world.judged(who.login, said)
@@ -211,7 +302,7 @@ def _beside_a_guess(world: FirmWorld, act: FirmAct, who: Employee, pocket: Pocke
         return
     other, guess = another[0], f"{act.draw % 10**6:06}"
     other.quarrelled = max(other.quarrelled, world.at + _QUARREL_S)
-    must = world.judge.must_be_let_in(pocket.serial, seen[1])
+    must = _must(world, who, pocket, seen[1])
     mine, guessed = world.portal.check_at_once((who.login, seen[0]), (other.login, guess))
     world.judged(who.login, mine)
     world.answered(who, pocket, seen, mine)

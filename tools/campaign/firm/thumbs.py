@@ -47,6 +47,7 @@ class ThumbReader:
     pin_is_own: bool = False
     tries: int = 0
     answered: str | None = None  # what it last said for a browser
+    key: str | None = None  # the id of its holder's credential
     cut: Callable[[FlashOperation], Cut | None] | None = None  # armed: when its power goes
     cuts: int = 0
 
@@ -121,13 +122,18 @@ class ThumbReader:
                 raise
         self.pin_is_own = True
 
-    def assertion(self, options: Mapping[str, Any], *, stranger: bool = False) -> str | None:
-        """What a browser would send; None where the reader does not know the thumb."""
+    def assertion(
+        self, options: Mapping[str, Any], *, stranger: bool = False, meant: bool = False
+    ) -> str | None:
+        """What a browser would send; None where the reader does not know the thumb. meant: its own
+        credential is asked for, whichever the options name."""
         data = CollectedClientData.create("webauthn.get", str(options["challenge"]), URL)
         allowed: list[Mapping[str, Any]] = [
             {"type": "public-key", "id": base64url.decode(str(one["id"]))}
             for one in options.get("allowCredentials") or ()
         ]
+        if meant and self.key is not None:
+            allowed = [{"type": "public-key", "id": base64url.decode(self.key)}]
         self.host.person = _STRANGER if stranger else self.number
         try:
             made = self.host.ctap().get_assertion(
@@ -143,8 +149,10 @@ class ThumbReader:
         finally:
             self.host.person = self.number
             self.reader.run_for(_LIFTED_MS)
-        self.answered = _answer(made, data)
-        return self.answered
+        said = _answer(made, data)
+        if not meant:
+            self.answered, self.key = said, base64url.encode(made.credential["id"])
+        return said
 
     def _by_pin(
         self, party: str, data: CollectedClientData, allowed: list[Mapping[str, Any]]

@@ -23,7 +23,7 @@ from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.cells import CellSeen
 from tallystick.tools.campaign.firm.directory import PersonnelOffice
 from tallystick.tools.campaign.firm.ground import FirmChance, FirmClock, House
-from tallystick.tools.campaign.firm.leaks import Eavesdropper
+from tallystick.tools.campaign.firm.leaks import SAID, Eavesdropper
 from tallystick.tools.campaign.firm.oracle import ZONE, Judge
 from tallystick.tools.campaign.firm.parts import US, CardDrawer, Pocket, Portal, StationDesk
 from tallystick.tools.campaign.firm.portal import PASSWORD, PortalBrowser, Telephone
@@ -109,9 +109,10 @@ class Counts:
 @dataclass
 class FirmWorld:
     """One firm while it is simulated. until: nothing happens after this, in seconds since the first
-    midnight. doubted: cards of which the desk does not know what has become. looked_for: cards
-    whose seeds were, in what the database has written. waiting: a card that is made while the other
-    station makes the next; whose. happened: how often each kind of act came about."""
+    midnight. doubted: cards of which the desk does not know what has become. looked_for: whose
+    seeds were, in what the database has written. waiting: a card that is made while the other
+    station makes the next; whose. happened: how often each kind of act came about.
+    of_another_firm: a service of a firm on the same server."""
 
     firm: SimulatedFirm
     house: House
@@ -130,6 +131,8 @@ class FirmWorld:
     staff: list[Employee]
     strange_browser: PortalBrowser
     factory: CardDrawer
+    another_service: Portal
+    of_another_firm: Portal
     pockets: list[Pocket] = field(default_factory=list)
     people: list[Employee] = field(default_factory=list)
     told: list[FirmEvent] = field(default_factory=list)
@@ -168,7 +171,7 @@ class FirmWorld:
 
     def say(self, words: str) -> None:
         """Also what programs have told whoever uses them: it is listened to."""
-        self.ear.hears("what the programs say", words.encode() + b"\n")
+        self.ear.hears(SAID, words.encode() + b"\n")
         self.told.append(FirmEvent(self.at, self.act.number, words))
 
     def wrong(self, what: str) -> None:
@@ -271,6 +274,11 @@ class FirmWorld:
             if one.known and not one.leaving and one.loan is None:
                 return one, card
         return None
+
+    def may_be_locked_out(self, who: Employee) -> bool:
+        """A stranger has guessed at a card of his, and at a telephone: of two, what is not locked
+        answers for what is."""
+        return who.phone is not None and self.at < who.quarrelled
 
     def in_service(self, pocket: Pocket) -> bool:
         return pocket.serial in self.judge.cards

@@ -27,7 +27,7 @@ from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.registry import Registered, TallyServer
 from tallystick.provisioning.server_link import NoConnectionError, OutcomeUnknownError
 from tallystick.server.accounts import people, sessions
-from tallystick.server.checking import tokens, verification
+from tallystick.server.checking import verification
 from tallystick.server.checking.group import GroupCommit
 from tallystick.server.checking.verification import Verifier
 from tallystick.server.errors import ApiError
@@ -46,6 +46,7 @@ from tallystick.tools import fresh
 from tallystick.tools.campaign.card.animals import ANIMALS
 from tallystick.tools.campaign.engine.animal import Animal, Broken, Patch, in_place_of
 from tallystick.tools.campaign.engine.subject import image_under_test
+from tallystick.tools.campaign.firm.doors import DISABLED, DOORS, LOAN, STATUS, held_without
 from tallystick.tools.campaign.firm.run import forget_starts, simulate
 from tallystick.tools.campaign.firm.script import Level, SimulatedFirm
 from tallystick.tools.campaign.firm.story import FirmStory, shrink
@@ -55,9 +56,9 @@ _SEEDS = 12  # firms that are looked at for each
 _SMALL = SimulatedFirm(cards=12, days=4, level=Level.HIGH)
 _OVER_THE_CHANGE = SimulatedFirm(cards=6, days=17, level=Level.HIGH)  # of the clocks
 _WITH_A_READER = SimulatedFirm(cards=3, readers=1, days=2, level=Level.HIGH)
+_WITH_READERS = SimulatedFirm(cards=4, readers=3, days=2, level=Level.HIGH)
 _A_WEEK = SimulatedFirm(cards=20, readers=2, days=7, level=Level.HIGH)  # what is rarer comes about
 _LOG = logging.getLogger("tallystick.planted")
-_STATUS, _VALID, _LOAN, _DISABLED = range(4)  # conditions of `tokens._HELD`, in their order
 
 _WAKEFUL = Animal(
     "wakeful", "A code is on the glass for five minutes.",
@@ -98,28 +99,6 @@ FIRMWARE = (
     _KEYLESS,
     _TELLS,
 )
-
-
-def _held_without(condition: int) -> Callable[..., Any]:
-    """Whose card it is, without one of the things that must be so."""
-
-    @contextmanager
-    def change() -> Iterator[None]:
-        names = ("_CARDS_BY_USER", "_CARDS_BY_SERIAL")
-        before = {name: getattr(tokens, name) for name in names}
-        for name, query in before.items():
-            criteria = list(query._where_criteria)
-            del criteria[condition]
-            loose = query._generate()
-            loose._where_criteria = tuple(criteria)
-            setattr(tokens, name, loose)
-        try:
-            yield
-        finally:
-            for name, query in before.items():
-                setattr(tokens, name, query)
-
-    return change
 
 
 def _stays(_genuine: Any) -> Any:
@@ -435,9 +414,9 @@ SERVER = (
            in_place_of(judge, "_windows", _wide)),
     Broken("narrow-window", "One press too many locks a user out.",
            in_place_of(judge, "_windows", _narrow)),
-    Broken("lost-lets-in", "A card that was reported lost is still good.", _held_without(_STATUS)),
-    Broken("loan-for-ever", "A loan does not end.", _held_without(_LOAN)),
-    Broken("leavers-come-back", "Whoever was barred is let in.", _held_without(_DISABLED)),
+    Broken("lost-lets-in", "A card that was reported lost is still good.", held_without(STATUS)),
+    Broken("loan-for-ever", "A loan does not end.", held_without(LOAN)),
+    Broken("leavers-come-back", "Whoever was barred is let in.", held_without(DISABLED)),
     Broken("locked-for-ever", "A lock is not lifted.",
            in_place_of(Throttle, "wait_s", _locked_for_ever)),
     Broken("short-lock", "A lock does not grow with further guesses.",
@@ -662,13 +641,14 @@ STATIONS = (
            in_place_of(Desk, "_changed", _taken_for_undone)),
 )  # fmt: skip
 
-ALL: tuple[Animal | Broken, ...] = (*FIRMWARE, *SERVER, *STATIONS)
+ALL: tuple[Animal | Broken, ...] = (*FIRMWARE, *SERVER, *STATIONS, *DOORS)
 _FIRMS = {
     "fixed-offset": _OVER_THE_CHANGE,
     "any-assertion": _WITH_A_READER,
     "barred-signs-in": _A_WEEK,
     "help-without-end": _A_WEEK,
     "by-the-desks-clock": _A_WEEK,
+    "a-colleagues-thumb": _WITH_READERS,
 }
 
 

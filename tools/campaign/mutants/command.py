@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from tallystick.common.console import err, json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError, ExitCode, TallyError
+from tallystick.common.ranges import RealRange
 from tallystick.tools import options
 from tallystick.tools.campaign.mutants import contexts, cuts, scope
 from tallystick.tools.campaign.mutants.equivalent import Equivalents
@@ -29,7 +30,7 @@ from tallystick.tools.campaign.mutants.tree import Tree, digest
 @click.option("--only", help="Of this file or folder.")
 @click.option("--again", is_flag=True, help="Those that survived the last run.")
 @click.option(
-    "--minutes", default=20.0, show_default=True, type=click.FloatRange(min=0),
+    "--minutes", default=20.0, show_default=True, type=RealRange(min=0),
     help="How long a sample is hunted. Without --all.",
 )  # fmt: skip
 @click.option("--deeper", default=0, type=click.IntRange(0), help="Second cuts of each scenario.")

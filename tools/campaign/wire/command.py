@@ -9,6 +9,7 @@ import click
 
 from tallystick.common.console import err, json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError, ExitCode
+from tallystick.common.ranges import RealRange
 from tallystick.emulator.interpreter import resident
 from tallystick.tools import options
 from tallystick.tools.campaign.wire import zoo
@@ -23,7 +24,7 @@ _SECONDS = 600.0
 @click.option("--runs", type=click.IntRange(1), help="Relays, instead of a time.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=1),
+    type=RealRange(min=1),
     help=f"How long (default: {_SECONDS:.0f}, or --runs).",
 )
 @click.option("--seed", default=1, show_default=True, help="Of the first relay.")

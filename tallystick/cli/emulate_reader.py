@@ -16,6 +16,7 @@ import click
 
 from tallystick.common import console
 from tallystick.common.errors import BadInputError, TallyError
+from tallystick.common.paths import INPUT_FILE
 from tallystick.emulator import boards
 from tallystick.tools import options
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
 _PYTHON_OF_THE_SYSTEM = "/usr/bin/python3"  # the one that Debian's bindings of umockdev are for
-_SEGMENT = click.Path(path_type=Path, dir_okay=False, exists=True)
 _PORT = click.IntRange(0, 65535)
 _MOST = 4096  # bytes that are read of a segment, which has fewer: a device has no end
 
@@ -38,7 +38,7 @@ _MOST = 4096  # bytes that are read of a segment, which has fewer: a device has 
 @click.option(
     "--serial", default="TR00000001", show_default=True, help="Serial number, 10 characters."
 )
-@click.option("--identity", type=_SEGMENT, help="Per-reader segment instead of a development one.")
+@click.option("--identity", type=INPUT_FILE, help="Per-reader segment instead of a development one.")
 @click.option("--hid-udp", type=_PORT, help="HID reports in datagrams on this UDP port; 0 chooses.")
 @click.option(
     "--usb", is_flag=True, help="A device for unmodified programs: uhid, or for COMMAND only."
@@ -142,6 +142,12 @@ def _identity(path: Path | None, serial: str) -> ReaderIdentity:
         found.check()
     except BadInputError as error:
         raise BadInputError(f"{path}: {error.what}", kept=error.kept, todo=error.todo) from error
+    except OSError as error:
+        raise BadInputError(
+            f"{path} cannot be read: {error.strerror}.",
+            kept="No reader was started.",
+            todo="Name another file, or leave --identity out for a development reader.",
+        ) from error
     return found
 
 

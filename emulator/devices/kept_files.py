@@ -112,7 +112,7 @@ def _first(keep: Callable[[], None], path: Path) -> None:
 def _need_file(path: Path) -> None:
     """Raises BadInputError when something else has this name: it would be replaced, or waited
     for."""
-    if _leads_to(path).is_symlink() or path.exists() and not path.is_file():
+    if _leads_to(path).is_symlink() or (path.exists() and not path.is_file()):
         raise BadInputError(
             f"{path} is no file that something can be kept in.",
             kept="It was not touched, and nothing was started.",

@@ -445,6 +445,25 @@ def test_the_bounds_of_large_blobs(rig: Rig) -> None:
     assert host.status(BLOBS, {1: 1985, 3: 0}) == 0x03
 
 
+def test_each_bit_of_large_blobs_is_vouched_for(rig: Rig) -> None:
+    """6.10.2: the last 16 bytes are those of the hash of what is before them."""
+    host = Host(rig)
+    client, token = permitted(rig, PERMISSION.LARGE_BLOB_WRITE)
+
+    def written(array: bytes) -> int:
+        message = b"\xff" * 32 + b"\x0c\x00" + bytes(4) + sha256(array).digest()
+        param = client.protocol.authenticate(token, message)
+        return host.status(BLOBS, {2: array, 3: 0, 4: len(array), 5: param, 6: 2})
+
+    whole = b"\x81\xa0" + sha256(b"\x81\xa0").digest()[:16]
+    for at in range(len(whole)):
+        spoiled = bytearray(whole)
+        spoiled[at] ^= 1 << at % 8
+        assert written(bytes(spoiled)) == 0x3D, at
+    assert written(whole) == 0
+    assert host.ask(BLOBS, {1: 100, 3: 0}) == (0, {1: whole})
+
+
 def _channel(host: Host) -> bytes:
     return host.device._channel_id.to_bytes(4, "big")
 

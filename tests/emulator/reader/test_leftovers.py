@@ -52,6 +52,38 @@ def test_a_reset_makes_another_key_agreement(new_rig: Callable[..., Rig], in_ser
     assert _key(host) != before
 
 
+def test_nothing_of_before_a_reset_is_in_the_flash(
+    new_rig: Callable[..., Rig], in_service: Life
+) -> None:
+    """6.6: all is erased, also what is sealed."""
+    rig = new_rig(in_service)
+    rig.register()
+    before = rig.image_of_flash()
+    rig.replug()
+    assert Host(rig).status(RESET, press="thumb") == 0
+    written = {at for at in range(0, len(before), 16) if before[at : at + 16].strip(b"\xff\0")}
+    at_power_up = Rig(rig.reader.image)  # the programs, and who the reader is, stay
+    same = at_power_up.image_of_flash()
+    at_power_up.close()
+    after = rig.image_of_flash()
+    kept = {at for at in written if after[at : at + 16] == before[at : at + 16]}
+    assert written > kept
+    assert {at for at in kept if same[at : at + 16] != before[at : at + 16]} == set()
+
+
+def test_a_reset_does_not_begin_with_the_sensors_first_page_anew(
+    new_rig: Callable[..., Rig], in_service: Life
+) -> None:
+    """An old copy of the sensor's memory must show nobody's finger where a new one counts."""
+    rig = new_rig(in_service)
+    (before,) = rig.sensor.templates
+    assert Host(rig).status(RESET, press="thumb") == 0
+    ClientPin(rig.ctap()).set_pin(PIN)
+    rig.enrol("index")
+    (after,) = rig.sensor.templates
+    assert after == before + 1
+
+
 def test_a_reset_forgets_wrong_pins(new_rig: Callable[..., Rig], in_service: Life) -> None:
     """6.6: the PIN that comes after it is tried at once."""
     rig = new_rig(in_service)
@@ -106,6 +138,21 @@ def test_after_a_log_in_a_token_only_writes_blobs(rig: Rig, command: int) -> Non
     assert host.status(BIO, fingers) == 0x33
     always = client.protocol.authenticate(token, b"\xff" * 32 + b"\x0d\x02")
     assert host.status(CONFIG, {1: 2, 3: version, 4: always}) == 0x33
+    own = {1: sha256(b"example.com").digest()}  # what a token for this party may look at
+    param = client.protocol.authenticate(token, b"\x04" + cbor.encode(own))
+    assert host.status(CREDENTIALS, {1: 4, 2: own, 3: version, 4: param}) == 0x33
+
+
+@pytest.mark.parametrize("permissions", [0, -1])
+def test_a_token_for_nothing_is_not_given(rig: Rig, permissions: int) -> None:
+    """6.5.5.7: INVALID_PARAMETER, all else being right; and no PIN is looked at."""
+    client = ClientPin(rig.ctap())
+    keys, shared = client._get_shared_secret()
+    wrong = client.protocol.encrypt(shared, sha256(b"0000").digest()[:16])
+    host = Host(rig)
+    assert host.status(PIN_COMMAND, {1: 2, 2: 9, 3: keys, 6: wrong, 9: permissions}) == 0x02
+    assert host.status(PIN_COMMAND, {1: 2, 2: 6, 3: keys, 9: permissions}) == 0x02
+    assert client.get_pin_retries() == (8, False)
 
 
 @pytest.mark.parametrize(("issued", "used"), [(1, 2), (2, 1)])

@@ -492,6 +492,48 @@ def test_the_bounds_of_large_blobs(rig: Rig) -> None:
     assert host.status(BLOBS, {1: 1985, 3: 0}) == 0x03
 
 
+@pytest.mark.parametrize("length", [4, 5])
+def test_a_pin_that_is_one_too_short_must_be_changed(rig: Rig, length: int) -> None:
+    """6.11.4: and one that is as long as the least is long enough."""
+    client, token = permitted(rig, PERMISSION.AUTHENTICATOR_CFG)
+    Config(client.ctap, client.protocol, token).set_min_pin_length(length)
+    assert rig.ctap().info.min_pin_length == length
+    assert bool(rig.ctap().info.force_pin_change) == (len(PIN) < length)
+
+
+@pytest.mark.parametrize("pin", [b"1357\x009", b"13\x0057", b"\x00135790", b"1" * 64])
+def test_a_pin_with_a_zero_is_none(fresh: Rig, pin: bytes) -> None:
+    """6.5.5.5: zeros fill up, and end a PIN, which has 63 bytes at most."""
+    client = ClientPin(fresh.ctap())
+    keys, shared = client._get_shared_secret()
+    new = client.protocol.encrypt(shared, pin.ljust(64, b"\0"))
+    proof = client.protocol.authenticate(shared, new)
+    host = Host(fresh)
+    assert host.status(PIN_COMMAND, {1: 2, 2: 3, 3: keys, 4: proof, 5: new}) == 0x37
+    assert not fresh.ctap().info.options["clientPin"]
+
+
+@pytest.mark.parametrize("protect", [1, 2, 3])
+def test_a_list_says_how_a_credential_is_protected(rig: Rig, protect: int) -> None:
+    """6.8.4: credProtect, as it was asked for."""
+    request = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 6: {"credProtect": protect}}
+    assert Host(rig).status(MAKE, request | {7: {"rk": True, "uv": True}}, press="thumb") == 0
+    manager = rig.management()
+    (one,) = manager.enumerate_creds(sha256(b"example.com").digest())
+    assert one[10] == protect
+
+
+@pytest.mark.parametrize("uv", [False, True])
+def test_who_was_not_asked_to_touch_is_not_said_to_be_there(rig: Rig, uv: bool) -> None:
+    """6.2.2 step 9: with `up` false, the flag is not set, whoever else was verified."""
+    host = Host(rig)
+    data = host.ask(MAKE, {1: HASH, 2: PARTY, 3: USER, 4: ES256}, press="index")[1][2]
+    named = {"type": "public-key", "id": data[55 : 55 + int.from_bytes(data[53:55], "big")]}
+    request = {1: "example.com", 2: HASH, 3: [named], 5: {"up": False, "uv": uv}}
+    status, answer = host.ask(ASSERT, request, press="thumb" if uv else None)
+    assert status == 0 and answer[2][32] & 5 == (4 if uv else 0)
+
+
 def test_each_bit_of_large_blobs_is_vouched_for(rig: Rig) -> None:
     """6.10.2: the last 16 bytes are those of the hash of what is before them."""
     host = Host(rig)

@@ -492,6 +492,72 @@ def test_the_bounds_of_large_blobs(rig: Rig) -> None:
     assert host.status(BLOBS, {1: 1985, 3: 0}) == 0x03
 
 
+def test_an_old_platforms_token_is_for_log_ins(rig: Rig) -> None:
+    """6.5.5.7.1, getPinToken: `mc` and `ga`, and nothing else."""
+    client, host = ClientPin(rig.ctap()), Host(rig)
+    keys, shared = client._get_shared_secret()
+    pin = client.protocol.encrypt(shared, sha256(PIN.encode()).digest()[:16])
+    status, answer = host.ask(PIN_COMMAND, {1: 2, 2: 5, 3: keys, 6: pin})
+    assert status == 0
+    token = client.protocol.decrypt(shared, answer[2])
+    assert host.status(CREDENTIALS, _manage(client, token)) == 0x33
+
+
+def test_it_says_how_many_credentials_fit(rig: Rig) -> None:
+    """6.4, remainingDiscoverableCredentials."""
+    assert rig.ctap().info.remaining_disc_creds == 128
+    rig.register(b"user-1")
+    rig.register(b"user-2")
+    assert rig.ctap().info.remaining_disc_creds == 126
+
+
+def test_a_name_that_is_not_given_again_goes(rig: Rig) -> None:
+    """6.8.6: what an update does not say is removed."""
+    made = rig.register(b"user-1")
+    named = {"id": made.credential_data.credential_id, "type": "public-key"}
+    for user in ({"id": b"user-1", "name": "n"}, {"id": b"user-1"}):
+        rig.management().update_user_info(named, user)
+        (one,) = rig.management().enumerate_creds(sha256(b"example.com").digest())
+        assert one[6] == user
+
+
+@pytest.mark.parametrize("at", [0, 1, 11])
+def test_a_credential_is_found_wherever_a_list_names_it(rig: Rig, at: int) -> None:
+    """6.1.2 step 12 and 6.2.2 step 7."""
+    host = Host(rig)
+    new = {1: HASH, 2: PARTY, 3: USER, 4: ES256}
+    data = host.ask(MAKE, new, press="index")[1][2]
+    own = data[55 : 55 + int.from_bytes(data[53:55], "big")]
+    named = [{"type": "public-key", "id": bytes((n,)) * 50} for n in range(12)]
+    named[at]["id"] = own
+    request = {1: "example.com", 2: HASH, 3: named, 5: {"up": False}}
+    status, answer = host.ask(ASSERT, request)
+    assert (status, answer[1]["id"]) == (0, own)
+    assert host.status(MAKE, new | {5: named}, press="index") == 0x19
+
+
+def test_a_wink_is_short(rig: Rig) -> None:
+    """11.2.9.2.1."""
+    rig.device().wink()
+    assert rig.reader.led
+    rig.reader.run_for(1000)
+    assert not rig.reader.led
+
+
+def test_a_removed_fingers_page_is_not_the_next_ones(rig: Rig) -> None:
+    """An old copy of the sensor's memory has the removed finger there."""
+    client, token = permitted(rig, PERMISSION.BIO_ENROLL)
+    bio = FPBioEnrollment(client.ctap, client.protocol, token)
+    (thumb,) = rig.sensor.templates
+    for number in (1, 2):
+        (named,) = bio.enumerate_enrollments()
+        enroller = bio.enroll()
+        while enroller.capture(on_keepalive=rig.pressing(f"other-{number}")) is None:
+            pass
+        bio.remove_enrollment(named)
+        assert list(rig.sensor.templates) == [thumb + number]
+
+
 @pytest.mark.parametrize("length", [4, 5])
 def test_a_pin_that_is_one_too_short_must_be_changed(rig: Rig, length: int) -> None:
     """6.11.4: and one that is as long as the least is long enough."""

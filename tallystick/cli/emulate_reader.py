@@ -108,7 +108,7 @@ def reader(
     if server is not None:
         server.start()
     _announce(device, who.serial, port, server, as_json)
-    world = _start(command, port, service) if command else None
+    started = _start(command, port, service) if command else None
     # Both sides of the pipe to the firmware take turns; on one core a turn is ten times faster.
     os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
     try:
@@ -116,8 +116,8 @@ def reader(
     finally:
         if server is not None:
             server.stop()
-        if world is not None:
-            sys.exit(_ended(world))
+        if started is not None:
+            sys.exit(_ended(started))
 
 
 def _stop(service: ReaderService, device: Reader) -> None:
@@ -182,7 +182,7 @@ def _port(
     return UdpHid(hid_udp) if hid_udp is not None else None
 
 
-def _start(command: tuple[str, ...], port: HidPort | None, service: ReaderService) -> _World:
+def _start(command: tuple[str, ...], port: HidPort | None, service: ReaderService) -> _Started:
     """The command in umockdev's world. When one of the two ends, so does the other."""
     from tallystick.emulator.serving import hid_umockdev
     from tallystick.emulator.serving.hid_udp import CabledUdpHid
@@ -201,24 +201,24 @@ def _start(command: tuple[str, ...], port: HidPort | None, service: ReaderServic
         service.stop()
 
     threading.Thread(target=wait, daemon=True).start()
-    return _World(child, folder)
+    return _Started(child, folder)
 
 
-class _World(NamedTuple):
+class _Started(NamedTuple):
     """A process that has umockdev's world, and the folder that it is in."""
 
     process: subprocess.Popen[bytes]
     folder: str
 
 
-def _ended(world: _World) -> int:
+def _ended(started: _Started) -> int:
     """Waits for the command's world to end. Its exit status, as a shell would say it. A world that
     was killed leaves what it has started, and its folder, to us."""
     from tallystick.emulator.serving import hid_umockdev
 
-    status = world.process.wait()
+    status = started.process.wait()
     hid_umockdev.end_all()
-    shutil.rmtree(world.folder, ignore_errors=True)
+    shutil.rmtree(started.folder, ignore_errors=True)
     return hid_umockdev.as_shell(status)
 
 

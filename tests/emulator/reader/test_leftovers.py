@@ -503,6 +503,22 @@ def test_an_old_platforms_token_is_for_log_ins(rig: Rig) -> None:
     assert host.status(CREDENTIALS, _manage(client, token)) == 0x33
 
 
+@pytest.mark.parametrize("command", [ASSERT, MAKE])
+def test_a_proof_takes_the_place_of_a_finger(rig: Rig, command: int) -> None:
+    """6.1.2 step 5 and 6.2.2 step 4: beside pinUvAuthParam, `uv` asks for no finger. It is no
+    presence, either."""
+    rig.register()
+    client, token = permitted(rig, EVERY, "example.com")
+    param, version = client.protocol.authenticate(token, HASH), client.protocol.VERSION
+    request: dict[int, Any] = {1: "example.com", 2: HASH, 5: {"uv": True}, 6: param, 7: version}
+    if command == MAKE:
+        request = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 7: {"uv": True}, 8: param, 9: version}
+    assert Host(rig).status(command, request) == 0x27
+    status, answer = Host(rig).ask(command, request, press="index")  # which is not enrolled
+    assert status == 0 and answer[2][32] & 5 == 5
+    assert client.get_uv_retries() == 5
+
+
 def test_it_says_how_many_credentials_fit(rig: Rig) -> None:
     """6.4, remainingDiscoverableCredentials."""
     assert rig.ctap().info.remaining_disc_creds == 128

@@ -3,9 +3,12 @@ them at the instant when it is, so that they outlive a process that is killed.""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError
@@ -24,7 +27,7 @@ class KeptFiles:
     def __init__(self, path: Path, size: int) -> None:
         self.descriptor = keep_flash(path, size)
         self.sensor = keep_sensor(path.with_name(path.name + ".sensor"))
-        self._rows = path.with_name(path.name + ".rows")
+        self._rows = _leads_to(path.with_name(path.name + ".rows"))
 
     def keep_rows(self, chip: OneTimeRows) -> None:
         """Of this chip. Raises BadInputError when they cannot be read, or not be kept."""
@@ -32,7 +35,7 @@ class KeptFiles:
         try:
             text = self._rows.read_text(encoding="utf-8") if self._rows.exists() else "{}"
             chip.rows = dict(_row(*pair) for pair in json.loads(text).items())
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise BadInputError(
                 f"{self._rows} cannot be read: {error}.",
                 kept="The file was not touched, and no reader was started.",
@@ -42,6 +45,7 @@ class KeptFiles:
         def keep() -> None:
             os.close(_replace(self._rows, json.dumps(chip.rows).encode()))
 
+        _first(keep, self._rows)
         chip.on_change = keep
 
 
@@ -65,13 +69,50 @@ def keep_flash(path: Path, size: int) -> int:
             kept="The file was not touched.",
             todo="Name another file, or the board that it came from.",
         )
+    if not found:
+        _make_room(descriptor, path, size)
     return descriptor
+
+
+def _make_room(descriptor: int, path: Path, size: int) -> None:
+    """A blank flash, written: a map of a file that the disk has no room for would end us by a
+    signal, at any time. Raises BadInputError; then it is closed."""
+    try:
+        if os.pwrite(descriptor, b"\xff" * size, 0) != size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+        os.close(descriptor)
+        raise BadInputError(
+            f"{path} cannot hold the {size} bytes of a flash: {error.strerror}.",
+            kept="Nothing was started.",
+            todo="Make room, or name a file elsewhere.",
+        ) from error
+
+
+def _leads_to(path: Path) -> Path:
+    """What a link leads to is replaced, and not the link. One that leads to itself is one still."""
+    return Path(os.path.realpath(path))
+
+
+def _first(keep: Callable[[], None], path: Path) -> None:
+    """Writes once at the start, so that what cannot be kept is not noticed hours later. Raises
+    BadInputError."""
+    try:
+        keep()
+    except OSError as error:
+        raise BadInputError(
+            f"{path} cannot be written: {error.strerror}.",
+            kept="Nothing was started.",
+            todo="Name a file in a folder that is there and that you may write to.",
+        ) from error
 
 
 def _need_file(path: Path) -> None:
     """Raises BadInputError when something else has this name: it would be replaced, or waited
     for."""
-    if path.exists() and not path.is_file():
+    if _leads_to(path).is_symlink() or (path.exists() and not path.is_file()):
         raise BadInputError(
             f"{path} is no file that something can be kept in.",
             kept="It was not touched, and nothing was started.",
@@ -126,7 +167,7 @@ def _lock(descriptor: int, path: Path) -> None:
 def keep_sensor(path: Path) -> SensorFlash:
     """The sensor's memory, kept in a file. Raises BadInputError when it cannot be read or kept, or
     another emulator lives in it."""
-    path = path.resolve()  # what a link leads to is replaced, and not the link
+    path = _leads_to(path)
     _need_file(path)
     locked = -1
     if path.exists():
@@ -134,9 +175,16 @@ def keep_sensor(path: Path) -> SensorFlash:
         _lock(locked, path)
     try:
         flash = SensorFlash.decode(path.read_bytes()) if locked >= 0 else SensorFlash()
-    except BadInputError:
+    except BadInputError as error:
         os.close(locked)
-        raise
+        raise BadInputError(f"{path}: {error.what}", kept=error.kept, todo=error.todo) from error
+    except OSError as error:
+        os.close(locked)
+        raise BadInputError(
+            f"{path} cannot be read: {error.strerror}.",
+            kept="The file was not touched, and no sensor was started.",
+            todo="Name another file.",
+        ) from error
 
     def keep() -> None:
         """In place of the file of before, which stays locked until this one is."""
@@ -145,13 +193,6 @@ def keep_sensor(path: Path) -> SensorFlash:
         if before >= 0:
             os.close(before)
 
-    try:
-        keep()
-    except OSError as error:
-        raise BadInputError(
-            f"{path} cannot be written: {error.strerror}.",
-            kept="No sensor was started.",
-            todo="Name a file in a folder that is there and that you may write to.",
-        ) from error
+    _first(keep, path)
     flash.on_write = keep
     return flash

@@ -3,12 +3,12 @@
 For kernels without /dev/uhid. Run by the system's Python, which has the bindings of umockdev
 (Debian: umockdev, gir1.2-umockdev-1.0, python3-gi); imports nothing of Tallystick.
 
-    python3 hid_umockdev.py UDP_PORT CABLE_FD REPORT_DESCRIPTOR_HEX COMMAND [ARGUMENT...]
+    python3 hid_umockdev.py UDP_PORT CABLE_FD REPORT_DESCRIPTOR_HEX FOLDER COMMAND [ARGUMENT...]
 
 umockdev fakes /sys, udev and the device node, which is a pseudo-terminal. Programs write 65 bytes
 (report number 0, then the report) and read 64; the reports go on as UDP datagrams. CABLE_FD is the
 read end of a pipe: a byte 1 plugs the reader in, a byte 0 pulls it out. When it ends, so does the
-command, with all that it has started.
+command, with all that it has started. FOLDER is where umockdev's world is; it goes at the end.
 """
 
 from __future__ import annotations
@@ -79,16 +79,17 @@ def _answer(descriptor: bytes, request: int) -> tuple[int, bytes, int] | None:
 
 
 class _World:
-    """umockdev's, with the device in it while it is plugged in. `node`: the other end of its node,
-    -1 while there is none."""
+    """umockdev's, with the device in it while it is plugged in, below `folder`. `node`: the other
+    end of its node, -1 while there is none."""
 
-    def __init__(self, descriptor: bytes) -> None:
+    def __init__(self, descriptor: bytes, folder: str) -> None:
         import gi
 
         gi.require_version("UMockdev", "1.0")
         from gi.repository import GLib, UMockdev
 
         self._descriptor = descriptor
+        os.environ["TMPDIR"] = folder  # where umockdev makes its own; GLib asks once
         self._testbed = UMockdev.Testbed.new()
         self._ioctls = UMockdev.IoctlBase.new()
         self._ioctls.connect("handle-ioctl", self._on_ioctl)
@@ -274,16 +275,14 @@ def main(arguments: list[str]) -> int:
     adopt()
     link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     link.connect(("127.0.0.1", port))
-    world = _World(descriptor)
-    world.plug()
+    folder = arguments[3]
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop_in(world.folder))
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": "libumockdev-preload.so.0",
-        "UMOCKDEV_DIR": world.folder,
-    }
-    words = [sys.executable, __file__, _DIES_WITH_US, *arguments[3:]]
+        signal.signal(number, _stop_in(folder))
+    environment = {**os.environ, "LD_PRELOAD": "libumockdev-preload.so.0"}
+    world = _World(descriptor, folder)
+    world.plug()
+    environment["UMOCKDEV_DIR"] = world.folder
+    words = [sys.executable, __file__, _DIES_WITH_US, *arguments[4:]]
     child = subprocess.Popen(words, env=environment)
 
     def serve() -> None:
@@ -293,7 +292,7 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=serve, daemon=True).start()
     status = child.wait()
     end_all()
-    shutil.rmtree(world.folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     return as_shell(status)
 
 

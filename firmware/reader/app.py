@@ -98,6 +98,8 @@ class Reader:
                 continue
             self._channels.tick()
             self.token.tick()
+            if self._sequence is not None and self._sequence.over():
+                self._sequence = None  # before the ticks have come round
             self._close_window()
             if self.incoming is not None and self.incoming.over():
                 self.drop_update()

@@ -37,11 +37,15 @@ class Sequence:
         """Its 30 seconds begin anew."""
         self._since = ticks_ms()
 
+    def over(self) -> bool:
+        """Its time is. To be asked now and then: ticks come round after six days."""
+        return ticks_diff(ticks_ms(), self._since) >= _LASTS_MS
+
     def goes_on(self, kind: int, channel: int, token: int) -> bool:
         """For a command of this kind on this channel, while the token of this number is in use."""
         return (
             self._kind == kind
             and self.channel == channel
             and self._token in (0, token)
-            and ticks_diff(ticks_ms(), self._since) < _LASTS_MS
+            and not self.over()
         )

@@ -78,6 +78,7 @@ class User:
     def due(self) -> bool:
         """The sensor is missing, and it is time to look again."""
         if self._state == _READY:
+            self._tried = None  # ticks come round after six days, and it may be lost then
             return False
         return self._tried is None or ticks_diff(ticks_ms(), self._tried) >= _AGAIN_MS
 

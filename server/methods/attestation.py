@@ -122,7 +122,10 @@ def _chain(attestation: AttestationObject, client_data_hash: bytes) -> list[byte
         return []
     kind = Attestation.for_type(attestation.fmt)()
     result = kind.verify(attestation.att_stmt, attestation.auth_data, client_data_hash)
-    return [bytes(one) for one in result.trust_path or ()]
+    found = list(result.trust_path or ())
+    if not all(isinstance(one, bytes) for one in found):
+        raise TypeError("a certificate is bytes")  # of a number, `bytes` would make that many
+    return found
 
 
 def _leads_to(chain: list[bytes], roots: list[bytes]) -> bool:

@@ -328,7 +328,10 @@ def _image(path: Path | None, board: str | None) -> Image:
 def _identity(path: Path | None, serial: str) -> bytes:
     if path is None:
         return Identity.derive(check_serial(serial), 20260101).encode()
-    segment = path.read_bytes() if path.is_file() else b""
+    try:
+        segment = path.read_bytes() if path.is_file() else b""
+    except OSError:
+        segment = b""
     if len(segment) != SIZE:
         raise BadInputError(
             f"{path} is not a per-card segment of {SIZE} bytes.",

@@ -10,12 +10,13 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from tallystick.common import console
 from tallystick.common.errors import BadInputError, TallyError
+from tallystick.common.paths import INPUT_FILE
 from tallystick.emulator import boards
 from tallystick.tools import options
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
 _PYTHON_OF_THE_SYSTEM = "/usr/bin/python3"  # the one that Debian's bindings of umockdev are for
-_SEGMENT = click.Path(path_type=Path, dir_okay=False, exists=True)
 _PORT = click.IntRange(0, 65535)
 _MOST = 4096  # bytes that are read of a segment, which has fewer: a device has no end
 
@@ -38,7 +38,9 @@ _MOST = 4096  # bytes that are read of a segment, which has fewer: a device has 
 @click.option(
     "--serial", default="TR00000001", show_default=True, help="Serial number, 10 characters."
 )
-@click.option("--identity", type=_SEGMENT, help="Per-reader segment instead of a development one.")
+@click.option(
+    "--identity", type=INPUT_FILE, help="Per-reader segment instead of a development one."
+)
 @click.option("--hid-udp", type=_PORT, help="HID reports in datagrams on this UDP port; 0 chooses.")
 @click.option(
     "--usb", is_flag=True, help="A device for unmodified programs: uhid, or for COMMAND only."
@@ -106,7 +108,7 @@ def reader(
     if server is not None:
         server.start()
     _announce(device, who.serial, port, server, as_json)
-    child = _start(command, port, service) if command else None
+    started = _start(command, port, service) if command else None
     # Both sides of the pipe to the firmware take turns; on one core a turn is ten times faster.
     os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
     try:
@@ -114,8 +116,8 @@ def reader(
     finally:
         if server is not None:
             server.stop()
-        if child is not None:
-            sys.exit(_ended(child))
+        if started is not None:
+            sys.exit(_ended(started))
 
 
 def _stop(service: ReaderService, device: Reader) -> None:
@@ -142,6 +144,12 @@ def _identity(path: Path | None, serial: str) -> ReaderIdentity:
         found.check()
     except BadInputError as error:
         raise BadInputError(f"{path}: {error.what}", kept=error.kept, todo=error.todo) from error
+    except OSError as error:
+        raise BadInputError(
+            f"{path} cannot be read: {error.strerror}.",
+            kept="No reader was started.",
+            todo="Name another file, or leave --identity out for a development reader.",
+        ) from error
     return found
 
 
@@ -174,16 +182,15 @@ def _port(
     return UdpHid(hid_udp) if hid_udp is not None else None
 
 
-def _start(
-    command: tuple[str, ...], port: HidPort | None, service: ReaderService
-) -> subprocess.Popen[bytes]:
+def _start(command: tuple[str, ...], port: HidPort | None, service: ReaderService) -> _Started:
     """The command in umockdev's world. When one of the two ends, so does the other."""
     from tallystick.emulator.serving import hid_umockdev
     from tallystick.emulator.serving.hid_udp import CabledUdpHid
 
     assert isinstance(port, CabledUdpHid)
+    folder = tempfile.mkdtemp(prefix="tally-")
     helper = [_PYTHON_OF_THE_SYSTEM, str(hid_umockdev.__file__)]
-    words = [str(port.port), str(port.cable), port.descriptor.hex()]
+    words = [str(port.port), str(port.cable), port.descriptor.hex(), folder]
     environment = {**os.environ, "LD_PRELOAD": "libumockdev-preload.so.0"}
     hid_umockdev.adopt()
     child = subprocess.Popen([*helper, *words, *command], pass_fds=[port.cable], env=environment)
@@ -194,16 +201,24 @@ def _start(
         service.stop()
 
     threading.Thread(target=wait, daemon=True).start()
-    return child
+    return _Started(child, folder)
 
 
-def _ended(child: subprocess.Popen[bytes]) -> int:
+class _Started(NamedTuple):
+    """A process that has umockdev's world, and the folder that it is in."""
+
+    process: subprocess.Popen[bytes]
+    folder: str
+
+
+def _ended(started: _Started) -> int:
     """Waits for the command's world to end. Its exit status, as a shell would say it. A world that
-    was killed leaves what it has started to us."""
+    was killed leaves what it has started, and its folder, to us."""
     from tallystick.emulator.serving import hid_umockdev
 
-    status = child.wait()
+    status = started.process.wait()
     hid_umockdev.end_all()
+    shutil.rmtree(started.folder, ignore_errors=True)
     return hid_umockdev.as_shell(status)
 
 

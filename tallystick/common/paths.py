@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import shutil
 import tempfile
@@ -10,6 +11,21 @@ from functools import cache
 from pathlib import Path
 
 import click
+
+
+class _InputFile(click.Path):
+    """What is no file is refused: a pipe that nobody writes to would be waited for, for ever."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Path:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.is_file():
+            self.fail(f"{path} is no file.", param, ctx)
+        return path
 
 
 class _OutputFile(click.Path):
@@ -26,7 +42,21 @@ class _OutputFile(click.Path):
             self.fail(f"{str(value)!r} is a folder.", param, ctx)
         if not path.parent.is_dir():
             self.fail(f"there is no folder {path.parent}.", param, ctx)
+        if path.is_fifo() and not _is_read(path):
+            self.fail(f"{path} is a pipe that nobody reads.", param, ctx)
         return path
+
+
+def _is_read(pipe: Path) -> bool:
+    """Held open until this process ends: who reads it would otherwise see its end now."""
+    try:
+        _HELD.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno != errno.ENXIO
+    return True
+
+
+_HELD: list[int] = []
 
 
 def cache_folder() -> Path:
@@ -56,4 +86,5 @@ def _remove(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+INPUT_FILE = _InputFile(path_type=Path, dir_okay=False, exists=True)
 OUTPUT_FILE = _OutputFile(path_type=Path, dir_okay=False, writable=True)

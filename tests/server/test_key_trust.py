@@ -6,9 +6,11 @@ import base64
 import html
 import json
 import re
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -223,6 +225,19 @@ def _with_extensions(data: bytes, extensions: str) -> bytes:
     return data[:32] + flagged + data[33:] + bytes.fromhex(extensions)
 
 
+def _chained(change: Callable[[Any], Any]) -> Callable[[str], str]:
+    """Other certificates, where there are some."""
+
+    def spoil(attestation: bytes) -> bytes:
+        said = cbor.decode(attestation)
+        statement = said["attStmt"]
+        if "x5c" in statement:
+            said["attStmt"] = {**statement, "x5c": change(statement["x5c"])}
+        return cbor.encode(said)
+
+    return _of(spoil)
+
+
 MALFORMED = {
     "no object": _of(lambda _: b""),
     "cut": _of(lambda data: data[:-1]),
@@ -241,6 +256,13 @@ MALFORMED = {
     "a key that is a list": _data(lambda data: data[:-77] + b"\x80"),
     "extensions with a tag": _data(lambda data: _with_extensions(data, "a16161c100")),
     "extensions with a float": _data(lambda data: _with_extensions(data, "a16161f93c00")),
+    "a certificate that is a number": _chained(lambda chain: [*chain, 1 << 40]),
+    "a certificate that is a small number": _chained(lambda chain: [*chain, 1 << 20]),
+    "a certificate that is a list": _chained(lambda chain: [*chain, [1, 2]]),
+    "a certificate that is text": _chained(lambda chain: [*chain, "text"]),
+    "a certificate that cannot be read": _chained(lambda chain: [*chain, b"0"]),
+    "a first certificate that is a number": _chained(lambda chain: [7, *chain]),
+    "no certificates, a map": _chained(lambda _: {}),
     "deep": lambda _: "[" * 5_000,
     "deep object": _of(lambda _: b"\x81" * 5_000),
     "a list": lambda _: "[]",
@@ -261,6 +283,19 @@ def test_a_malformed_registration_is_refused(
     with opened(portal.settings) as parts, parts.database.read() as connection:
         found = factors.of_person(connection, 1)
     assert not found or (not rule and found[0].facts["vouched"] == [])
+
+
+def test_a_number_among_certificates_makes_no_room_for_itself(portal: Portal, ann: Browser) -> None:
+    """Some bytes of an answer, and hundreds of megabytes of memory."""
+    portal.policy(**OF_THE_BATCH)
+    spoil = _chained(lambda chain: [*chain, 1 << 28])
+    tracemalloc.start()
+    try:
+        enrol(ann, MAKER.key_of(AAGUID), spoil)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 1 << 27
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import random
+import resource
+import socket
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from tallystick.cli import tally
+from tallystick.cli import main, tally
 from tallystick.common.errors import BadInputError
+from tallystick.common.paths import OUTPUT_FILE
+from tallystick.emulator.chips.rp2350 import Rp2350
 from tallystick.emulator.devices.kept_files import KeptFiles, keep_flash, keep_sensor
 
 _TEMPLATE = (b"first", b"second")
@@ -75,13 +81,114 @@ def test_two_sensors_do_not_live_in_one_file(tmp_path: Path) -> None:
         keep_sensor(tmp_path / "sensor")
 
 
-@pytest.mark.parametrize("name", ["flash", "flash.sensor"])
-def test_what_is_no_file_is_refused_and_stays(tmp_path: Path, name: str) -> None:
-    """A pipe, or a device: an emulator put its file in place of it, or waited for ever."""
-    os.mkfifo(tmp_path / name)
-    with pytest.raises(BadInputError, match="is no file"):
-        KeptFiles(tmp_path / "flash", 4096)
-    assert (tmp_path / name).is_fifo()
+def _odd(path: Path, kind: str) -> None:
+    """Something under this name that is no file."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    else:
+        path.symlink_to(path if kind == "itself" else "/dev/zero")
+
+
+_ODD = ["pipe", "folder", "socket", "itself", "device"]
+
+
+def _all_three(folder: Path) -> None:
+    KeptFiles(folder / "flash", 4096).keep_rows(Rp2350(random.Random(1)))
+
+
+@pytest.mark.parametrize("kind", _ODD)
+@pytest.mark.parametrize("name", ["flash", "flash.sensor", "flash.rows"])
+def test_what_is_no_file_is_refused_and_stays(tmp_path: Path, name: str, kind: str) -> None:
+    """An emulator put its file in place of it, or waited for ever."""
+    _odd(tmp_path / name, kind)
+    before = os.lstat(tmp_path / name)
+    with pytest.raises(BadInputError, match=r"is no file|cannot be opened"):
+        _all_three(tmp_path)
+    assert os.lstat(tmp_path / name)[:3] == before[:3]
+
+
+@pytest.mark.parametrize("name", ["flash.sensor.part", "flash.rows.part"])
+def test_what_cannot_be_kept_is_said_at_the_start(tmp_path: Path, name: str) -> None:
+    """What was burnt is written seldom: nobody would notice for weeks."""
+    (tmp_path / name).mkdir()
+    with pytest.raises(BadInputError, match="cannot be written"):
+        _all_three(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"-1": 1}', '{"0": -1}', "\0"])
+def test_rows_that_no_chip_has(tmp_path: Path, text: str) -> None:
+    (tmp_path / "flash.rows").write_text(text)
+    with pytest.raises(BadInputError, match=r"flash\.rows cannot be read"):
+        _all_three(tmp_path)
+    assert (tmp_path / "flash.rows").read_text() == text
+
+
+@pytest.mark.parametrize("name", ["flash.sensor", "flash.rows"])
+def test_a_spoiled_file_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("spoiled")
+    with pytest.raises(BadInputError, match=name):
+        _all_three(tmp_path)
+
+
+_FILES = [
+    ("reader", "--identity"), ("reader", "--image"), ("reader", "--flash"),
+    ("sensor", "--flash"),
+    ("card", "--identity"), ("card", "--image"), ("card", "--flash"),
+]  # fmt: skip
+_WRITTEN = [("card", option) for option in ("--vcd", "--current", "--events", "--apdu-log")]
+
+
+@pytest.mark.parametrize("kind", [*_ODD, "memory"])
+@pytest.mark.parametrize(("device", "option"), [*_FILES, *_WRITTEN])
+def test_an_odd_file_is_said_at_once(
+    tmp_path: Path, device: str, option: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is named in place of a file: a sentence about it, and no emulator, and no wait."""
+    path = tmp_path / "odd"
+    if kind == "memory":
+        path.symlink_to("/proc/self/mem")  # says that it is a file
+    else:
+        _odd(path, kind)
+    if (device, option) in _WRITTEN and kind in ("device", "memory"):
+        return  # it takes what is written
+    where = {"reader": ["--hid-udp", "0"], "sensor": ["--pty"], "card": []}[device]
+    with pytest.raises(SystemExit) as ended:
+        main(["emulate", device, *where, option, str(path)])
+    assert ended.value.code in (2, 3)
+    said = capsys.readouterr().err.replace("\n", "")
+    assert any(str(one) in said for one in (path, Path(os.path.realpath(path))))
+
+
+def test_a_pipe_that_somebody_reads_takes_what_is_written(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reads = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert OUTPUT_FILE.convert(str(pipe), None, None) == pipe
+    with pipe.open("w", encoding="utf-8") as file:
+        file.write("written")
+    assert os.read(reads, 100) == b"written"
+    with pytest.raises(BlockingIOError):
+        os.read(reads, 100)  # it has not come to its end
+    os.close(reads)
+    with pytest.raises(click.BadParameter, match="nobody reads"):
+        OUTPUT_FILE.convert(str(pipe), None, None)
+
+
+def test_a_flash_that_there_is_no_room_for(tmp_path: Path) -> None:
+    """As on a full disk: it is said, and not noticed by a signal."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(BadInputError, match="cannot hold the 4096 bytes"):
+            keep_flash(tmp_path / "flash", 4096)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "flash").stat().st_size == 0
 
 
 def test_a_device_is_no_flash() -> None:
@@ -92,4 +199,4 @@ def test_a_device_is_no_flash() -> None:
 def test_a_segment_is_not_read_for_ever() -> None:
     words = ["emulate", "reader", "--identity", "/dev/zero", "--hid-udp", "0"]
     result = CliRunner().invoke(tally, words)
-    assert "not a reader's segment" in result.output + str(result.exception)
+    assert "is no file" in result.output + str(result.exception)

@@ -52,6 +52,38 @@ def test_a_reset_makes_another_key_agreement(new_rig: Callable[..., Rig], in_ser
     assert _key(host) != before
 
 
+def test_nothing_of_before_a_reset_is_in_the_flash(
+    new_rig: Callable[..., Rig], in_service: Life
+) -> None:
+    """6.6: all is erased, also what is sealed."""
+    rig = new_rig(in_service)
+    rig.register()
+    before = rig.image_of_flash()
+    rig.replug()
+    assert Host(rig).status(RESET, press="thumb") == 0
+    written = {at for at in range(0, len(before), 16) if before[at : at + 16].strip(b"\xff\0")}
+    at_power_up = Rig(rig.reader.image)  # the programs, and who the reader is, stay
+    same = at_power_up.image_of_flash()
+    at_power_up.close()
+    after = rig.image_of_flash()
+    kept = {at for at in written if after[at : at + 16] == before[at : at + 16]}
+    assert written > kept
+    assert {at for at in kept if same[at : at + 16] != before[at : at + 16]} == set()
+
+
+def test_a_reset_does_not_begin_with_the_sensors_first_page_anew(
+    new_rig: Callable[..., Rig], in_service: Life
+) -> None:
+    """An old copy of the sensor's memory must show nobody's finger where a new one counts."""
+    rig = new_rig(in_service)
+    (before,) = rig.sensor.templates
+    assert Host(rig).status(RESET, press="thumb") == 0
+    ClientPin(rig.ctap()).set_pin(PIN)
+    rig.enrol("index")
+    (after,) = rig.sensor.templates
+    assert after == before + 1
+
+
 def test_a_reset_forgets_wrong_pins(new_rig: Callable[..., Rig], in_service: Life) -> None:
     """6.6: the PIN that comes after it is tried at once."""
     rig = new_rig(in_service)
@@ -106,6 +138,21 @@ def test_after_a_log_in_a_token_only_writes_blobs(rig: Rig, command: int) -> Non
     assert host.status(BIO, fingers) == 0x33
     always = client.protocol.authenticate(token, b"\xff" * 32 + b"\x0d\x02")
     assert host.status(CONFIG, {1: 2, 3: version, 4: always}) == 0x33
+    own = {1: sha256(b"example.com").digest()}  # what a token for this party may look at
+    param = client.protocol.authenticate(token, b"\x04" + cbor.encode(own))
+    assert host.status(CREDENTIALS, {1: 4, 2: own, 3: version, 4: param}) == 0x33
+
+
+@pytest.mark.parametrize("permissions", [0, -1])
+def test_a_token_for_nothing_is_not_given(rig: Rig, permissions: int) -> None:
+    """6.5.5.7: INVALID_PARAMETER, all else being right; and no PIN is looked at."""
+    client = ClientPin(rig.ctap())
+    keys, shared = client._get_shared_secret()
+    wrong = client.protocol.encrypt(shared, sha256(b"0000").digest()[:16])
+    host = Host(rig)
+    assert host.status(PIN_COMMAND, {1: 2, 2: 9, 3: keys, 6: wrong, 9: permissions}) == 0x02
+    assert host.status(PIN_COMMAND, {1: 2, 2: 6, 3: keys, 9: permissions}) == 0x02
+    assert client.get_pin_retries() == (8, False)
 
 
 @pytest.mark.parametrize(("issued", "used"), [(1, 2), (2, 1)])
@@ -443,6 +490,149 @@ def test_the_bounds_of_large_blobs(rig: Rig) -> None:
     assert host.status(BLOBS, {1: 5, 3: 18}) == 0x02
     assert host.status(BLOBS, {1: 1984, 3: 0}) == 0
     assert host.status(BLOBS, {1: 1985, 3: 0}) == 0x03
+
+
+def test_an_old_platforms_token_is_for_log_ins(rig: Rig) -> None:
+    """6.5.5.7.1, getPinToken: `mc` and `ga`, and nothing else."""
+    client, host = ClientPin(rig.ctap()), Host(rig)
+    keys, shared = client._get_shared_secret()
+    pin = client.protocol.encrypt(shared, sha256(PIN.encode()).digest()[:16])
+    status, answer = host.ask(PIN_COMMAND, {1: 2, 2: 5, 3: keys, 6: pin})
+    assert status == 0
+    token = client.protocol.decrypt(shared, answer[2])
+    assert host.status(CREDENTIALS, _manage(client, token)) == 0x33
+
+
+@pytest.mark.parametrize("command", [ASSERT, MAKE])
+def test_a_proof_takes_the_place_of_a_finger(rig: Rig, command: int) -> None:
+    """6.1.2 step 5 and 6.2.2 step 4: beside pinUvAuthParam, `uv` asks for no finger. It is no
+    presence, either."""
+    rig.register()
+    client, token = permitted(rig, EVERY, "example.com")
+    param, version = client.protocol.authenticate(token, HASH), client.protocol.VERSION
+    request: dict[int, Any] = {1: "example.com", 2: HASH, 5: {"uv": True}, 6: param, 7: version}
+    if command == MAKE:
+        request = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 7: {"uv": True}, 8: param, 9: version}
+    assert Host(rig).status(command, request) == 0x27
+    status, answer = Host(rig).ask(command, request, press="index")  # which is not enrolled
+    assert status == 0 and answer[2][32] & 5 == 5
+    assert client.get_uv_retries() == 5
+
+
+def test_it_says_how_many_credentials_fit(rig: Rig) -> None:
+    """6.4, remainingDiscoverableCredentials."""
+    assert rig.ctap().info.remaining_disc_creds == 128
+    rig.register(b"user-1")
+    rig.register(b"user-2")
+    assert rig.ctap().info.remaining_disc_creds == 126
+
+
+def test_a_name_that_is_not_given_again_goes(rig: Rig) -> None:
+    """6.8.6: what an update does not say is removed."""
+    made = rig.register(b"user-1")
+    named = {"id": made.credential_data.credential_id, "type": "public-key"}
+    for user in ({"id": b"user-1", "name": "n"}, {"id": b"user-1"}):
+        rig.management().update_user_info(named, user)
+        (one,) = rig.management().enumerate_creds(sha256(b"example.com").digest())
+        assert one[6] == user
+
+
+@pytest.mark.parametrize("at", [0, 1, 11])
+def test_a_credential_is_found_wherever_a_list_names_it(rig: Rig, at: int) -> None:
+    """6.1.2 step 12 and 6.2.2 step 7."""
+    host = Host(rig)
+    new = {1: HASH, 2: PARTY, 3: USER, 4: ES256}
+    data = host.ask(MAKE, new, press="index")[1][2]
+    own = data[55 : 55 + int.from_bytes(data[53:55], "big")]
+    named = [{"type": "public-key", "id": bytes((n,)) * 50} for n in range(12)]
+    named[at]["id"] = own
+    request = {1: "example.com", 2: HASH, 3: named, 5: {"up": False}}
+    status, answer = host.ask(ASSERT, request)
+    assert (status, answer[1]["id"]) == (0, own)
+    assert host.status(MAKE, new | {5: named}, press="index") == 0x19
+
+
+def test_a_wink_is_short(rig: Rig) -> None:
+    """11.2.9.2.1."""
+    rig.device().wink()
+    assert rig.reader.led
+    rig.reader.run_for(1000)
+    assert not rig.reader.led
+
+
+def test_a_removed_fingers_page_is_not_the_next_ones(rig: Rig) -> None:
+    """An old copy of the sensor's memory has the removed finger there."""
+    client, token = permitted(rig, PERMISSION.BIO_ENROLL)
+    bio = FPBioEnrollment(client.ctap, client.protocol, token)
+    (thumb,) = rig.sensor.templates
+    for number in (1, 2):
+        (named,) = bio.enumerate_enrollments()
+        enroller = bio.enroll()
+        while enroller.capture(on_keepalive=rig.pressing(f"other-{number}")) is None:
+            pass
+        bio.remove_enrollment(named)
+        assert list(rig.sensor.templates) == [thumb + number]
+
+
+@pytest.mark.parametrize("length", [4, 5])
+def test_a_pin_that_is_one_too_short_must_be_changed(rig: Rig, length: int) -> None:
+    """6.11.4: and one that is as long as the least is long enough."""
+    client, token = permitted(rig, PERMISSION.AUTHENTICATOR_CFG)
+    Config(client.ctap, client.protocol, token).set_min_pin_length(length)
+    assert rig.ctap().info.min_pin_length == length
+    assert bool(rig.ctap().info.force_pin_change) == (len(PIN) < length)
+
+
+@pytest.mark.parametrize("pin", [b"1357\x009", b"13\x0057", b"\x00135790", b"1" * 64])
+def test_a_pin_with_a_zero_is_none(fresh: Rig, pin: bytes) -> None:
+    """6.5.5.5: zeros fill up, and end a PIN, which has 63 bytes at most."""
+    client = ClientPin(fresh.ctap())
+    keys, shared = client._get_shared_secret()
+    new = client.protocol.encrypt(shared, pin.ljust(64, b"\0"))
+    proof = client.protocol.authenticate(shared, new)
+    host = Host(fresh)
+    assert host.status(PIN_COMMAND, {1: 2, 2: 3, 3: keys, 4: proof, 5: new}) == 0x37
+    assert not fresh.ctap().info.options["clientPin"]
+
+
+@pytest.mark.parametrize("protect", [1, 2, 3])
+def test_a_list_says_how_a_credential_is_protected(rig: Rig, protect: int) -> None:
+    """6.8.4: credProtect, as it was asked for."""
+    request = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 6: {"credProtect": protect}}
+    assert Host(rig).status(MAKE, request | {7: {"rk": True, "uv": True}}, press="thumb") == 0
+    manager = rig.management()
+    (one,) = manager.enumerate_creds(sha256(b"example.com").digest())
+    assert one[10] == protect
+
+
+@pytest.mark.parametrize("uv", [False, True])
+def test_who_was_not_asked_to_touch_is_not_said_to_be_there(rig: Rig, uv: bool) -> None:
+    """6.2.2 step 9: with `up` false, the flag is not set, whoever else was verified."""
+    host = Host(rig)
+    data = host.ask(MAKE, {1: HASH, 2: PARTY, 3: USER, 4: ES256}, press="index")[1][2]
+    named = {"type": "public-key", "id": data[55 : 55 + int.from_bytes(data[53:55], "big")]}
+    request = {1: "example.com", 2: HASH, 3: [named], 5: {"up": False, "uv": uv}}
+    status, answer = host.ask(ASSERT, request, press="thumb" if uv else None)
+    assert status == 0 and answer[2][32] & 5 == (4 if uv else 0)
+
+
+def test_each_bit_of_large_blobs_is_vouched_for(rig: Rig) -> None:
+    """6.10.2: the last 16 bytes are those of the hash of what is before them."""
+    host = Host(rig)
+    client, token = permitted(rig, PERMISSION.LARGE_BLOB_WRITE)
+
+    def written(array: bytes) -> int:
+        message = b"\xff" * 32 + b"\x0c\x00" + bytes(4) + sha256(array).digest()
+        param = client.protocol.authenticate(token, message)
+        return host.status(BLOBS, {2: array, 3: 0, 4: len(array), 5: param, 6: 2})
+
+    whole = b"\x81\xa0" + sha256(b"\x81\xa0").digest()[:16]
+    for at in range(len(whole)):
+        spoiled = bytearray(whole)
+        spoiled[at] ^= 1 << at % 8
+        assert written(bytes(spoiled)) == 0x3D, at
+    assert written(whole) == 0
+    assert host.ask(BLOBS, {1: 100, 3: 0}) == (0, {1: whole})
 
 
 def _channel(host: Host) -> bytes:

@@ -11,6 +11,7 @@ from fido2.ctap import CtapError
 from fido2.ctap2 import ClientPin
 from fido2.ctap2.credman import CredentialManagement
 
+from tests.emulator.reader.raw import ASSERT, HASH, NEXT, Host
 from tests.emulator.reader.rig import PIN, Rig
 
 ERR = CtapError.ERR
@@ -256,3 +257,49 @@ def test_times_do_not_depend_on_the_computer(new_rig: Callable[..., Rig]) -> Non
         return rig.reader.clock.now, rig.image_of_flash()
 
     assert life() == life()
+
+
+# The chip's ticks count to 2³⁰ ms: after six days what was long ago looks as if it were to come.
+_WEEK_US = 7 * 86_400_000_000
+
+
+def _a_week(rig: Rig) -> None:
+    """Passes, and nobody asks anything. The first minute of it as it is."""
+    rig.reader.run_for(60_000)
+    rig.reader.clock.now += _WEEK_US
+    rig.reader.run_for(1000)
+
+
+def test_nothing_goes_on_after_a_week(rig: Rig) -> None:
+    """6.3 step 3, and 6.5.2.1."""
+    protect = {"credentialProtectionPolicy": "userVerificationOptional"}
+    for user in (b"anna", b"bert"):
+        rig.register(user, extensions=protect)
+    host = Host(rig)
+    status, answer = host.ask(ASSERT, {1: "example.com", 2: HASH}, press="index")
+    assert (status, answer[5]) == (0, 2)
+    _a_week(rig)
+    assert host.status(NEXT) == 0x30
+    client, token = rig.token(PERMISSION.CREDENTIAL_MGMT)
+    manager = CredentialManagement(client.ctap, client.protocol, token)
+    _a_week(rig)
+    with pytest.raises(CtapError) as refused:
+        manager.get_metadata()
+    assert refused.value.code == ERR.PIN_AUTH_INVALID
+
+
+def test_a_sensor_is_found_again_after_a_week(rig: Rig) -> None:
+    """One of its wires had no contact for a second, and somebody asked meanwhile."""
+    _a_week(rig)
+    sends, rig.sensor.on_send = rig.sensor.on_send, lambda _data: None
+    assert not rig.ctap().info.options["uv"]
+    rig.sensor.on_send = sends
+    rig.reader.run_for(5000)
+    assert rig.ctap().info.options["uv"]
+
+
+def test_no_reset_after_a_week(rig: Rig) -> None:
+    _a_week(rig)
+    with pytest.raises(CtapError) as refused:
+        rig.ctap().reset(on_keepalive=rig.pressing())
+    assert refused.value.code == ERR.NOT_ALLOWED

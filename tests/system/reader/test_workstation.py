@@ -52,6 +52,31 @@ def test_pam(reader_in_service: EmulatedReader, service: str, tmp_path: Path) ->
     assert refused.returncode and "successfully" not in refused.stdout
 
 
+def test_the_pin_gives_the_finger_back(
+    reader_in_service: EmulatedReader, service: str, tmp_path: Path
+) -> None:
+    """What the guide says in 5: PAM does not ask for the PIN, and says no."""
+    reader = reader_in_service
+    keys = reader.run("pamu2fcfg", "-u", "root", "-o", ORIGIN, "-i", ORIGIN, "-V")
+    (tmp_path / "keys").write_text(f"{keys}\n")
+
+    def signs_in() -> bool:
+        said = subprocess.run(
+            ["pamtester", service, "root", "authenticate"],
+            env=reader.environment, capture_output=True, text=True, timeout=90, check=False,
+        )  # fmt: skip
+        return "successfully authenticated" in said.stdout
+
+    reader.finger = STRANGER
+    assert not signs_in() and not signs_in()
+    reader.finger = {"finger": "right-thumb"}
+    assert "uv retries: 0" in reader.run("fido2-token", "-I", DEVICE)
+    assert not signs_in()
+    reader.run_on_terminal("fido2-token", "-L", "-e", DEVICE, answers={"PIN": PIN})
+    assert "uv retries: 5" in reader.run("fido2-token", "-I", DEVICE)
+    assert signs_in()
+
+
 def test_ssh(reader_in_service: EmulatedReader, tmp_path: Path) -> None:
     """A server that takes only keys whose holder was verified; the key lives in the reader."""
     needs.root.or_skip()

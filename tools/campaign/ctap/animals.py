@@ -63,8 +63,7 @@ ANIMALS = (
     ),
     _animal(
         "everlasting", "What was begun can be gone on with for ever.", "A assert, wait, A next",
-        Patch(_SEQUENCE,
-              "            and ticks_diff(ticks_ms(), self._since) < _LASTS_MS\n", ""),
+        Patch(_SEQUENCE, "return ticks_diff(ticks_ms(), self._since) >= _LASTS_MS", "return False"),
     ),
     _animal(
         "survives-others", "What was begun outlives other commands, also a deletion.",

@@ -153,9 +153,10 @@ def card(
     options.set_loop_limit(loop_limit)
     booted = of_project(project) if project is not None else _image(image, board)
     kept = keep_flash(flash, booted.board.flash_size) if flash is not None else None
-    lived_in = kept is not None and os.fstat(kept).st_size > 0
-    if kept is not None and lived_in:
-        booted = with_files_of(booted, os.pread(kept, booted.board.flash_size, 0))
+    content = b"" if kept is None else os.pread(kept, booted.board.flash_size, 0)
+    lived_in = bool(content.strip(b"\xff"))
+    if lived_in:
+        booted = with_files_of(booted, content)
     who = b"" if lived_in or project else _identity(identity, serial or _DEFAULT_SERIAL)
     device = Card(
         booted,

@@ -355,6 +355,9 @@ def test_a_form_that_is_none_is_told_and_nothing_of_it_shown(server):
         ({"files": {"options": (None, f'{{"psk": "{secret}", "no": 1}}'), "file": ("f", b"x")}},
          "invalid-request"),
         ({"files": {"options": (None, "x" * 200_000), "file": ("f", b"x")}}, "body-too-large"),
+        # Two lists in one: the second's first line would go on in the first's last one.
+        ({"files": [("options", (None, '{"takes": ["plain"]}')), ("file", ("a", table(1))),
+                    ("file", ("b", table(2, 5)))]}, "bad-form"),
         ({"content": b"--b\r\n", "headers": {"content-type": "multipart/form-data; boundary=b"}},
          "bad-form"),
     ):  # fmt: skip

@@ -65,6 +65,13 @@ def written(folder: Path, *options: str) -> Path:
     return out
 
 
+def written_next(folder: Path, *options: str) -> list[str]:
+    """The commands that are printed for a deployment."""
+    arguments = ["init", "--json", "--out", str(folder / "told"), *GIVEN, *options]
+    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    return list(json.loads(done.stdout)["next"])
+
+
 def exposure(unit: Path) -> float:
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", str(unit)],
@@ -122,6 +129,8 @@ def test_the_units_may_write_where_they_do_and_start_again(tmp_path):
     assert server["MemoryMax"] == ["512M"] and int(server["LimitNOFILE"][0]) > MOST_CONNECTIONS
     timer = settings_of(folder / "tallystick-backup.timer")
     assert timer["OnCalendar"] == ["daily"] and timer["Persistent"] == ["true"]
+    # Imports are on a disk meanwhile: /tmp may be memory, which would be the unit's.
+    assert server["Environment"] == ["TMPDIR=/var/tmp"] and server["PrivateTmp"] == ["yes"]
 
 
 def test_a_modem_is_all_that_is_opened(tmp_path):
@@ -213,6 +222,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+    gzip on;  # as Debian has it
     include {site};
 }}
 """
@@ -278,7 +288,7 @@ def test_behind_a_proxy(proxy, settings, tmp_path, certificate):
             answer = client.get("/v1/whoami", headers=claims | {"authorization": "Bearer x"})
             assert answer.status_code == 401
             page = client.get("/p/default/sign-in")
-            assert page.status_code == 200
+            assert page.status_code == 200 and "content-encoding" not in page.headers
             assert "secure" in page.headers.get("set-cookie", "secure").lower()
             body = b"x" * (6 * 1024**2 - 4096)
             json_type = {"content-type": "application/json", "authorization": "Bearer x"}
@@ -518,6 +528,10 @@ def test_the_container_file_starts_what_it_says(tmp_path):
             lambda: subprocess.run(check, check=False, capture_output=True).returncode == 0,
         )
     assert (needs.ROOT / "requirements/tallystick.txt").exists()
+    assert f"TMPDIR={STATE}" in made["ENV"]  # a disk, where /tmp is memory
+    # In the format that podman takes by itself there is no health check.
+    for build in (lines[1], *written_next(tmp_path, "--kind", "container", "--proxy", "none")):
+        assert "podman build" not in build or "--format docker" in build
 
 
 @pytest.mark.parametrize(

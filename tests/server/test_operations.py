@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.server.operating import operations
@@ -27,12 +27,11 @@ from tallystick.server.rules.otp import hotp
 from tallystick.server.serving import logs
 from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.settings import settings_from
-from tallystick.server.store import keys
+from tallystick.server.store import keys, restored
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import KeyFileError
 from tallystick.server.store.models import CardRow
 from tallystick.server.store.opened import opened
-from tallystick.server.store.restored import confirm
 
 
 def ask(url: str, service, code: str) -> str:
@@ -54,26 +53,26 @@ def test_codes_used_after_a_backup_do_not_work_after_its_restore(server, tmp_pat
     lost = tmp_path / "lost.db"
     with opened(server.settings) as parts:
         operations.backup(parts.database, lost)
-    restored = replace(server.settings, db_url=f"sqlite:///{tmp_path / 'new.db'}")
-    database = Database(restored.db_url)
+    back = replace(server.settings, db_url=f"sqlite:///{tmp_path / 'new.db'}")
+    database = Database(back.db_url)
     done = operations.restore(
         database,
         copy,
-        ring=keys.load(restored.key_file),
+        ring=keys.load(back.key_file),
         advance=10,
         newer=lost if newer else None,
         now=server.clock(),
     )
     assert done == {"cards": 1, "counters_from_newer": int(newer)}
     with database.write() as connection:
-        confirm(connection, keys.load(restored.key_file), server.clock(), "console")
+        restored.confirm(connection, keys.load(back.key_file), server.clock(), "console")
     database.close()
-    with running_in_thread(restored) as url:
+    with running_in_thread(back) as url:
         for factor in range(4):
             assert ask(url, server.service, hotp(seed, factor, 6)) != "ok"
         next_one = 4 if newer else 11
         assert ask(url, server.service, hotp(seed, next_one, 6)) == "ok"
-    assert all(f.state != "bad" for f in examine(restored))
+    assert all(f.state != "bad" for f in examine(back))
 
 
 def test_a_later_copy_that_is_an_earlier_one_takes_no_counter_back(server, tmp_path):
@@ -181,6 +180,35 @@ def test_doctor_finds_what_is_wrong(server, tmp_path):
     wrong = replace(server.settings, key_file=other, smtp="smtp://127.0.0.1:1")
     found = {f.name: f.state for f in examine(wrong)}
     assert found["encrypted values"] == found["audit log"] == found["mail server"] == "bad"
+
+
+def test_doctor_says_what_would_stop_the_start(server, tmp_path):
+    """Whatever `tally server run` refuses is bad to the doctor, too."""
+    with opened(server.settings) as parts, parts.database.write() as connection:
+        restored.note(connection, {}, server.clock())
+    (tmp_path / "none").mkdir()
+    wrong = replace(
+        server.settings,
+        breach_list=tmp_path / "none",
+        key_metadata=(tmp_path / "none", tmp_path / "none"),
+        request_log=tmp_path / "none",
+    )
+    found = {f.name: f for f in examine(wrong)}
+    for name in ("restore", "breach list", "metadata of security keys", "request log"):
+        assert found[name].state == "bad", name
+    assert "confirm-restore" in found["restore"].detail
+    with opened(server.settings) as parts, parts.database.write() as connection:
+        restored.confirm(connection, parts.ring, server.clock(), "console")
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    (tmp_path / "list").write_text(f"{'0' * 40}\n")
+    right = replace(
+        server.settings, breach_list=tmp_path / "list", request_log=tmp_path / "requests.log"
+    )
+    found = {f.name: f for f in examine(right)}
+    for name in ("restore", "breach list", "request log"):
+        assert found[name].state == "ok", name
+    assert found["database"].state == "bad" and "newer" in found["database"].detail
+    assert not (tmp_path / "requests.log").exists()
 
 
 def test_doctor_on_an_empty_database(tmp_path):

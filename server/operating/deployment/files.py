@@ -130,7 +130,8 @@ def next_steps(plan: DeploymentPlan, files: list[DeploymentFile], folder: Path) 
         volumes = f"--volume tallystick:{STATE} --volume tallystick-keys:{KEYS}"
         return [
             f"cp {folder}/Containerfile RELEASE/ && cd RELEASE",
-            f"podman build --file Containerfile --tag {name} .",
+            # The other format has no health check.
+            f"podman build --format docker --file Containerfile --tag {name} .",
             f"podman run --detach --restart always --name {name} "
             f"--env-file {folder.absolute()}/tallystick.env {volumes} "
             f"--memory {plan.memory_mb}m --read-only --publish 127.0.0.1:{port}:{port} {name}",

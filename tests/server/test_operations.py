@@ -9,8 +9,11 @@ import os
 import re
 import secrets
 import shutil
+import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import httpx
 import pytest
@@ -163,6 +166,37 @@ def test_keys_rotate_while_codes_are_verified(server):
             )
     assert server.reason(hotp(seed, len(reasons), 6)) == "ok"
     assert server.register(server.container().add("N2", secrets.token_bytes(20))).is_success
+
+
+def test_a_copy_is_made_while_others_write_all_the_time(server, tmp_path, monkeypatch):
+    """Here between any two pieces of it: a copy that begins anew then comes to no end."""
+    path = server.settings.db_url.removeprefix("sqlite:///")
+    writes = 0
+    with opened(server.settings) as parts, closing(sqlite3.connect(path)) as writer:
+        writer.execute("CREATE TABLE filling (what BLOB)")
+        writer.executemany("INSERT INTO filling VALUES (?)", [(bytes(3000),)] * 3000)
+        writer.commit()
+
+        def write(_status: int, _left: int, _pages: int) -> None:
+            nonlocal writes
+            writes += 1
+            assert writes < 100, "it begins anew each time"
+            writer.execute("INSERT INTO filling VALUES (NULL)")
+            writer.commit()
+
+        class Watched(sqlite3.Connection):
+            def backup(self, target: sqlite3.Connection, **how: int) -> None:
+                super().backup(target, progress=write, **how)
+
+        monkeypatch.setattr(
+            operations.sqlite3, "connect", partial(sqlite3.connect, factory=Watched)
+        )
+        operations.backup(parts.database, tmp_path / "copy.db")
+        monkeypatch.undo()
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        filled = copy.execute("SELECT count(*) FROM filling WHERE what NOTNULL")
+        assert filled.fetchone() == (3000,)
 
 
 def test_doctor_finds_what_is_wrong(server, tmp_path):

@@ -551,6 +551,12 @@ def test_the_container_file_starts_what_it_says(tmp_path):
         ({"backups": "relative"}, "does not begin"),
         ({"backups": "/a\nExecStart=x"}, "does not begin"),
         ({"tally": "/home/me/bin/tally"}, "does not see"),
+        ({"tally": "/opt/../home/me/tally"}, "goes back"),
+        ({"backups": "/home/me/copies"}, "does not see"),
+        ({"backups": "/tmp"}, "does not see"),  # noqa: S108 - they would be gone each day
+        ({"backups": "/var/lib/tallystick-keys/copies"}, "has both"),
+        ({"backups": "/var/backups/../lib/tallystick-keys"}, "goes back"),
+        ({"db": "sqlite:////var/lib/tallystick/../server.db"}, "nowhere but in"),
         ({"public_url": "https://[::1"}, "not understood"),
         ({"public_url": "https://otp.example.org:99999"}, "not understood"),
         ({"public_url": "https://otp.example.org?x=1"}, "not https"),

@@ -163,7 +163,7 @@ def _more_files() -> None:
 
 
 def _serve_here(settings: Settings, sock: socket.socket) -> None:
-    uvicorn.Server(_config(settings)).run(sockets=[sock])
+    uvicorn.Server(config_of(settings)).run(sockets=[sock])
 
 
 def _with_public_url(settings: Settings, sock: socket.socket) -> Settings:
@@ -173,7 +173,7 @@ def _with_public_url(settings: Settings, sock: socket.socket) -> Settings:
     return replace(settings, public_url=url_of(sock).replace("127.0.0.1", "localhost"))
 
 
-def _config(settings: Settings) -> uvicorn.Config:
+def config_of(settings: Settings) -> uvicorn.Config:
     # Imported late: see `_counted_together`.
     from tallystick.server.serving.app import create_app  # noqa: PLC0415
     from tallystick.server.serving.protocol import BoundedProtocol  # noqa: PLC0415
@@ -198,7 +198,7 @@ def running_in_thread(settings: Settings) -> Iterator[str]:
     """A server in a thread of this process, so that a test can move its clock. → its URL"""
     with listen("127.0.0.1", 0) as sock:
         sock.listen(128)
-        server = uvicorn.Server(_config(_with_public_url(settings, sock)))
+        server = uvicorn.Server(config_of(_with_public_url(settings, sock)))
         thread = beside.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         try:

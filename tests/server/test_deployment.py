@@ -41,7 +41,12 @@ from tallystick.server.operating.deployment.plan import (
     DeploymentProxy,
 )
 from tallystick.server.rules.otp import hotp
-from tallystick.server.serving.running import MOST_CONNECTIONS, add_credential, running_in_thread
+from tallystick.server.serving.running import (
+    MOST_CONNECTIONS,
+    add_credential,
+    config_of,
+    running_in_thread,
+)
 from tallystick.server.store.opened import opened
 from tests import needs
 from tests.server.ground import small_disk
@@ -129,8 +134,26 @@ def test_the_units_may_write_where_they_do_and_start_again(tmp_path):
     assert server["MemoryMax"] == ["512M"] and int(server["LimitNOFILE"][0]) > MOST_CONNECTIONS
     timer = settings_of(folder / "tallystick-backup.timer")
     assert timer["OnCalendar"] == ["daily"] and timer["Persistent"] == ["true"]
+    assert (server["WantedBy"], timer["WantedBy"]) == (["multi-user.target"], ["timers.target"])
+    assert server["StateDirectoryMode"] == backup["StateDirectoryMode"] == ["0700"]
+    # A large database takes its time; workers end their requests when their parent is told to; one
+    # that the kernel ends for want of memory ends no other.
+    assert server["TimeoutStartSec"] == ["infinity"] and server["KillMode"] == ["mixed"]
+    assert server["OOMPolicy"] == ["continue"] and server["MemoryHigh"] == ["384M"]
+    assert server["NotifyAccess"] == ["main"]
+    several = settings_of(written(tmp_path / "several", "--workers", "2") / "tallystick.service")
+    assert several["NotifyAccess"] == ["all"]
     # Imports are on a disk meanwhile: /tmp may be memory, which would be the unit's.
     assert server["Environment"] == ["TMPDIR=/var/tmp"] and server["PrivateTmp"] == ["yes"]
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "caddy"])
+def test_a_proxy_closes_what_is_idle_before_the_server_does(proxy, settings, tmp_path):
+    """What it sends on a connection that the server closes at that moment is not answered."""
+    folder = written(tmp_path, "--proxy", proxy)
+    text = (folder / {"nginx": "nginx.conf", "caddy": "Caddyfile"}[proxy]).read_text()
+    (seconds,) = re.findall(r"^\s+keepalive(?:_timeout)? (\d+)s;?$", text, re.MULTILINE)
+    assert int(seconds) < config_of(settings).timeout_keep_alive
 
 
 def test_a_modem_is_all_that_is_opened(tmp_path):

@@ -57,8 +57,8 @@ def backup(database: Database, target: Path) -> None:
                 closing(sqlite3.connect(database.url.database)) as source,
                 closing(sqlite3.connect(draft)) as copy,
             ):
-                # In one piece: between two, a write of the server's would have it begin anew, and on
-                # a busy server it would never end. Writers do not wait for it.
+                # In one piece: between two, a write of the server's would have it begin anew, and
+                # on a busy server it would never end. Writers do not wait for it.
                 source.backup(copy)
                 copy.execute("PRAGMA journal_mode=DELETE")
         else:

@@ -102,6 +102,13 @@ def test_a_card_that_was_registered_again_has_the_counter_of_its_own_row():
     assert counters == {b"seed": 9, (1, "A1"): 9}
 
 
+def test_a_card_that_was_deleted_meanwhile_has_the_counter_of_its_tombstone():
+    """It is in the backup, and comes back with it."""
+    later = {"tombstone": [(b"gone", 1, "B1", 7)], "card": [(b"seed", 1, "A1", 9)]}
+    counters = operations._counters_of(lambda query: later[query.split(" FROM ")[1]])
+    assert counters == {b"gone": 7, (1, "B1"): 7, b"seed": 9, (1, "A1"): 9}
+
+
 def test_a_backup_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(
     server, tmp_path, monkeypatch
 ):

@@ -118,7 +118,10 @@ class DeploymentPlan:
     def _seen(self) -> None:
         """By the units."""
         for path, todo in (
-            (self.tally, "Install Tallystick into /opt/tallystick, and name its command (--tally)."),
+            (
+                self.tally,
+                "Install it into /opt/tallystick, and name its command with --tally.",
+            ),
             (self.backups, "Name a folder such as /var/backups/tallystick."),
         ):
             if f"{path}/".startswith(HIDDEN):
@@ -167,9 +170,7 @@ def _database(url_text: str) -> None:
     if url.get_backend_name() != "sqlite":
         return
     place = url.database or ""
-    if place.startswith("/") and (
-        not place.startswith(f"{STATE}/") or ".." in place.split("/")
-    ):
+    if place.startswith("/") and (not place.startswith(f"{STATE}/") or ".." in place.split("/")):
         raise _refused(
             f"The server may write nowhere but in {STATE}: no database can be in {place}.",
             f"Give sqlite:///{STATE}/server.db, or mount another disk there.",

@@ -13,7 +13,7 @@ from dataclasses import replace
 import httpx
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tallystick.server.accounts import credentials
 from tallystick.server.accounts.credentials import hash_token
@@ -233,6 +233,38 @@ def test_a_check_that_was_not_sent_to_its_end_uses_no_code_up(server, content_ty
             assert client.recv(100).startswith(b"HTTP/1.1 100 ")  # it is being received
             client.sendall(body)
     assert server.reason(code) == "ok"
+
+
+def test_a_check_whose_commit_had_no_answer_is_not_said_to_have_changed_nothing(server):
+    """It may be done: whoever is told that its code was not accepted may believe it."""
+    lost = DBAPIError("COMMIT", None, Exception(), connection_invalidated=True)
+    failures = [lost, RuntimeError("something else, when it is tried again")]
+    seed = server.card()
+    check = CodeCheck(
+        hash_token(server.service.token.reveal().decode()), "ann", None, (hotp(seed, 0, 6),)
+    )
+    with opened(server.settings) as parts:
+        judges = group.GroupCommit(
+            parts.database, Verifier(parts.ring), server.clock, background=False
+        )
+        write = parts.database.write
+
+        @contextmanager
+        def without_an_answer():
+            if len(failures) == 1:
+                raise failures.pop()
+            with write() as connection:
+                yield connection
+            raise failures.pop(0)
+
+        parts.database.write = without_an_answer
+        with pytest.raises(ApiError) as told:
+            asyncio.run(judges.check(check))
+        parts.database.write = write
+        judges.close()
+    assert (told.value.code, told.value.retry_after_s) == ("too-slow", 2)
+    assert "may be judged yet" in told.value.kept and not failures
+    assert server.reason(hotp(seed, 0, 6)) == "replayed"  # it was
 
 
 def test_a_check_is_refused_once_nobody_should_wait(monkeypatch):

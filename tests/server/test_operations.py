@@ -225,6 +225,7 @@ def test_doctor_finds_what_is_wrong(server, tmp_path):
 
 def test_doctor_says_what_would_stop_the_start(server, tmp_path):
     """Whatever `tally server run` refuses is bad to the doctor, too."""
+    server.card()  # it has started
     with opened(server.settings) as parts, parts.database.write() as connection:
         restored.note(connection, {}, server.clock())
     (tmp_path / "none").mkdir()

@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import secrets
+import shlex
 import socket
 import ssl
 import subprocess
@@ -423,6 +424,16 @@ def test_nothing_is_written_over(tmp_path):
     assert isinstance(again.exception, BadInputError)
     assert (folder / "tallystick.service").read_text() == "mine"
     assert not (folder / "Caddyfile").exists()
+
+
+@pytest.mark.parametrize("kind", ["systemd", "container"])
+def test_the_commands_hold_in_a_folder_of_any_name(tmp_path, kind):
+    """They are pasted as root."""
+    folder = tmp_path / "a b; c$(id)'"
+    steps = written_next(folder, "--kind", kind, "--proxy", "none")
+    named = [word for step in steps for word in shlex.split(step) if str(tmp_path) in word]
+    there = {str(path) for path in (folder / "told").iterdir()}
+    assert named and set(named) <= there
 
 
 def test_all_files_are_written_or_none(tmp_path):

@@ -75,7 +75,7 @@ class _Parts:
     def __init__(self) -> None:
         self.form = UploadedForm()
         self.whole = False
-        self._count = 0
+        self._count = self._files = 0
         self._name = self._field = ""
         self._head = bytearray()
         self._headers: dict[str, bytes] = {}
@@ -105,6 +105,9 @@ class _Parts:
     def headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get("content-disposition", b""))
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        if self._name == FILE and self._files:
+            raise _not_read(worded("The form has a part twice."))
+        self._files += self._name == FILE
 
     def data(self, data: bytes, start: int, end: int) -> None:
         if self._name == FILE:

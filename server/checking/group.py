@@ -150,19 +150,25 @@ class GroupCommit:
 
     def _each_or_all(self, checks: list[CodeCheck]) -> list[CodeOutcome | ApiError]:
         """A check that cannot be judged at all fails alone: it holds up and spoils no other."""
+        unsure: list[_Attempt] = []
         try:
-            return self._judge(checks)
+            return self._judge(checks, unsure)
         except Exception as error:
             self._verifier.chain.reopen()
+            if unsure:  # judged anew, a code that was accepted then would be a used one
+                log.error(
+                    "checks failed after a commit without an answer: %s", type(error).__name__
+                )
+                return [_too_slow() for _ in checks]
             if len(checks) > 1:
                 return [answer for check in checks for answer in self._each_or_all([check])]
             log.error("a check failed: %s", type(error).__name__)
             return [_failed()]
 
-    def _judge(self, checks: list[CodeCheck]) -> list[CodeOutcome | ApiError]:
+    def _judge(self, checks: list[CodeCheck], unsure: list[_Attempt]) -> Answers:
+        """unsure: attempts whose commit nobody answered are added to it."""
         metrics.BATCH_SIZE.observe(len(checks))
         stale, pause = 0, FIRST_PAUSE_S
-        unsure: list[_Attempt] = []
         end = moments.steady() + RECONNECT_S
         while stale < MAX_TRIES and moments.steady() < end:
             if stale or self._away:

@@ -255,25 +255,59 @@ def refused(problems: list[EntryProblem]) -> ApiError:
 
 
 def _rows(text: PlainText) -> Iterator[tuple[int, list[str]]]:
-    """Numbers of lines, and cells; without empty lines and comments."""
-    lines = text.lines()
+    """Numbers of lines, and cells; without empty lines and comments. Raises ApiError (422) at the
+    end of a file that ends in the middle of a line, as far as that shows."""
     sample = [line for line in islice(text.lines(), 20) if line.strip()]
     delimiter = max(DELIMITERS, key=lambda one: sum(line.count(one) for line in sample))
-    reader = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter)
-    began = 1
+    lines = _Given(text)
+    reader = csv.reader(iter(lines), delimiter=delimiter)
+    began = last = 1
+    row, before = list[str](), list[str]()
     while True:
         try:
             cells = next(reader)
         except StopIteration:
-            return
+            break
         except csv.Error:
             cells = ["\0"]  # which no login has: the line is told
+        if lines.all_given:
+            raise _cut_off(worded("Line {line} has a quote that nobody closes.", line=began))
         bare = [tables.bare(cell.strip()) for cell in cells]
         if any(bare) and not bare[0].lower().startswith(("#", "sep=")):
+            row, before, last = cells, row, began
             while bare and not bare[-1]:
                 bare.pop()
             yield began, bare
         began = reader.line_num + 1
+    unended = text.unended().strip()
+    if unended and not unended.startswith("#") and tables.lacks(row, before):
+        raise _cut_off(
+            worded("Line {line}, the last one, lacks cells, and has no line end.", line=last)
+        )
+
+
+class _Given:
+    """A text's lines. all_given: one more was asked for than there are."""
+
+    def __init__(self, text: PlainText) -> None:
+        self._text = text
+        self.all_given = False
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._text.lines():
+            yield f"{line}\n"
+        self.all_given = True
+
+
+def _cut_off(what: str) -> ApiError:
+    return ApiError(
+        422,
+        "cut-off",
+        what,
+        kept=NOBODY,
+        todo="The file seems to be cut off: see whether all of it is there, and send it again. If "
+        "it is whole, correct that line.",
+    )
 
 
 def _columns(headings: list[str]) -> tuple[dict[str, int], list[str]]:

@@ -104,11 +104,9 @@ def run(
     with nothing_to_tidy():
         from tallystick.server.serving import logs
         from tallystick.server.serving.running import listen, serve, url_of
-        from tallystick.server.state import must_be_usable
 
     logs.set_up(as_json=log_json)
     settings = settings_from(db, key_file)
-    must_be_usable(settings)
     with listen(host, port) as sock:
         sock.listen(128)
         url = url_of(sock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import smtplib
 import socket
@@ -18,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tallystick.common.errors import TallyError
 from tallystick.common.failing import why
+from tallystick.server.accounts import key_metadata
 from tallystick.server.directory.ldap_directory import LdapDirectory
 from tallystick.server.directory.settings import DirectorySettings, directories_from
 from tallystick.server.messages import outbox
@@ -26,8 +28,9 @@ from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.modem import ModemGateway
 from tallystick.server.operating import operations
 from tallystick.server.settings import Settings
+from tallystick.server.state import breached_by
 from tallystick.server.stock.belonging import belongs
-from tallystick.server.store import audit, keys, schema
+from tallystick.server.store import audit, keys, restored, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.opened import LOST_DATABASE
@@ -65,6 +68,7 @@ def examine(settings: Settings) -> Iterator[DoctorFinding]:
     yield _try("disk", lambda: _disk("disk", _place(settings)))
     yield from _other_disks(settings)
     yield from _stream(settings)
+    yield from _read_at_start(settings)
     yield from _killed(UNIT)
     yield from _open_files(UNIT)
     yield _try("public URL", lambda: _public_url(settings))
@@ -122,6 +126,7 @@ def _stored(settings: Settings, database: Database) -> Iterator[DoctorFinding]:
     try:
         for name, check in (
             ("database", lambda: _database(database)),
+            ("restore", lambda: _restore(database)),
             ("durability", lambda: _durability(database)),
             ("writing", lambda: _writing(database)),
             ("clock", lambda: _clock(database, settings.clock())),
@@ -175,9 +180,17 @@ def _database(database: Database) -> DoctorFinding:
         revision = schema.revision(connection)
     if revision == schema.HEAD:
         return DoctorFinding("database", "ok", f"schema {revision}")
+    if revision is not None and revision > schema.HEAD:
+        detail = f"schema {revision}, and this version knows {schema.HEAD}: install the newer one"
+        return DoctorFinding("database", "bad", detail)
     return DoctorFinding(
         "database", "note", f"schema {revision}; the server migrates to {schema.HEAD}"
     )
+
+
+def _restore(database: Database) -> DoctorFinding:
+    restored.must_be_confirmed(database)
+    return DoctorFinding("restore", "ok", "none waits to be confirmed")
 
 
 def _durability(database: Database) -> DoctorFinding:
@@ -284,6 +297,33 @@ def _other_disks(settings: Settings) -> Iterator[DoctorFinding]:
         if disk not in seen:
             seen.add(disk)
             yield _try(name, lambda name=name, file=file: _disk(name, file.parent))  # type: ignore[misc]
+
+
+def _read_at_start(settings: Settings) -> Iterator[DoctorFinding]:
+    """Files without which nothing is served."""
+    breached, metadata, log = settings.breach_list, settings.key_metadata, settings.request_log
+    if breached is not None:
+        yield _try("breach list", lambda: _loaded("breach list", breached, breached_by(breached)))
+    if metadata is not None:
+        name = "metadata of security keys"
+        yield _try(
+            name,
+            lambda: _loaded(name, metadata[0], key_metadata.load(*metadata, settings.clock())),
+        )
+    if log is not None:
+        yield _request_log(log)
+
+
+def _loaded(name: str, where: Path | str, _loaded: object) -> DoctorFinding:
+    return DoctorFinding(name, "ok", str(where))
+
+
+def _request_log(file: Path) -> DoctorFinding:
+    """Looked at only: opened by root, it would be root's."""
+    there = file if file.exists() else file.parent
+    if os.access(there, os.W_OK) and not file.is_dir():
+        return DoctorFinding("request log", "ok", str(file))
+    return DoctorFinding("request log", "bad", f"{file} cannot be written: the server needs that")
 
 
 def _stream(settings: Settings) -> Iterator[DoctorFinding]:

@@ -57,7 +57,9 @@ def backup(database: Database, target: Path) -> None:
                 closing(sqlite3.connect(database.url.database)) as source,
                 closing(sqlite3.connect(draft)) as copy,
             ):
-                source.backup(copy, pages=1000)
+                # In one piece: between two, a write of the server's would have it begin anew, and
+                # on a busy server it would never end. Writers do not wait for it.
+                source.backup(copy)
                 copy.execute("PRAGMA journal_mode=DELETE")
         else:
             _run_tool(database, "pg_dump", "--format=custom", f"--file={draft}", "--dbname={}")

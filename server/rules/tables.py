@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MARK = "'"
@@ -22,3 +22,10 @@ def line(values: Iterable[str]) -> str:
 def bare(cell: str) -> str:
     """What `line` was given."""
     return cell[1:] if cell[:1] == MARK and cell[1:].startswith(MARKED) else cell
+
+
+def lacks(cells: Sequence[str], before: Sequence[str]) -> bool:
+    """Whether a line has less than the one before it: cells, or something in the last of them."""
+    if len(cells) != len(before):
+        return len(cells) < len(before)
+    return bool(before) and not cells[-1].strip() and bool(before[-1].strip())

@@ -322,20 +322,16 @@ class _Judging:
         if not code.isdigit() or not code.isascii() or not password:
             password, code = secret, ""
         outcome = self._password(password, asked)
-        if isinstance(outcome, Signed):
-            return self._accept(asked)
-        if outcome.lacking:
-            return _reject("Enrol a second factor first, or one more.")
+        if isinstance(outcome, RadiusReply):
+            return outcome
         if not code:
             return _reject("That was not right.")
         return self._prove(outcome.attempt, code, asked)
 
     def _challenge(self, password: str, asked: _Asked) -> RadiusReply:
         outcome = self._password(password, asked)
-        if isinstance(outcome, Signed):
-            return self._accept(asked)
-        if outcome.lacking:
-            return _reject("Enrol a second factor first, or one more.")
+        if isinstance(outcome, RadiusReply):
+            return outcome
         held = self._typed(outcome.attempt, asked)
         if not held:
             return _reject("None of your methods works here.")
@@ -372,10 +368,16 @@ class _Judging:
         held = login.choices(self._state, self._settings.firm, attempt, asked.way)
         return [one for one in held if METHODS[one.kind].typed]
 
-    def _password(self, password: str, asked: _Asked) -> Signed | PendingSignIn:
-        return login.with_password(
+    def _password(self, password: str, asked: _Asked) -> RadiusReply | PendingSignIn:
+        """→ what is left to prove, or the answer where nothing is, or where it cannot be."""
+        outcome = login.with_password(
             self._state, self._settings.firm, asked.name, password, asked.browser, "", asked.way
         )
+        if isinstance(outcome, Signed):
+            return self._accept(asked)
+        if outcome.lacking:
+            return _reject("Enrol a second factor first, or one more.")
+        return outcome
 
     def _prove(self, attempt: str, code: str, asked: _Asked) -> RadiusReply:
         outcome = login.with_code(

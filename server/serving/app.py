@@ -47,7 +47,7 @@ from tallystick.server.serving.head import HeadAsGet
 from tallystick.server.serving.headers import SecurityHeaders
 from tallystick.server.serving.languages import AskedLanguage
 from tallystick.server.serving.limits import BodyLimit
-from tallystick.server.serving.notify import tell
+from tallystick.server.serving.notify import tell, tell_stopping
 from tallystick.server.serving.queue import SignInQueue
 from tallystick.server.serving.quick import QuickChecks
 from tallystick.server.serving.request_log import RequestLog, RequestLogFile
@@ -100,7 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
-            tell("STOPPING=1")
+            tell_stopping()
             rounds.close()
             reminder.close()
             server.close()

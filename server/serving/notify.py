@@ -7,6 +7,20 @@ import os
 import socket
 
 log = logging.getLogger(__name__)
+_worker = False
+
+
+def one_of_several() -> None:
+    """From now on this process speaks for itself only: that it stops is no end of the service. The
+    manager would end all others for it."""
+    global _worker  # noqa: PLW0603 - of a process
+    _worker = True
+
+
+def tell_stopping() -> None:
+    """The whole service stops."""
+    if not _worker:
+        tell("STOPPING=1")
 
 
 def tell(state: str) -> None:

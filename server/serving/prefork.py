@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from tallystick.common import beside
+from tallystick.server.serving import notify
 
 RESTART_PAUSE_S = 1.0
 STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -29,6 +30,8 @@ def prefork(
 
     def stop(_number: int, _frame: object) -> None:
         nonlocal stopping
+        if not stopping:
+            notify.tell_stopping()
         stopping = True
         for child in children:
             os.kill(child, signal.SIGTERM)
@@ -64,6 +67,7 @@ def _fork(serve: Callable[[], None]) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    notify.one_of_several()
     try:
         serve()
     finally:

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 # One that ends says so by its end; this is for one that hangs. A loaded machine is no such fault.
 START_TIMEOUT_S = 120.0
 MOST_FILES = 4096
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a folder with a name of its own is made there
 MOST_CONNECTIONS = 900  # of a worker: below the number of files that a process may usually open
 
 
@@ -74,26 +75,56 @@ def serve(
     """Serve until SIGINT or SIGTERM; requests under way are answered first. `ready` is called once
     nothing is left that could refuse it.
 
-    Raises KeyFileError, NewerStateError or RefusedError before anything is served.
+    Raises BadInputError, KeyFileError, NewerStateError or RefusedError before anything is served.
     """
     settings = _with_public_url(settings, sock)
+    if workers == 1:
+        _prepare(settings)
+        ready()
+        _import_the_application()
+        _serve_here(settings, sock)
+        return
+    with _counted_together():
+        _prepare(settings)
+        ready()
+        # Once, before the fork: into memory that the workers share.
+        _import_the_application()
+        assert _is_counted_together(), "the metrics library was imported too early"
+        prefork(workers, lambda: _serve_here(settings, sock), ended=_count_worker)
+
+
+@contextmanager
+def _counted_together() -> Iterator[None]:
+    """A folder by which the workers' metrics are summed. The metrics library decides at its import
+    whether there are several: whoever imports it before counts for nobody. It writes to its files
+    as to memory, so where their disk is full the kernel ends the worker: they are in memory."""
+    in_memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="tally-metrics-", dir=in_memory) as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+
+
+def _is_counted_together() -> bool:
+    from prometheus_client import values  # noqa: PLC0415 - as in `_counted_together`
+
+    return values.ValueClass is not values.MutexValue
+
+
+def _prepare(settings: Settings) -> None:
+    """All that could refuse the start. Keys are made and the schema is migrated once, before any
+    worker starts."""
+    from tallystick.server.state import must_be_usable  # noqa: PLC0415 - it counts, too
+
+    must_be_usable(settings)
     _tell_how_it_ended(settings)
-    # Keys are made and the schema is migrated once, before any worker starts.
     with nothing_to_tidy(), opened(settings) as parts:
         restored.must_be_confirmed(parts.database)
         with parts.database.read() as connection:
             must_belong(connection, parts.ring)
-    ready()
     _more_files()
-    if workers == 1:
-        _import_the_application()
-        _serve_here(settings, sock)
-        return
-    with tempfile.TemporaryDirectory(prefix="tally-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        # Imported after that, and before the fork: once, into memory that the workers share.
-        _import_the_application()
-        prefork(workers, lambda: _serve_here(settings, sock), ended=_count_worker)
 
 
 def _import_the_application() -> None:
@@ -132,7 +163,7 @@ def _more_files() -> None:
 
 
 def _serve_here(settings: Settings, sock: socket.socket) -> None:
-    uvicorn.Server(_config(settings)).run(sockets=[sock])
+    uvicorn.Server(config_of(settings)).run(sockets=[sock])
 
 
 def _with_public_url(settings: Settings, sock: socket.socket) -> Settings:
@@ -142,8 +173,8 @@ def _with_public_url(settings: Settings, sock: socket.socket) -> Settings:
     return replace(settings, public_url=url_of(sock).replace("127.0.0.1", "localhost"))
 
 
-def _config(settings: Settings) -> uvicorn.Config:
-    # Imported late: the metrics library decides at import whether there are several workers.
+def config_of(settings: Settings) -> uvicorn.Config:
+    # Imported late: see `_counted_together`.
     from tallystick.server.serving.app import create_app  # noqa: PLC0415
     from tallystick.server.serving.protocol import BoundedProtocol  # noqa: PLC0415
 
@@ -167,7 +198,7 @@ def running_in_thread(settings: Settings) -> Iterator[str]:
     """A server in a thread of this process, so that a test can move its clock. → its URL"""
     with listen("127.0.0.1", 0) as sock:
         sock.listen(128)
-        server = uvicorn.Server(_config(_with_public_url(settings, sock)))
+        server = uvicorn.Server(config_of(_with_public_url(settings, sock)))
         thread = beside.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         try:

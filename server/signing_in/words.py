@@ -60,6 +60,7 @@ def refusal(verdict: Verdict) -> ApiError:
                 "Try again in {count} minutes, or ask your help desk.",
                 minutes,
             ),
+            retry_after_s=verdict.retry_after_s,
         )
     if verdict.reason is Reason.NOT_ACCEPTED:
         return ApiError(

@@ -121,6 +121,14 @@ class PlainText:
             yield from lines
         yield rest
 
+    def unended(self) -> str:
+        """What comes after the last line end: nothing, in a file whose last line has one."""
+        rest = ""
+        for piece in self.pieces():
+            end = max(piece.rfind("\n"), piece.rfind("\r"))
+            rest = rest + piece if end < 0 else piece[end + 1 :]
+        return rest
+
 
 def _decoded(file: SealedFile, name: str, *, skip: int, says: str = "") -> Iterator[str]:
     """The text behind the first bytes, in pieces. says: for a message; without it, raises

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 from tallystick.server.stock.encodings import PlainText, XmlText
 from tallystick.server.stock.plain_seeds import PlainEntry
+from tallystick.server.stock.refusing import refuse
 from tallystick.server.stock.xml_limits import elements_of, look_through
 
 SAFEWORD = "safeword authenticator records"
@@ -40,7 +41,15 @@ def is_safeword(head: str) -> bool:
 
 
 def safeword_entries(text: PlainText) -> Iterator[PlainEntry]:
-    """Records of lines `name: value`, parted by empty lines; sccTokenData holds the seed."""
+    """Records of lines `name: value`, parted by empty lines; sccTokenData holds the seed. Raises
+    ApiError (422)."""
+    unended = text.unended().strip()
+    if unended and not unended.startswith("#"):  # as makers do not write them
+        refuse(
+            "cut-off",
+            "The last line has no line end.",
+            todo="The file seems to be cut off: see whether all of it is there, and send it again.",
+        )
     number, record = 0, dict[str, str]()
     for line in chain(text.lines(), [""]):
         stripped = line.strip()

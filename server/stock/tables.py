@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import NoReturn
 
+from tallystick.server.rules import tables
 from tallystick.server.stock.encodings import PlainText
 from tallystick.server.stock.plain_seeds import (
     BASE32,
@@ -113,6 +114,7 @@ class _SeedTable:
 
     def __init__(self, text: PlainText) -> None:
         self._text = text
+        self._unended = text.unended()
         sample = list(islice((line for _, line in self._lines()), 20))
         self._delimiter = max(DELIMITERS, key=lambda one: sum(line.count(one) for line in sample))
 
@@ -120,13 +122,24 @@ class _SeedTable:
         return ((n, line) for n, line in enumerate(self._text.lines(), start=1) if _counts(line))
 
     def rows(self) -> Rows:
+        """Raises ApiError (422) behind the last one, where the file ends in its middle."""
         delimiter = self._delimiter
+        number, before, cells = 0, list[str](), list[str]()
         for number, line in _joined(self._lines()):
+            before = cells
             try:
                 cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
             except (csv.Error, StopIteration):
                 cells = line.split(delimiter)
             yield number, [_cell(cell) for cell in cells]
+        if _counts(self._unended) and _lacks(cells, before):
+            refuse(
+                "cut-off",
+                f"Line {number}, the last one, lacks what the one before it has, and has no line "
+                "end.",
+                todo="The file seems to be cut off: see whether all of it is there, and send it "
+                "again. If it is whole, put a line end there.",
+            )
 
 
 def _joined(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
@@ -149,6 +162,14 @@ def _joined(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
         for _ in range(more):
             ahead.popleft()
         yield number, joined
+
+
+def _lacks(cells: list[str], before: list[str]) -> bool:
+    """Also a part of its seed, where that is its last cell."""
+    if tables.lacks(cells, before):
+        return True
+    shorter = len(cells) == len(before) and bool(before) and len(cells[-1]) < len(before[-1])
+    return shorter and _is_seed(before[-1])
 
 
 def _counts(line: str) -> bool:

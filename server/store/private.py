@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tallystick.server.store.sealed_file import no_room
+
+
+class _Rows(sqlite3.Cursor):
+    """A disk may be full also while it is read: what was put in has to go there first."""
+
+    def __next__(self) -> Any:
+        try:
+            return super().__next__()
+        except sqlite3.OperationalError:
+            raise no_room() from None
+
+    def fetchone(self) -> Any:
+        return next(self, None)
+
+    def fetchall(self) -> list[Any]:
+        return list(self)
 
 
 class PrivateDatabase:
@@ -17,9 +34,9 @@ class PrivateDatabase:
             self._connection.execute(statement)
 
     def do(self, statement: str, *values: object) -> sqlite3.Cursor:
-        """Raises ApiError (503) where the disk has no room."""
+        """Raises ApiError (503) where the disk has no room; so does reading what it gives."""
         try:
-            return self._connection.execute(statement, values)
+            return self._connection.cursor(_Rows).execute(statement, values)
         except sqlite3.OperationalError:
             raise no_room() from None
 

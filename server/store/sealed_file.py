@@ -97,6 +97,7 @@ def no_room() -> ApiError:
             "Make room in {folder} on the server, or set TMPDIR to a larger disk.",
             folder=tempfile.gettempdir(),
         ),
+        retry_after_s=60,
     )
 
 

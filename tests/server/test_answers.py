@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 
 from tallystick.server.serving import answers
 from tallystick.server.serving.answers import AnswerTime
+from tests import needs
 
 SCOPE = {
     "type": "http", "method": "GET", "path": "/p/default/audit/export", "headers": [],
@@ -52,3 +54,21 @@ def test_an_export_that_takes_longer_than_an_answer_may(monkeypatch, begins):
     bodies = b"".join(one.get("body", b"") for one in sent)
     assert starts == [200 if begins else 503]
     assert (b"the rest" in bodies) is begins
+
+
+NEVER = {"not-sent"}  # it does not pass by itself: use something else
+
+
+def test_whoever_is_told_to_come_again_is_told_when():
+    """503 and 429, wherever they are made."""
+    asked = 0
+    for path in sorted((needs.ROOT / "server").rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call) or not call.args:
+                continue
+            status, *more = (getattr(one, "value", None) for one in call.args)
+            if status in (503, 429) and more and more[0] not in NEVER:
+                asked += 1
+                said = {one.arg for one in call.keywords}
+                assert "retry_after_s" in said, f"{path.name}:{call.lineno}"
+    assert asked > 8

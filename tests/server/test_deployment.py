@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import secrets
+import shlex
 import socket
 import ssl
 import subprocess
@@ -41,7 +42,12 @@ from tallystick.server.operating.deployment.plan import (
     DeploymentProxy,
 )
 from tallystick.server.rules.otp import hotp
-from tallystick.server.serving.running import MOST_CONNECTIONS, add_credential, running_in_thread
+from tallystick.server.serving.running import (
+    MOST_CONNECTIONS,
+    add_credential,
+    config_of,
+    running_in_thread,
+)
 from tallystick.server.store.opened import opened
 from tests import needs
 from tests.server.ground import small_disk
@@ -63,6 +69,13 @@ def written(folder: Path, *options: str) -> Path:
     done = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return out
+
+
+def written_next(folder: Path, *options: str) -> list[str]:
+    """The commands that are printed for a deployment."""
+    arguments = ["init", "--json", "--out", str(folder / "told"), *GIVEN, *options]
+    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    return list(json.loads(done.stdout)["next"])
 
 
 def exposure(unit: Path) -> float:
@@ -122,6 +135,26 @@ def test_the_units_may_write_where_they_do_and_start_again(tmp_path):
     assert server["MemoryMax"] == ["512M"] and int(server["LimitNOFILE"][0]) > MOST_CONNECTIONS
     timer = settings_of(folder / "tallystick-backup.timer")
     assert timer["OnCalendar"] == ["daily"] and timer["Persistent"] == ["true"]
+    assert (server["WantedBy"], timer["WantedBy"]) == (["multi-user.target"], ["timers.target"])
+    assert server["StateDirectoryMode"] == backup["StateDirectoryMode"] == ["0700"]
+    # A large database takes its time; workers end their requests when their parent is told to; one
+    # that the kernel ends for want of memory ends no other.
+    assert server["TimeoutStartSec"] == ["infinity"] and server["KillMode"] == ["mixed"]
+    assert server["OOMPolicy"] == ["continue"] and server["MemoryHigh"] == ["384M"]
+    assert server["NotifyAccess"] == ["main"]
+    several = settings_of(written(tmp_path / "several", "--workers", "2") / "tallystick.service")
+    assert several["NotifyAccess"] == ["all"]
+    # Imports are on a disk meanwhile: /tmp may be memory, which would be the unit's.
+    assert server["Environment"] == ["TMPDIR=/var/tmp"] and server["PrivateTmp"] == ["yes"]
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "caddy"])
+def test_a_proxy_closes_what_is_idle_before_the_server_does(proxy, settings, tmp_path):
+    """What it sends on a connection that the server closes at that moment is not answered."""
+    folder = written(tmp_path, "--proxy", proxy)
+    text = (folder / {"nginx": "nginx.conf", "caddy": "Caddyfile"}[proxy]).read_text()
+    (seconds,) = re.findall(r"^\s+keepalive(?:_timeout)? (\d+)s;?$", text, re.MULTILINE)
+    assert int(seconds) < config_of(settings).timeout_keep_alive
 
 
 def test_a_modem_is_all_that_is_opened(tmp_path):
@@ -213,6 +246,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+    gzip on;  # as Debian has it
     include {site};
 }}
 """
@@ -238,6 +272,22 @@ def caddy(folder: Path, deployment: Path) -> Iterator[None]:
     home = f"HOME={folder}", f"XDG_DATA_HOME={folder}", f"XDG_CONFIG_HOME={folder}"
     with running("env", *home, program, "run", *sample, log=folder / "caddy.log"):
         yield
+
+
+def hears_of_a_file_before_it_is_there(port: int, trusted: ssl.SSLContext) -> None:
+    """The server does: nobody keeps the file in between."""
+    head = (
+        f"POST /v1/cards/imports HTTP/1.1\r\nhost: localhost:{port}\r\n"
+        "authorization: Bearer x\r\ncontent-type: multipart/form-data; boundary=b\r\n"
+        "content-length: 1000000\r\n\r\n--b\r\n"
+    )
+    address, mine = ("localhost", port), ("127.0.0.2", 0)
+    with (
+        socket.create_connection(address, timeout=60, source_address=mine) as plain,
+        trusted.wrap_socket(plain, server_hostname="localhost") as sender,
+    ):
+        sender.sendall(head.encode())
+        assert sender.recv(1000).startswith(b"HTTP/1.1 401 ")
 
 
 @pytest.mark.slow
@@ -278,7 +328,7 @@ def test_behind_a_proxy(proxy, settings, tmp_path, certificate):
             answer = client.get("/v1/whoami", headers=claims | {"authorization": "Bearer x"})
             assert answer.status_code == 401
             page = client.get("/p/default/sign-in")
-            assert page.status_code == 200
+            assert page.status_code == 200 and "content-encoding" not in page.headers
             assert "secure" in page.headers.get("set-cookie", "secure").lower()
             body = b"x" * (6 * 1024**2 - 4096)
             json_type = {"content-type": "application/json", "authorization": "Bearer x"}
@@ -291,6 +341,8 @@ def test_behind_a_proxy(proxy, settings, tmp_path, certificate):
                 413,
                 502,  # Caddy closes the connection to the server in the middle of a body
             )
+            if proxy is nginx:  # Go's server, as Caddy has it, reads on before it answers
+                hears_of_a_file_before_it_is_there(port, trusted)
             # A file of any size goes through, and so does what is told of it.
             admin = add_credential(settings, "admin", "importer").token.reveal().decode()
             seeds = "".join(
@@ -390,6 +442,16 @@ def test_nothing_is_written_over(tmp_path):
     assert isinstance(again.exception, BadInputError)
     assert (folder / "tallystick.service").read_text() == "mine"
     assert not (folder / "Caddyfile").exists()
+
+
+@pytest.mark.parametrize("kind", ["systemd", "container"])
+def test_the_commands_hold_in_a_folder_of_any_name(tmp_path, kind):
+    """They are pasted as root."""
+    folder = tmp_path / "a b; c$(id)'"
+    steps = written_next(folder, "--kind", kind, "--proxy", "none")
+    named = [word for step in steps for word in shlex.split(step) if str(tmp_path) in word]
+    there = {str(path) for path in (folder / "told").iterdir()}
+    assert named and set(named) <= there
 
 
 def test_all_files_are_written_or_none(tmp_path):
@@ -518,6 +580,10 @@ def test_the_container_file_starts_what_it_says(tmp_path):
             lambda: subprocess.run(check, check=False, capture_output=True).returncode == 0,
         )
     assert (needs.ROOT / "requirements/tallystick.txt").exists()
+    assert f"TMPDIR={STATE}" in made["ENV"]  # a disk, where /tmp is memory
+    # In the format that podman takes by itself there is no health check.
+    for build in (lines[1], *written_next(tmp_path, "--kind", "container", "--proxy", "none")):
+        assert "podman build" not in build or "--format docker" in build
 
 
 @pytest.mark.parametrize(
@@ -537,6 +603,12 @@ def test_the_container_file_starts_what_it_says(tmp_path):
         ({"backups": "relative"}, "does not begin"),
         ({"backups": "/a\nExecStart=x"}, "does not begin"),
         ({"tally": "/home/me/bin/tally"}, "does not see"),
+        ({"tally": "/opt/../home/me/tally"}, "goes back"),
+        ({"backups": "/home/me/copies"}, "does not see"),
+        ({"backups": "/tmp"}, "does not see"),
+        ({"backups": "/var/lib/tallystick-keys/copies"}, "has both"),
+        ({"backups": "/var/backups/../lib/tallystick-keys"}, "goes back"),
+        ({"db": "sqlite:////var/lib/tallystick/../server.db"}, "nowhere but in"),
         ({"public_url": "https://[::1"}, "not understood"),
         ({"public_url": "https://otp.example.org:99999"}, "not understood"),
         ({"public_url": "https://otp.example.org?x=1"}, "not https"),

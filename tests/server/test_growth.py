@@ -40,6 +40,7 @@ from tallystick.server.stock.seed_files import read_tokens
 from tallystick.server.store import audit
 from tallystick.server.store.models import AuditEntry, CardRow, Departed, PersonRow
 from tallystick.server.store.opened import opened
+from tallystick.server.store.private import PrivateDatabase
 from tallystick.server.store.sealed_file import PIECE, SealedFile
 from tallystick.server.store.stream import Names
 from tests.server.conftest import NOON, bearer
@@ -355,6 +356,9 @@ def test_a_form_that_is_none_is_told_and_nothing_of_it_shown(server):
         ({"files": {"options": (None, f'{{"psk": "{secret}", "no": 1}}'), "file": ("f", b"x")}},
          "invalid-request"),
         ({"files": {"options": (None, "x" * 200_000), "file": ("f", b"x")}}, "body-too-large"),
+        # Two lists in one: the second's first line would go on in the first's last one.
+        ({"files": [("options", (None, '{"takes": ["plain"]}')), ("file", ("a", table(1))),
+                    ("file", ("b", table(2, 5)))]}, "bad-form"),
         ({"content": b"--b\r\n", "headers": {"content-type": "multipart/form-data; boundary=b"}},
          "bad-form"),
     ):  # fmt: skip
@@ -404,6 +408,18 @@ def test_a_disk_without_room_is_told(server, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Full())
     answer, _ = send(server, b"x" * (2 * PIECE))
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no-room")
+
+
+@pytest.mark.parametrize("read", [list, lambda rows: rows.fetchall(), lambda rows: rows.fetchone()])
+def test_a_disk_without_room_is_told_by_whoever_reads(read):
+    """What was put in goes to the disk when something else is read."""
+    database = PrivateDatabase("CREATE TABLE number (n INTEGER)")
+    database.do_many("INSERT INTO number VALUES (?)", [(n,) for n in range(2000)])
+    rows = database.do("SELECT n FROM number")
+    database._connection.set_progress_handler(lambda: 1, 1)  # SQLite ends it, as there
+    with pytest.raises(ApiError) as told:
+        read(rows)
+    assert (told.value.status, told.value.code) == (503, "no-room")
 
 
 def test_other_calls_keep_their_bounds(server):

@@ -10,7 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tallystick.server import metrics
 from tallystick.server.operating.deployment.files import MONITORING
+from tallystick.server.rules.judge import Reason
 from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.store.trouble import DatabaseTrouble
 from tests import needs
@@ -69,44 +71,44 @@ def test_each_trouble_of_the_database_has_an_alert():
 SERIES = 'job="tallystick", instance="a"'
 
 
-@pytest.mark.parametrize(
-    ("alert", "series", "values", "at", "labels"),
-    [
-        ("TallystickDown", "up", "1 0 0 0 0", "4m", {}),
-        (
-            "TallystickGroundGone", 'tally_database_trouble_total{kind="full"}',
-            "0 0 0 1 1", "4m", {"kind": "full"},
-        ),
-        (
-            "TallystickMessagesFail", 'tally_messages_total{channel="email", outcome="failed"}',
-            "0 3 6 9 12", "4m", {"channel": "email"},
-        ),
-        (
-            "TallystickAuditStreamDrops", 'tally_audit_stream_total{outcome="failed"}',
-            "0 0 1 2 3", "4m", {"outcome": "failed"},
-        ),
-        ("TallystickRequestLogLost", "tally_request_log_lost_total", "0 0 1 1 1", "4m", {}),
-        (
-            "TallystickGroundGone", 'tally_database_trouble_total{kind="gone"}',
-            "0 0 0 1 1", "4m", {"kind": "gone"},
-        ),
-        (
-            "TallystickDatabaseAway", 'tally_database_trouble_total{kind="away"}',
-            "0 10 20 30 40", "4m", {},
-        ),
-        (  # nobody asks anything: the server tries twice a minute, and is told "locked"
-            "TallystickDatabaseAway", 'tally_database_trouble_total{kind="locked"}',
-            "0 2 4 6 8 10 12 14", "7m", {},
-        ),
-        (
-            "TallystickClock", 'tally_clock_faults_total{where="back"}', "0 0 0 1 1", "4m",
-            {"where": "back"},
-        ),
-        ("TallystickRestarts", "process_start_time_seconds", "1 2 3 4 5", "4m", {}),
-        ("TallystickRestarts", "tally_workers_ended_total", "0 2 4 6 8", "4m", {}),
-        ("TallystickManyFiles", "process_open_fds", "9 850 850 850 850 850 850 850", "7m", {}),
-    ],
+ALONE = (
+    ("TallystickDown", "up", "1 0 0 0 0", "4m", {}),
+    (
+        "TallystickGroundGone", 'tally_database_trouble_total{kind="full"}',
+        "0 0 0 1 1", "4m", {"kind": "full"},
+    ),
+    (
+        "TallystickMessagesFail", 'tally_messages_total{channel="email", outcome="failed"}',
+        "0 3 6 9 12", "4m", {"channel": "email"},
+    ),
+    (
+        "TallystickAuditStreamDrops", 'tally_audit_stream_total{outcome="failed"}',
+        "0 0 1 2 3", "4m", {"outcome": "failed"},
+    ),
+    ("TallystickRequestLogLost", "tally_request_log_lost_total", "0 0 1 1 1", "4m", {}),
+    (
+        "TallystickGroundGone", 'tally_database_trouble_total{kind="gone"}',
+        "0 0 0 1 1", "4m", {"kind": "gone"},
+    ),
+    (
+        "TallystickDatabaseAway", 'tally_database_trouble_total{kind="away"}',
+        "0 10 20 30 40", "4m", {},
+    ),
+    (  # nobody asks anything: the server tries twice a minute, and is told "locked"
+        "TallystickDatabaseAway", 'tally_database_trouble_total{kind="locked"}',
+        "0 2 4 6 8 10 12 14", "7m", {},
+    ),
+    (
+        "TallystickClock", 'tally_clock_faults_total{where="back"}', "0 0 0 1 1", "4m",
+        {"where": "back"},
+    ),
+    ("TallystickRestarts", "process_start_time_seconds", "1 2 3 4 5", "4m", {}),
+    ("TallystickRestarts", "tally_workers_ended_total", "0 2 4 6 8", "4m", {}),
+    ("TallystickManyFiles", "process_open_fds", "9 850 850 850 850 850 850 850", "7m", {}),
 )  # fmt: skip
+
+
+@pytest.mark.parametrize(("alert", "series", "values", "at", "labels"), ALONE)
 def test_an_alert_is_raised(tmp_path, alert, series, values, at, labels):
     """promtool plays the series; without the fault nothing is raised."""
     name, _, more = series.partition("{")
@@ -133,6 +135,79 @@ def test_an_alert_is_raised(tmp_path, alert, series, values, at, labels):
         file = tmp_path / "tests.yml"
         file.write_text(json.dumps(tests))
         promtool("test", "rules", str(file))
+
+
+PLAYED = (
+    (
+        "TallystickChecksSlow",
+        {'tally_batch_seconds_bucket{le="0.1"}': "0+117x20", **{
+            f'tally_batch_seconds_bucket{{le="{le}"}}': "0+120x20" for le in ("0.5", "+Inf")}},
+        {'tally_batch_seconds_bucket{le="0.05"}': "0+119x20", **{
+            f'tally_batch_seconds_bucket{{le="{le}"}}': "0+120x20" for le in ("0.1", "+Inf")}},
+        "A check on a takes longer than 0.1 s (p99)",
+        "Look at the disk's latency, and at what else the machine does",
+    ),
+    (
+        "TallystickManyWrongCodes",
+        {'tally_checks_total{reason="wrong"}': "0+40x30",
+         'tally_checks_total{reason="throttled"}': "0+30x30",
+         'tally_checks_total{reason="ok"}': "0+60x30"},
+        {'tally_checks_total{reason="wrong"}': "0+40x30",
+         'tally_checks_total{reason="replayed"}': "0+30x30",
+         'tally_checks_total{reason="ok"}': "0+60x30"},
+        "Most codes that a is asked for are wrong: somebody guesses",
+        "The audit log, and tally server audit fail2ban",
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("played", PLAYED, ids=lambda one: one[0])
+def test_an_alert_about_many_series_is_raised(tmp_path, played):
+    """And is not, where they are nearly so."""
+    alert, faulty, nearly, summary, todo = played
+    raised = {
+        "exp_labels": {"severity": "warning", "instance": "a"},
+        "exp_annotations": {"summary": summary, "todo": todo},
+    }
+    for series, wanted in ((faulty, [raised]), (nearly, [])):
+        test = {
+            "interval": "1m",
+            "input_series": [
+                {"series": name.replace("{", f"{{{SERIES}, "), "values": values}
+                for name, values in series.items()
+            ],
+            "alert_rule_test": [{"eval_time": "18m", "alertname": alert, "exp_alerts": wanted}],
+        }
+        file = tmp_path / "tests.yml"
+        file.write_text(json.dumps({"rule_files": [str(ALERTS)], "tests": [test]}))
+        promtool("test", "rules", str(file))
+
+
+def test_every_alert_is_played():
+    played = {one[0] for one in (*ALONE, *PLAYED)}
+    assert played == set(re.findall(r"alert: (\w+)", ALERTS.read_text()))
+
+
+def test_every_value_that_is_asked_for_can_be_there(server):
+    """`reason="wrng"` is no metric's: what asks for it is never told anything."""
+    known = {
+        ("tally_checks_total", "reason"): {one.value for one in Reason},
+        ("tally_database_trouble_total", "kind"): {one.value for one in DatabaseTrouble},
+    }
+    text = metrics.exposition({}).decode()
+    for name, labels in re.findall(r"^(\w+){(.*)} ", text, re.MULTILINE):
+        for label, value in re.findall(r'(\w+)="([^"]*)"', labels):
+            known.setdefault((name, label), set()).add(value)
+    asked = 0
+    for query in (ALERTS.read_text(), *QUERIES):
+        for name, labels in re.findall(r"\b((?:tally|process|up)\w*){([^}]*)}", query):
+            for label, values in re.findall(r'(\w+)=~?"([^"]*)"', labels):
+                if label == "job":
+                    assert values == "tallystick"
+                elif label != "instance":
+                    asked += 1
+                    assert set(values.split("|")) <= known[name, label], (name, label, values)
+    assert asked >= 5
 
 
 def _with_words(alert: str, raised: list[dict]) -> list[dict]:

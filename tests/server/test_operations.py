@@ -9,15 +9,18 @@ import os
 import re
 import secrets
 import shutil
+import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import httpx
 import pytest
 from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.server.operating import operations
@@ -27,12 +30,11 @@ from tallystick.server.rules.otp import hotp
 from tallystick.server.serving import logs
 from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.settings import settings_from
-from tallystick.server.store import keys
+from tallystick.server.store import keys, restored
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import KeyFileError
 from tallystick.server.store.models import CardRow
 from tallystick.server.store.opened import opened
-from tallystick.server.store.restored import confirm
 
 
 def ask(url: str, service, code: str) -> str:
@@ -54,26 +56,26 @@ def test_codes_used_after_a_backup_do_not_work_after_its_restore(server, tmp_pat
     lost = tmp_path / "lost.db"
     with opened(server.settings) as parts:
         operations.backup(parts.database, lost)
-    restored = replace(server.settings, db_url=f"sqlite:///{tmp_path / 'new.db'}")
-    database = Database(restored.db_url)
+    back = replace(server.settings, db_url=f"sqlite:///{tmp_path / 'new.db'}")
+    database = Database(back.db_url)
     done = operations.restore(
         database,
         copy,
-        ring=keys.load(restored.key_file),
+        ring=keys.load(back.key_file),
         advance=10,
         newer=lost if newer else None,
         now=server.clock(),
     )
     assert done == {"cards": 1, "counters_from_newer": int(newer)}
     with database.write() as connection:
-        confirm(connection, keys.load(restored.key_file), server.clock(), "console")
+        restored.confirm(connection, keys.load(back.key_file), server.clock(), "console")
     database.close()
-    with running_in_thread(restored) as url:
+    with running_in_thread(back) as url:
         for factor in range(4):
             assert ask(url, server.service, hotp(seed, factor, 6)) != "ok"
         next_one = 4 if newer else 11
         assert ask(url, server.service, hotp(seed, next_one, 6)) == "ok"
-    assert all(f.state != "bad" for f in examine(restored))
+    assert all(f.state != "bad" for f in examine(back))
 
 
 def test_a_later_copy_that_is_an_earlier_one_takes_no_counter_back(server, tmp_path):
@@ -98,6 +100,13 @@ def test_a_card_that_was_registered_again_has_the_counter_of_its_own_row():
     later = {"tombstone": [(b"seed", 1, "A1", 3)], "card": [(b"seed", 1, "A1", 9)]}
     counters = operations._counters_of(lambda query: later[query.split(" FROM ")[1]])
     assert counters == {b"seed": 9, (1, "A1"): 9}
+
+
+def test_a_card_that_was_deleted_meanwhile_has_the_counter_of_its_tombstone():
+    """It is in the backup, and comes back with it."""
+    later = {"tombstone": [(b"gone", 1, "B1", 7)], "card": [(b"seed", 1, "A1", 9)]}
+    counters = operations._counters_of(lambda query: later[query.split(" FROM ")[1]])
+    assert counters == {b"gone": 7, (1, "B1"): 7, b"seed": 9, (1, "A1"): 9}
 
 
 def test_a_backup_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(
@@ -166,6 +175,37 @@ def test_keys_rotate_while_codes_are_verified(server):
     assert server.register(server.container().add("N2", secrets.token_bytes(20))).is_success
 
 
+def test_a_copy_is_made_while_others_write_all_the_time(server, tmp_path, monkeypatch):
+    """Here between any two pieces of it: a copy that begins anew then comes to no end."""
+    path = server.settings.db_url.removeprefix("sqlite:///")
+    writes = 0
+    with opened(server.settings) as parts, closing(sqlite3.connect(path)) as writer:
+        writer.execute("CREATE TABLE filling (what BLOB)")
+        writer.executemany("INSERT INTO filling VALUES (?)", [(bytes(3000),)] * 3000)
+        writer.commit()
+
+        def write(_status: int, _left: int, _pages: int) -> None:
+            nonlocal writes
+            writes += 1
+            assert writes < 100, "it begins anew each time"
+            writer.execute("INSERT INTO filling VALUES (NULL)")
+            writer.commit()
+
+        class Watched(sqlite3.Connection):
+            def backup(self, target: sqlite3.Connection, **how: int) -> None:
+                super().backup(target, progress=write, **how)
+
+        monkeypatch.setattr(
+            operations.sqlite3, "connect", partial(sqlite3.connect, factory=Watched)
+        )
+        operations.backup(parts.database, tmp_path / "copy.db")
+        monkeypatch.undo()
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        filled = copy.execute("SELECT count(*) FROM filling WHERE what NOTNULL")
+        assert filled.fetchone() == (3000,)
+
+
 def test_doctor_finds_what_is_wrong(server, tmp_path):
     server.card()
     found = {f.name: f.state for f in examine(server.settings)}
@@ -181,6 +221,36 @@ def test_doctor_finds_what_is_wrong(server, tmp_path):
     wrong = replace(server.settings, key_file=other, smtp="smtp://127.0.0.1:1")
     found = {f.name: f.state for f in examine(wrong)}
     assert found["encrypted values"] == found["audit log"] == found["mail server"] == "bad"
+
+
+def test_doctor_says_what_would_stop_the_start(server, tmp_path):
+    """Whatever `tally server run` refuses is bad to the doctor, too."""
+    server.card()  # it has started
+    with opened(server.settings) as parts, parts.database.write() as connection:
+        restored.note(connection, {}, server.clock())
+    (tmp_path / "none").mkdir()
+    wrong = replace(
+        server.settings,
+        breach_list=tmp_path / "none",
+        key_metadata=(tmp_path / "none", tmp_path / "none"),
+        request_log=tmp_path / "none",
+    )
+    found = {f.name: f for f in examine(wrong)}
+    for name in ("restore", "breach list", "metadata of security keys", "request log"):
+        assert found[name].state == "bad", name
+    assert "confirm-restore" in found["restore"].detail
+    with opened(server.settings) as parts, parts.database.write() as connection:
+        restored.confirm(connection, parts.ring, server.clock(), "console")
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    (tmp_path / "list").write_text(f"{'0' * 40}\n")
+    right = replace(
+        server.settings, breach_list=tmp_path / "list", request_log=tmp_path / "requests.log"
+    )
+    found = {f.name: f for f in examine(right)}
+    for name in ("restore", "breach list", "request log"):
+        assert found[name].state == "ok", name
+    assert found["database"].state == "bad" and "newer" in found["database"].detail
+    assert not (tmp_path / "requests.log").exists()
 
 
 def test_doctor_on_an_empty_database(tmp_path):

@@ -660,3 +660,39 @@ def test_a_large_firm_is_exported_piece_by_piece(house, monkeypatch):
         people.ensure(connection, house.firm.id, "0first", 0)
     assert "".join([*first, *pieces]) == whole
     assert whole.count("\n") == 301
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_list_that_was_cut_off_is_refused_whole(end):
+    """At every place: it is refused, or ends with a whole line."""
+    text = end.join(
+        (
+            "login,name,email,role,groups,active",
+            "ann,Ann Smith,ann@example.org,auditor,staff;floor,yes",
+            'bob,"Bob, Jr",bob@example.org,user,"a;b",no',
+            "",
+        )
+    )
+    whole = list(people_files.read(text.encode()).lines)
+    for cut in range(len(text)):
+        try:
+            found = people_files.read(text[:cut].encode())
+        except ApiError:
+            continue
+        lines = list(found.lines)
+        assert found.problems or lines == whole[: len(lines)], text[:cut][-30:]
+
+
+@pytest.mark.parametrize("cell", ['"staff', '"staff; floor, yes'])
+def test_a_quote_that_nobody_closes_swallows_nobody(cell):
+    """Groups may have line ends between them: the rest of the list would be this person's."""
+    text = f"login,groups\nann,{cell}\nbob,b\ncy,c\n"
+    with pytest.raises(ApiError, match=r"Line 2 has a quote that nobody closes"):
+        people_files.read(text.encode())
+
+
+def test_a_short_last_line_with_an_end_is_as_it_is():
+    found = people_files.read(b"login,name,email\nann,Ann\nbob\n")
+    assert [line.login for line in found.lines] == ["ann", "bob"] and not found.problems
+    found = people_files.read(b"login,name,email\nann\nbob")  # as its writer does it
+    assert [line.login for line in found.lines] == ["ann", "bob"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import secrets
 import signal
 import socket
@@ -20,7 +22,12 @@ from click.testing import CliRunner
 from tallystick.common.errors import BadInputError
 from tallystick.server.operating.cli import server as command
 from tallystick.server.rules.otp import hotp
-from tallystick.server.serving.running import running, start
+from tallystick.server.serving.running import add_credential, running, start
+from tallystick.server.settings import settings_from
+from tests.server.ground import small_disk
+from tests.server.test_deployment import TALLY
+from tests.server.test_services import _answers, free_port, until
+from tests.server.test_services import running as program
 
 
 def headers(credential) -> dict[str, str]:
@@ -112,6 +119,55 @@ def test_metrics_of_all_workers_are_summed(tmp_path: Path, container_class):
         monitor = headers(live.add_credential("monitor", "prometheus"))
         text = httpx.get(f"{live.url}/v1/metrics", headers=monitor, timeout=60).text
         assert 'tally_checks_total{reason="ok"} 12.0' in text
+
+
+def test_the_command_sums_the_metrics_of_its_workers(tmp_path):
+    """It reads the settings first, and what reads them counts. A full disk of what is passing ends
+    no worker that counts."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    db = f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.keys")
+    run = ("server", "run", "--port", str(port), "--workers", "2", "--db", db[0])
+    monitor, service = (
+        headers(add_credential(settings_from(*db), role, role)) for role in ("monitor", "service")
+    )
+    with (
+        small_disk(tmp_path, 64) as disk,
+        program(*("env", f"TMPDIR={disk}", TALLY, *run, "--key-file", db[1]), log=tmp_path / "log"),
+    ):
+        until("server", tmp_path / "log", lambda: _answers(f"{url}/v1/health"))
+        with (disk / "all").open("wb", buffering=0) as file, pytest.raises(OSError, match="space"):
+            while True:
+                file.write(bytes(4096))
+        body = {"user": "nobody", "code": "123456"}
+        for _ in range(6):
+            answer = httpx.post(f"{url}/v1/verify", json=body, headers=service, timeout=60)
+            assert answer.status_code == 200
+        text = httpx.get(f"{url}/v1/metrics", headers=monitor, timeout=60).text
+    assert "tally_workers_ended_total 0.0" in text
+    assert 'tally_database_trouble_total{kind="full"} 0.0' in text
+    assert sum(map(float, re.findall(r"^tally_checks_total{.*} (.*)$", text, re.MULTILINE))) == 6
+
+
+def test_the_end_of_one_worker_is_not_told_as_that_of_the_service(tmp_path):
+    """The service manager would end the others after its time-out."""
+    db = "--db", f"sqlite:///{tmp_path / 's.db'}", "--key-file", str(tmp_path / "s.keys")
+    run = TALLY, "server", "run", "--port", "0", "--workers", "2", *db
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        told = lambda: manager.recv(100)  # noqa: E731
+        with program(
+            "env", f"NOTIFY_SOCKET={tmp_path / 'notify'}", *run, log=tmp_path / "log"
+        ) as it:
+            assert [told(), told()] == [b"READY=1"] * 2
+            children = Path(f"/proc/{it.pid}/task/{it.pid}/children").read_text().split()
+            os.kill(int(children[0]), signal.SIGTERM)
+            assert told() == b"READY=1"  # of whoever takes its place
+        assert told() == b"STOPPING=1"
+        manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            told()
 
 
 def test_killed_and_started_again_no_code_is_accepted_twice(tmp_path: Path, container_class):

@@ -18,7 +18,7 @@ from tallystick.server.stock.gathering import IntakeWish
 from tallystick.server.stock.refusing import Weakness
 from tallystick.server.stock.seed_files import read_tokens
 from tallystick.server.store.sealed_file import PIECE, SealedFile
-from tests.server.test_token_files import FIELD, NOW, SEED, container, key_package
+from tests.server.test_token_files import FIELD, NOW, SEED, container, key_package, read
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*decrepit")
 
@@ -165,3 +165,29 @@ def test_how_long_a_line_may_be_does_not_hang_on_the_cuts(cuts):
         list(PlainText(Cut(b"x" + good, cuts)).lines())
     with pytest.raises(ApiError, match="line of more than"):
         list(PlainText(Cut(b"short\n" + b"x" * (MAX_LINE + 1), cuts)).lines())
+
+
+CUT = {
+    **{name: text for name, text in TABLES.items() if name != "quoted"},
+    "two cells": f"S1,{SEED.hex()}\nS2,{SEED[::-1].hex()}\n",
+    "digits last": f"S1,{SEED.hex()},totp,8\nS2,{SEED[::-1].hex()},totp,8\n",
+    "headings": f"serial;secret;counter;digits\nS1;{SEED.hex()};12;8\nS2;{SEED.hex()[::-1]};7;8\n",
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_file_that_was_cut_off_is_refused_whole(name):
+    """At every place behind its first line: it is refused, or ends with a whole entry."""
+    text = CUT[name]
+
+    def seen(content: str) -> list[tuple]:
+        taken = read(content).entries
+        return [(e.serial, e.seed.reveal(), e.moving_factor, e.generator) for e in taken]
+
+    whole = seen(text)
+    for end in range(text.index("\n") + 1, len(text)):
+        try:
+            taken = seen(text[:end])
+        except ApiError:
+            continue
+        assert taken == whole[: len(taken)], text[:end][-30:]

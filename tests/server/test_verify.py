@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import socket
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
+import httpx
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tallystick.server.accounts import credentials
 from tallystick.server.accounts.credentials import hash_token
@@ -21,7 +23,7 @@ from tallystick.server.checking.verification import CodeCheck, Verifier
 from tallystick.server.errors import ApiError
 from tallystick.server.rules.judge import CodePolicy
 from tallystick.server.rules.otp import hotp
-from tallystick.server.serving.running import add_credential
+from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.store import audit
 from tallystick.server.store.database import Database, StaleError
 from tallystick.server.store.models import AuditEntry
@@ -211,6 +213,58 @@ def test_a_header_that_comes_twice_is_read_as_on_the_long_way(server, name):
         answers.append(server.client.post("/v1/verify", content=body, headers=headers))
     assert answers[0].status_code == answers[1].status_code == 200
     assert answers[0].json() == answers[1].json()
+
+
+@pytest.mark.parametrize("content_type", JSON_TYPES)
+def test_a_check_that_was_not_sent_to_its_end_uses_no_code_up(server, content_type):
+    """What came of it may read like a whole one: the quick way took it for that."""
+    seed = server.card()
+    code = hotp(seed, 0, 6)
+    body = json.dumps({"user": "ann", "code": code}).encode()
+    head = (
+        f"POST /v1/verify HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+        f"authorization: {bearer(server.service)['authorization']}\r\n"
+        f"content-type: {content_type}\r\ncontent-length: {len(body) + 20}\r\n\r\n"
+    )
+    with running_in_thread(server.settings) as url:
+        where = httpx.URL(url)
+        with socket.create_connection((where.host, where.port)) as client:
+            client.sendall(head.encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 100 ")  # it is being received
+            client.sendall(body)
+    assert server.reason(code) == "ok"
+
+
+def test_a_check_whose_commit_had_no_answer_is_not_said_to_have_changed_nothing(server):
+    """It may be done: whoever is told that its code was not accepted may believe it."""
+    lost = DBAPIError("COMMIT", None, Exception(), connection_invalidated=True)
+    failures = [lost, RuntimeError("something else, when it is tried again")]
+    seed = server.card()
+    check = CodeCheck(
+        hash_token(server.service.token.reveal().decode()), "ann", None, (hotp(seed, 0, 6),)
+    )
+    with opened(server.settings) as parts:
+        judges = group.GroupCommit(
+            parts.database, Verifier(parts.ring), server.clock, background=False
+        )
+        write = parts.database.write
+
+        @contextmanager
+        def without_an_answer():
+            if len(failures) == 1:
+                raise failures.pop()
+            with write() as connection:
+                yield connection
+            raise failures.pop(0)
+
+        parts.database.write = without_an_answer
+        with pytest.raises(ApiError) as told:
+            asyncio.run(judges.check(check))
+        parts.database.write = write
+        judges.close()
+    assert (told.value.code, told.value.retry_after_s) == ("too-slow", 2)
+    assert "may be judged yet" in told.value.kept and not failures
+    assert server.reason(hotp(seed, 0, 6)) == "replayed"  # it was
 
 
 def test_a_check_is_refused_once_nobody_should_wait(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,15 +130,18 @@ def next_steps(plan: DeploymentPlan, files: list[DeploymentFile], folder: Path) 
         name, port = "tallystick", plan.port
         volumes = f"--volume tallystick:{STATE} --volume tallystick-keys:{KEYS}"
         return [
-            f"cp {folder}/Containerfile RELEASE/ && cd RELEASE",
-            f"podman build --file Containerfile --tag {name} .",
+            f"cp {_word(folder / 'Containerfile')} RELEASE/ && cd RELEASE",
+            # The other format has no health check.
+            f"podman build --format docker --file Containerfile --tag {name} .",
             f"podman run --detach --restart always --name {name} "
-            f"--env-file {folder.absolute()}/tallystick.env {volumes} "
+            f"--env-file {_word(folder.absolute() / 'tallystick.env')} {volumes} "
             f"--memory {plan.memory_mb}m --read-only --publish 127.0.0.1:{port}:{port} {name}",
             f"podman exec {name} tally server person add boss --role administrator",
             f"podman exec {name} tally server doctor",
         ]
-    steps = [f"install -D -m {_mode(one)} {folder}/{one.name} {one.to}" for one in files if one.to]
+    steps = [
+        f"install -D -m {_mode(one)} {_word(folder / one.name)} {one.to}" for one in files if one.to
+    ]
     as_server = f"runuser -u {plan.user} -- {plan.tally} server --environment {ENVIRONMENT_FILE}"
     proxy = {
         DeploymentProxy.NGINX: ["nginx -t && systemctl reload nginx"],
@@ -155,6 +159,11 @@ def next_steps(plan: DeploymentPlan, files: list[DeploymentFile], folder: Path) 
         f"{as_server} person add boss --role administrator",
         f"{as_server} credential add --role monitor prometheus",
     ]
+
+
+def _word(path: Path) -> str:
+    """As a shell takes it for one word."""
+    return shlex.quote(str(path))
 
 
 def _mode(one: DeploymentFile) -> str:

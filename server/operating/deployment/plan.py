@@ -103,17 +103,37 @@ class DeploymentPlan:
                     "letters, digits and . _ / @ + -.",
                     "Use a plain path: it stands in files of several programs.",
                 )
-        if self.kind is DeploymentKind.SYSTEMD and self.tally.startswith(HIDDEN):
-            raise _refused(
-                f"The unit does not see {self.tally}: homes and /tmp are hidden from it.",
-                "Install Tallystick into /opt/tallystick, and name its command with --tally.",
-            )
+            if ".." in value.split("/"):
+                raise _refused(f"The path {value!r} goes back (..).", "Name it as it is.")
+        if self.kind is DeploymentKind.SYSTEMD:
+            self._seen()
         if bool(self.certificate) != bool(self.certificate_key):
             raise _refused("A certificate and its key belong together.", "Name both, or neither.")
         if self.proxy is DeploymentProxy.NGINX and not self.certificate:
             raise _refused(
                 "nginx needs a certificate and its key.",
                 "Name them with --certificate and --certificate-key, or take --proxy caddy.",
+            )
+
+    def _seen(self) -> None:
+        """By the units."""
+        for path, todo in (
+            (
+                self.tally,
+                "Install it into /opt/tallystick, and name its command with --tally.",
+            ),
+            (self.backups, "Name a folder such as /var/backups/tallystick."),
+        ):
+            if f"{path}/".startswith(HIDDEN):
+                raise _refused(
+                    f"The unit does not see {path}: homes and /tmp are hidden from it, and what it "
+                    "writes there is gone when it ends.",
+                    todo,
+                )
+        if f"{self.backups}/".startswith(f"{KEYS}/"):
+            raise _refused(
+                "The copies would be where the keys are: whoever carries the folder has both.",
+                "Name another folder, such as /var/backups/tallystick.",
             )
 
     def _ports(self) -> None:
@@ -150,7 +170,7 @@ def _database(url_text: str) -> None:
     if url.get_backend_name() != "sqlite":
         return
     place = url.database or ""
-    if place.startswith("/") and not place.startswith(f"{STATE}/"):
+    if place.startswith("/") and (not place.startswith(f"{STATE}/") or ".." in place.split("/")):
         raise _refused(
             f"The server may write nowhere but in {STATE}: no database can be in {place}.",
             f"Give sqlite:///{STATE}/server.db, or mount another disk there.",

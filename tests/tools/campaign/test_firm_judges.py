@@ -6,6 +6,8 @@ import base64
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,12 +17,13 @@ from tallystick.emulator import boards
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.rules.throttle import Limits, Throttle
 from tallystick.tools import fresh
-from tallystick.tools.campaign.firm import acts, ending, zoo
+from tallystick.tools.campaign.firm import acts, calls, ending, zoo
 from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.cells import CellFigures, CellSeen
 from tallystick.tools.campaign.firm.leaks import Eavesdropper
 from tallystick.tools.campaign.firm.locks import LockSeen
-from tallystick.tools.campaign.firm.oracle import Judge
+from tallystick.tools.campaign.firm.oracle import CardSeen, Judge
+from tallystick.tools.campaign.firm.portal import HALF_WAY, PASSWORD_WRONG, STEP_S, Telephone
 from tallystick.tools.campaign.firm.run import simulate
 from tallystick.tools.campaign.firm.script import (
     AIMED_AT,
@@ -346,3 +349,42 @@ def test_a_card_that_a_stranger_has_locked_is_no_refusal_without_a_reason() -> N
     assert result.violations == []
     assert "p0001 is not let in: wrong" in told
     assert "p0001 logs in with card TS00000001" in told
+
+
+@pytest.mark.parametrize(("at", "said", "wrong"), [
+    (899, HALF_WAY, "is judged before its lock is over"),
+    (900, HALF_WAY, None),
+    (960, HALF_WAY, None),
+    (899, PASSWORD_WRONG, None),
+    (900, PASSWORD_WRONG, "are locked for longer than was said"),
+])  # fmt: skip
+def test_the_end_of_a_lock_is_judged_by_when_somebody_came(
+    at: int, said: str, wrong: str | None
+) -> None:
+    """Who is busy when he is due comes later."""
+    found: list[str] = []
+    world: Any = SimpleNamespace(
+        at=at, say=lambda _: None, wrong=found.append, clocks_were_wrong=False, in_trouble=False,
+        strange_browser=SimpleNamespace(log_in_alone=lambda *_: said),
+    )  # fmt: skip
+    who: Any = SimpleNamespace(login="p0001", password="a password", leaving=False)
+    calls._types_password(world, who, 900)
+    assert (wrong is None and not found) or (wrong is not None and wrong in found[0])
+
+
+@pytest.mark.parametrize("off_s", [0, 7200])
+def test_a_guess_is_never_right_by_luck(off_s: int) -> None:
+    card, phone = (
+        CardSeen("TS00000001", bytes(20)),
+        Telephone("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", off_s),
+    )
+    world: Any = SimpleNamespace(
+        clock=SimpleNamespace(server=lambda: float(NOW)), policy=POLICY,
+        judge=SimpleNamespace(cards={card.serial: card}),
+    )  # fmt: skip
+    who: Any = SimpleNamespace(phone=phone, own=SimpleNamespace(serial=card.serial), loan=None)
+    right = [card.code(card.highest + ahead) for ahead in range(POLICY.look_ahead + 1)]
+    right += [phone.code(NOW - off_s + step * STEP_S) for step in (-1, 0, 1)]
+    for code in right:
+        assert calls._no_right_code(world, who, int(code)) not in right
+    assert calls._no_right_code(world, who, 123_456) == "123456"

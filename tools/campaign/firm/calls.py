@@ -33,6 +33,7 @@ _FOUND_S = 2 * 3600
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
 _QUARTER_S = 900  # docs/reference/server.md: wrong passwords are counted in each
 _CODE_S = 3600  # so long a code of the help desk is good
+_STEPS_AROUND = 5  # more than a telephone's code is good for
 _SEEN_BY_OTHERS = 4  # one code in so many
 _PHONES_OFF_S = (-3600, 3600)
 _LOCKED_OUT = frozenset({"refused", "password"})
@@ -525,7 +526,7 @@ def phish(world: FirmWorld, act: FirmAct) -> None:
     who.quarrelled = world.at + _QUARREL_S
     if who.own is not None:
         world.judge.touched(who.own.serial)
-    guess = f"{act.draw % 10**6:06}"
+    guess = _no_right_code(world, who, act.draw)
     browser = world.strange_browser
     tries = [
         browser.log_in_alone(who.login, who.password),
@@ -546,6 +547,24 @@ def phish(world: FirmWorld, act: FirmAct) -> None:
         return
 
 
+def _no_right_code(world: FirmWorld, who: Employee, draw: int) -> str:
+    """A guess. One that would be right by luck, as one in some ten thousand is, is passed over:
+    nothing follows from it."""
+    right = set()
+    if who.phone is not None:
+        at = world.clock.server() - who.phone.off_s
+        steps = range(-_STEPS_AROUND, _STEPS_AROUND + 1)
+        right |= {who.phone.code(at + step * STEP_S) for step in steps}
+    for pocket in (who.own, who.loan):
+        if pocket is not None:
+            card = world.judge.cards[pocket.serial]
+            last = card.highest + world.policy.look_ahead + world.policy.resync_window
+            right |= {card.code(factor) for factor in range(card.lowest, last + 1)}
+    while (guess := f"{draw % 10**6:06}") in right:
+        draw += 1
+    return guess
+
+
 def _with_anothers(world: FirmWorld, who: Employee) -> list[str]:
     """A colleague has found the password, and types what his own telephone shows."""
     others = [one.phone for one in (*world.people, *world.staff) if one is not who]
@@ -560,7 +579,9 @@ def _guesses_codes(world: FirmWorld, who: Employee, rng: random.Random) -> None:
     """Until they are not judged any more: the right one is no better then."""
     assert who.phone is not None
     browser, kind = world.strange_browser, TypedKind.TOTP
-    codes = [f"{rng.randrange(10**6):06}" for _ in range(world.policy.max_failures)]
+    codes = [
+        _no_right_code(world, who, rng.randrange(10**6)) for _ in range(world.policy.max_failures)
+    ]
     # From here on what is counted is known.
     begun_anew = _with_phone(world, who, world.browser) == IN
     browser.guess(who.login, who.password, kind, codes)
@@ -599,12 +620,14 @@ def _guesses_passwords(world: FirmWorld, who: Employee) -> None:
     elif told_s and told_s != _QUARTER_S - int(world.clock.server()) % _QUARTER_S:
         world.wrong(f"passwords of {who.login} are locked for {told_s} s, and not for a quarter")
     elif told_s:
-        world.after(told_s - 1, partial(_types_password, world, who, open_again=False))
-        world.after(told_s, partial(_types_password, world, who, open_again=True))
+        over = world.at + told_s
+        world.after(told_s - 1, partial(_types_password, world, who, over))
+        world.after(told_s, partial(_types_password, world, who, over))
 
 
-def _types_password(world: FirmWorld, who: Employee, *, open_again: bool) -> None:
-    """From the place that was locked, at the end of the lock."""
+def _types_password(world: FirmWorld, who: Employee, over: int) -> None:
+    """From the place that was locked, at the end of the lock. Who is busy just then comes later."""
+    open_again = world.at >= over
     said = world.strange_browser.log_in_alone(who.login, who.password)
     world.say(f"a stranger types the password of {who.login} once more: {said}")
     if world.clocks_were_wrong or world.in_trouble or who.leaving:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
 _PYTHON_OF_THE_SYSTEM = "/usr/bin/python3"  # the one that Debian's bindings of umockdev are for
+_LONGEST = 50  # bytes of the name of a folder, to which umockdev adds some forty and we fifteen
 _PORT = click.IntRange(0, 65535)
 _MOST = 4096  # bytes that are read of a segment, which has fewer: a device has no end
 
@@ -188,7 +189,7 @@ def _start(command: tuple[str, ...], port: HidPort | None, service: ReaderServic
     from tallystick.emulator.serving.hid_udp import CabledUdpHid
 
     assert isinstance(port, CabledUdpHid)
-    folder = tempfile.mkdtemp(prefix="tally-")
+    folder = _short_folder()
     helper = [_PYTHON_OF_THE_SYSTEM, str(hid_umockdev.__file__)]
     words = [str(port.port), str(port.cable), port.descriptor.hex(), folder]
     environment = {**os.environ, "LD_PRELOAD": "libumockdev-preload.so.0"}
@@ -202,6 +203,12 @@ def _start(command: tuple[str, ...], port: HidPort | None, service: ReaderServic
 
     threading.Thread(target=wait, daemon=True).start()
     return _Started(child, folder)
+
+
+def _short_folder() -> str:
+    """umockdev has sockets in it, whose paths have 107 bytes at most."""
+    elsewhere = None if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST else "/tmp"  # noqa: S108
+    return tempfile.mkdtemp(prefix="tally-", dir=elsewhere)
 
 
 class _Started(NamedTuple):

@@ -6,6 +6,7 @@ import atexit
 import errno
 import os
 import shutil
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -42,18 +43,20 @@ class _OutputFile(click.Path):
             self.fail(f"{str(value)!r} is a folder.", param, ctx)
         if not path.parent.is_dir():
             self.fail(f"there is no folder {path.parent}.", param, ctx)
-        if path.is_fifo() and not _is_read(path):
+        if sys.platform != "win32" and path.is_fifo() and not _is_read(path):
             self.fail(f"{path} is a pipe that nobody reads.", param, ctx)
         return path
 
 
-def _is_read(pipe: Path) -> bool:
-    """Held open until this process ends: who reads it would otherwise see its end now."""
-    try:
-        _HELD.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-    except OSError as error:
-        return error.errno != errno.ENXIO
-    return True
+if sys.platform != "win32":
+
+    def _is_read(pipe: Path) -> bool:
+        """Held open until this process ends: who reads it would otherwise see its end now."""
+        try:
+            _HELD.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError as error:
+            return error.errno != errno.ENXIO
+        return True
 
 
 _HELD: list[int] = []

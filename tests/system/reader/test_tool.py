@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -245,10 +246,27 @@ def test_what_it_started_ends_with_it(tmp_path: Path, number: int) -> None:
     assert _until(lambda: not any(Path(f"/proc/{one}").exists() for one in started))
 
 
-def test_a_world_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """Short, as a socket's path must be."""
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        yield Path(folder)
+
+
+def test_a_world_of_a_long_name_has_another_place(tmp_path: Path) -> None:
+    """A socket's path has 107 bytes at most."""
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    command = [_TALLY, "emulate", "reader", "--usb", "--", "fido2-token", "-L"]
+    environment = {**os.environ, "TMPDIR": str(deep)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "Tallystick" in done.stdout, done.stderr
+    assert list(deep.iterdir()) == []
+
+
+def test_a_world_that_is_killed_leaves_nothing(tmp_path: Path, temporary: Path) -> None:
     """The process between emulator and command is killed, and cannot end what it has started."""
-    mark, temporary = tmp_path / "processes", tmp_path / "t"
-    temporary.mkdir()
+    mark = tmp_path / "processes"
     script = f"echo $PPID $UMOCKDEV_DIR $TMPDIR > {mark}; (setsid sleep 999 & echo $! >> {mark}); "
     script += "wait; sleep 999"
     environment = {**os.environ, "TMPDIR": str(temporary)}

@@ -1,18 +1,26 @@
-"""uvicorn, without the library that it imports for its reloader where there is one. Nobody uses it
-here, and each worker would keep it in memory."""
+"""uvicorn, without what it imports to start others of itself and to reload: nobody uses that here,
+and each worker would keep it in memory."""
 
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 
-_RELOADER = "watchfiles"
-_there = {_RELOADER: sys.modules.pop(_RELOADER)} if _RELOADER in sys.modules else {}
-sys.modules[_RELOADER] = None  # type: ignore[assignment]  # as if it were not installed
+_SUPERVISORS = ModuleType("uvicorn.supervisors")
+_SUPERVISORS.ChangeReload = _SUPERVISORS.Multiprocess = None  # type: ignore[attr-defined]
+# None: as if it were not installed.
+_MEANWHILE: dict[str, ModuleType | None] = {
+    "watchfiles": None,
+    "uvicorn.supervisors": _SUPERVISORS,
+}
+_there = {name: sys.modules.pop(name) for name in _MEANWHILE if name in sys.modules}
+sys.modules.update(_MEANWHILE)  # type: ignore[arg-type]
 try:
     import uvicorn
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 finally:
-    del sys.modules[_RELOADER]
+    for _name in _MEANWHILE:
+        del sys.modules[_name]
     sys.modules.update(_there)
 
 __all__ = ["HttpToolsProtocol", "uvicorn"]

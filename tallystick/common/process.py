@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from multiprocessing import parent_process
 from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4  # prctl(2)
@@ -44,6 +43,8 @@ def shut_in() -> None:
 def end_with_parent() -> None:
     """This process is killed when the one that started it ends, in whatever way. For the workers of
     a pool, which wait for work that nobody sends any more."""
+    from multiprocessing import parent_process  # noqa: PLC0415  (memory that no server needs)
+
     libc, parent = _libc(), parent_process()
     if sys.platform == "win32" or libc is None or parent is None:
         return

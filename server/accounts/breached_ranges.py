@@ -8,7 +8,7 @@ import logging
 import re
 
 from tallystick.common.errors import BadInputError
-from tallystick.common.in_time import in_time, watched_by
+from tallystick.common.in_time import streamed
 from tallystick.common.urls import parsed
 from tallystick.server.accounts.passwords import SmallBreachList
 
@@ -55,15 +55,14 @@ class BreachedRanges:
 
     def _ask(self, prefix: str) -> dict[str, str]:
         """→ rest of the hash: how often. Raises OSError, httpx.HTTPError, ValueError."""
-        import httpx  # noqa: PLC0415
-
         content = bytearray()
-        headers = {"add-padding": "true"}
-        with (
-            in_time(DEADLINE_S) as watch,
-            httpx.Client(timeout=TIMEOUT_S, headers=headers) as client,
-            client.stream("GET", self._url + prefix, extensions=watched_by(watch)) as answer,
-        ):
+        with streamed(
+            "GET",
+            self._url + prefix,
+            deadline_s=DEADLINE_S,
+            timeout_s=TIMEOUT_S,
+            headers={"add-padding": "true"},
+        ) as answer:
             answer.raise_for_status()
             for piece in answer.iter_bytes():
                 content += piece

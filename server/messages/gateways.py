@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, parse_qs, unquote
 
 from tallystick.common.errors import BadInputError, UnreachableError
 from tallystick.common.failing import why
-from tallystick.common.in_time import Watch, in_time, watched_by
+from tallystick.common.in_time import Watch, in_time, streamed
 from tallystick.common.urls import parsed
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.messages.mails import NO_FACE, MailFace, mail
@@ -123,11 +123,14 @@ class HttpGateway:
         body = {"to": letter.to, "text": letter.text}
         try:
             # The status says it: a body that trickles in is not waited for.
-            with (
-                in_time(DEADLINE_S) as watch,
-                httpx.Client(timeout=TIMEOUT_S, headers=self._headers) as client,
-                client.stream("POST", self._url, json=body, extensions=watched_by(watch)) as answer,
-            ):
+            with streamed(
+                "POST",
+                self._url,
+                deadline_s=DEADLINE_S,
+                timeout_s=TIMEOUT_S,
+                headers=self._headers,
+                json=body,
+            ) as answer:
                 answer.raise_for_status()
                 return f"{answer.status_code} {answer.reason_phrase}"
         except (OSError, httpx.HTTPError) as error:

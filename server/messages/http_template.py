@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tallystick.common.errors import BadInputError, UnreachableError
 from tallystick.common.failing import why
-from tallystick.common.in_time import in_time, watched_by
+from tallystick.common.in_time import streamed
 from tallystick.common.private_files import secret_in
 
 DEADLINE_S = 30.0  # for one message
@@ -97,15 +97,16 @@ class TemplateGateway:
         }
         asked: dict[str, Any] = {name: value or None for name, value in fields.items()}
         try:
-            with in_time(DEADLINE_S) as watch, httpx.Client(timeout=timeout_s) as client:
-                answer = client.request(
-                    template.method,
-                    template.url,
-                    headers=headers,
-                    auth=auth,
-                    extensions=watched_by(watch),
-                    **asked,
-                )
+            with streamed(
+                template.method,
+                template.url,
+                deadline_s=DEADLINE_S,
+                timeout_s=timeout_s,
+                headers=headers,
+                auth=auth,
+                **asked,
+            ) as answer:
+                answer.read()
         except (OSError, httpx.HTTPError) as error:
             raise _no(f"did not answer: {why(error)}") from None
         said = " ".join(answer.text.split())[:ANSWER].replace(text, "…")

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from tallystick.common import chance
-from tallystick.common.in_time import in_time, watched_by
+from tallystick.common.in_time import streamed
 from tallystick.server import metrics
 from tallystick.server.messages.sending import CLAIM_S, SendingThread, claim
 from tallystick.server.store import signing_keys
@@ -142,13 +142,14 @@ def _post(uri: str, token: str) -> None:
     import httpx  # noqa: PLC0415
 
     try:
-        with (
-            in_time(DEADLINE_S) as watch,
-            httpx.Client(timeout=ANSWER_S, follow_redirects=False) as client,
-            client.stream(
-                "POST", uri, data={"logout_token": token}, extensions=watched_by(watch)
-            ) as answer,
-        ):
+        with streamed(
+            "POST",
+            uri,
+            deadline_s=DEADLINE_S,
+            timeout_s=ANSWER_S,
+            data={"logout_token": token},
+            follow_redirects=False,
+        ) as answer:
             status = answer.status_code
     except httpx.HTTPError as error:
         raise OSError(type(error).__name__) from None

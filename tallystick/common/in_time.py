@@ -7,9 +7,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tallystick.common import beside
+
+if TYPE_CHECKING:
+    import httpx
 
 Watch = Callable[[socket.socket], None]
 # When httpx has a connection, and when it is another for being encrypted.
@@ -50,14 +53,21 @@ def in_time(seconds: float) -> Iterator[Watch]:
         timer.cancel()
 
 
-def watched_by(watch: Watch) -> dict[str, Any]:
-    """For a request of httpx: its `extensions`."""
+@contextmanager
+def streamed(
+    method: str, url: str, *, deadline_s: float, timeout_s: float, **asked: Any
+) -> Iterator[httpx.Response]:
+    """As `httpx.stream`, in time. timeout_s: for each step. Raises TimeoutError, HTTPError."""
+    import httpx  # noqa: PLC0415
 
-    def trace(event: str, facts: dict[str, Any]) -> None:
-        if event in _MADE:
-            watch(facts["return_value"].get_extra_info("socket"))
+    with in_time(deadline_s) as watch, httpx.Client(timeout=timeout_s) as client:
 
-    return {"trace": trace}
+        def trace(event: str, facts: dict[str, Any]) -> None:
+            if event in _MADE:
+                watch(facts["return_value"].get_extra_info("socket"))
+
+        with client.stream(method, url, extensions={"trace": trace}, **asked) as answer:
+            yield answer
 
 
 def _cut(connection: socket.socket) -> None:

@@ -8,44 +8,49 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 
 
-class _InputFile(click.Path):
+class _CheckedFile(click.Path):
+    """Looked at when the command line is read. wrong: what is, in words, of a path and of what was
+    typed for it."""
+
+    def __init__(self, wrong: Callable[[Path, str], str], **how: Any) -> None:
+        super().__init__(path_type=Path, dir_okay=False, **how)
+        self._wrong = wrong
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Path:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        wrong = self._wrong(path, str(value))
+        if wrong:
+            self.fail(wrong, param, ctx)
+        return path
+
+
+def _no_input(path: Path, _typed: str) -> str:
     """What is no file is refused: a pipe that nobody writes to would be waited for, for ever."""
-
-    def convert(
-        self,
-        value: str | os.PathLike[str],
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Path:
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if not path.is_file():
-            self.fail(f"{path} is no file.", param, ctx)
-        return path
+    return "" if path.is_file() else f"{path} is no file."
 
 
-class _OutputFile(click.Path):
+def _no_output(path: Path, typed: str) -> str:
     """Refused before any work is done when it could not be written at the end."""
-
-    def convert(
-        self,
-        value: str | os.PathLike[str],
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Path:
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if path.is_dir():  # also of no name at all, which is the folder that one is in
-            self.fail(f"{str(value)!r} is a folder.", param, ctx)
-        if not path.parent.is_dir():
-            self.fail(f"there is no folder {path.parent}.", param, ctx)
-        if sys.platform != "win32" and path.is_fifo() and not _is_read(path):
-            self.fail(f"{path} is a pipe that nobody reads.", param, ctx)
-        return path
+    if path.is_dir():  # also of no name at all, which is the folder that one is in
+        return f"{typed!r} is a folder."
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}."
+    if sys.platform != "win32" and path.is_fifo() and not _is_read(path):
+        return f"{path} is a pipe that nobody reads."
+    return ""
 
 
 if sys.platform != "win32":
@@ -89,5 +94,5 @@ def _remove(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-INPUT_FILE = _InputFile(path_type=Path, dir_okay=False, exists=True)
-OUTPUT_FILE = _OutputFile(path_type=Path, dir_okay=False, writable=True)
+INPUT_FILE = _CheckedFile(_no_input, exists=True)
+OUTPUT_FILE = _CheckedFile(_no_output, writable=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import time
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,18 +12,9 @@ _FIRST, _MOST = 0x100, 128
 
 
 @pytest.fixture
-def store(room: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The module; nothing of it is encrypted, and no time passes."""
-    before = set(sys.modules)
-    given = types.ModuleType("cryptolib")
-    given.aes = None  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "cryptolib", given)
-    for name in ("ticks_add", "ticks_diff", "ticks_ms"):
-        monkeypatch.setattr(time, name, None, raising=False)
-    yield room("reader.store")
-    for name in set(sys.modules) - before - {"cryptolib"}:
-        if name.startswith(("reader.", "lib.")):
-            del sys.modules[name]
+def store(alone: Callable[[str], Any]) -> Any:
+    """The module."""
+    return alone("reader.store")
 
 
 def _with(taken: list[int]) -> Any:

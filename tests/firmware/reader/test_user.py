@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import time
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,18 +10,9 @@ import pytest
 
 
 @pytest.fixture
-def user(room: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The module; nothing of it is encrypted, and no time passes."""
-    before = set(sys.modules)
-    given = types.ModuleType("cryptolib")
-    given.aes = None  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "cryptolib", given)
-    for name in ("ticks_add", "ticks_diff", "ticks_ms"):
-        monkeypatch.setattr(time, name, None, raising=False)
-    yield room("reader.user")
-    for name in set(sys.modules) - before - {"cryptolib"}:
-        if name.startswith(("reader.", "lib.")):
-            del sys.modules[name]
+def user(alone: Callable[[str], Any]) -> Any:
+    """The module."""
+    return alone("reader.user")
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 1), (65_534, 65_535), (65_535, 65_535)])

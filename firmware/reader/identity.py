@@ -25,7 +25,8 @@ _EIO = const(5)
 
 class Identity:
     """read(offset, size) → bytes. burnt() → the key in rows that are burnt, 32 bytes. `present`:
-    False on a reader not yet from the factory.
+    False on a reader that no factory has made yet, or whose segment is spoiled: it has no model
+    (AAGUID of zeros) and attests nothing.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class Identity:
         head = read(0, _CERTIFICATE)
         self._size = head[_LENGTH] | head[_LENGTH + 1] << 8
         self.present = False
-        self.aaguid = bytes(head[15:31])
+        self.aaguid = bytes(16)
         self._in_rows = head[4] == 2
         if head[:4] == b"TSRD" and head[4] in (1, 2) and 0 < self._size <= _MOST:
             end = _CERTIFICATE + self._size
             whole = read(0, end + 4)
             self.present = crc32(whole[:end]) == int.from_bytes(whole[end:], "little")
+            if self.present:
+                self.aaguid = bytes(head[15:31])
 
     def attestation_key(self) -> int:
         """The batch's private key, a number of 32 bytes. Raises OSError where none was burnt."""

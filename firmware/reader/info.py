@@ -72,7 +72,7 @@ def answer(reader: "Reader") -> "Map":
         17: 1,  # the reader tries several times by itself: UV_TRIES_A_COMMAND
         18: 2,
         20: store.room(),
-        22: ["packed"],
+        22: ["packed"] if reader.identity.present else ["none"],
         23: store.verified,
         24: False,  # a reset takes a touch, not a long one
         25: _for_holder(reader, b"encIdentifier", store.device_identifier()),

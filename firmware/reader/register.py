@@ -193,7 +193,7 @@ def _answer(
     extensions = cbor.encode(output) if output else b""
     data = consent.authenticator_data(made.rp_hash, flags, count, attested, extensions)
     answer: "Map" = {1: "none", 2: data, 3: {}}
-    if not unattested:
+    if not unattested and reader.identity.present:
         answer[1] = "packed"
         answer[3] = _statement(reader, data + data_hash)
     if made.flags & credential.BLOB:

@@ -202,3 +202,33 @@ def test_rows_that_were_never_burnt_attest_nothing(reader_image: Image) -> None:
         with pytest.raises(CtapError):
             attest(reader)
         assert Ctap2(CtapHidDevice(DESCRIPTOR, Connection(reader))).info.versions
+
+
+WHOLE = ReaderIdentity.development("TR00000001").encode()
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        b"",
+        bytes(len(WHOLE)),
+        b"TSRD\x03" + WHOLE[5:],
+        WHOLE[:20] + bytes([WHOLE[20] ^ 1]) + WHOLE[21:],
+        WHOLE[:40] + bytes([WHOLE[40] ^ 0x80]) + WHOLE[41:],
+        WHOLE[:64] + b"\xff" + WHOLE[65:],
+        WHOLE[:-1] + bytes([WHOLE[-1] ^ 1]),
+    ],
+    ids=["blank", "zeros", "format", "model", "key", "length", "check"],
+)
+def test_a_reader_without_a_whole_segment_attests_nothing(
+    segment: bytes, reader_image: Image
+) -> None:
+    """It is of no model, says so beforehand, and works as a key otherwise (WebAuthn 8.7)."""
+    with Reader(reader_image, identity=segment, sensor_for=ScriptedSensor) as reader:
+        reader.power_on()
+        ctap = Ctap2(CtapHidDevice(DESCRIPTOR, Connection(reader)))
+        assert ctap.info.aaguid == bytes(16)
+        assert ctap.send_cbor(4)[0x16] == ["none"]
+        message, statement = attest(reader)
+    assert statement == {}
+    assert AAGUID.bytes not in message

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from tallystick.emulator.devices.reader import Reader
     from tallystick.emulator.serving.reader_control import ReaderControlServer
     from tallystick.emulator.serving.reader_service import HidPort, ReaderService
+    from tallystick.emulator.serving.world_folder import WorldFolder
 
 _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
 _PYTHON_OF_THE_SYSTEM = "/usr/bin/python3"  # the one that Debian's bindings of umockdev are for
-_LONGEST = 50  # bytes of the name of a folder, to which umockdev adds some forty and we fifteen
 _PORT = click.IntRange(0, 65535)
 _MOST = 4096  # bytes that are read of a segment, which has fewer: a device has no end
 
@@ -187,14 +187,16 @@ def _start(command: tuple[str, ...], port: HidPort | None, service: ReaderServic
     """The command in umockdev's world. When one of the two ends, so does the other."""
     from tallystick.emulator.serving import hid_umockdev
     from tallystick.emulator.serving.hid_udp import CabledUdpHid
+    from tallystick.emulator.serving.world_folder import WorldFolder
 
     assert isinstance(port, CabledUdpHid)
-    folder = _short_folder()
+    folder = WorldFolder()
     helper = [_PYTHON_OF_THE_SYSTEM, str(hid_umockdev.__file__)]
-    words = [str(port.port), str(port.cable), port.descriptor.hex(), folder]
+    words = [str(port.port), str(port.cable), port.descriptor.hex(), folder.path]
     environment = {**os.environ, "LD_PRELOAD": "libumockdev-preload.so.0"}
     hid_umockdev.adopt()
-    child = subprocess.Popen([*helper, *words, *command], pass_fds=[port.cable], env=environment)
+    lives_on = [port.cable, folder.held]
+    child = subprocess.Popen([*helper, *words, *command], pass_fds=lives_on, env=environment)
     port.given()
 
     def wait() -> None:
@@ -205,17 +207,11 @@ def _start(command: tuple[str, ...], port: HidPort | None, service: ReaderServic
     return _Started(child, folder)
 
 
-def _short_folder() -> str:
-    """umockdev has sockets in it, whose paths have 107 bytes at most."""
-    elsewhere = None if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST else "/tmp"  # noqa: S108
-    return tempfile.mkdtemp(prefix="tally-", dir=elsewhere)
-
-
 class _Started(NamedTuple):
     """A process that has umockdev's world, and the folder that it is in."""
 
     process: subprocess.Popen[bytes]
-    folder: str
+    folder: WorldFolder
 
 
 def _ended(started: _Started) -> int:
@@ -225,7 +221,7 @@ def _ended(started: _Started) -> int:
 
     status = started.process.wait()
     hid_umockdev.end_all()
-    shutil.rmtree(started.folder, ignore_errors=True)
+    started.folder.remove()
     return hid_umockdev.as_shell(status)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -281,6 +282,27 @@ def test_a_world_that_is_killed_leaves_nothing(tmp_path: Path, temporary: Path) 
     assert process.wait(60) == 137
     assert _until(lambda: not Path(f"/proc/{started}").exists())
     assert list(temporary.iterdir()) == []
+
+
+def test_a_world_that_nobody_could_remove_goes_with_the_next(temporary: Path) -> None:
+    """The emulator and the process that has the world are killed at one instant."""
+    mark = temporary / "processes"
+    script = f"echo $PPID $UMOCKDEV_DIR > {mark}; sleep 999"
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    command = [_TALLY, "emulate", "reader", "--usb", "--", "sh", "-c"]
+    process = subprocess.Popen([*command, script], env=environment)
+    assert _until(lambda: mark.exists() and len(mark.read_text().split()) == 2, 60)
+    world, folder = mark.read_text().split()
+    subprocess.run([*command, "true"], check=True, env=environment, timeout=60)
+    assert Path(folder).is_dir()  # of one that lives
+    process.send_signal(signal.SIGSTOP)  # so that it cannot see the other end
+    os.kill(int(world), 9)
+    process.kill()
+    process.wait(60)
+    assert _until(lambda: not Path(f"/proc/{world}").exists())
+    assert Path(folder).is_dir()
+    subprocess.run([*command, "true"], check=True, env=environment, timeout=60)
+    assert list(temporary.iterdir()) == [mark]
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 7", 7), ("kill -TERM $$", 143)])

@@ -129,12 +129,18 @@ def verified(
 
 def wants_uv(reader: "Reader", uv: "bool | None", signature: "bytes | None") -> bool:
     """The uv option, after what this reader is able and told to do. Raises Refused."""
-    flags = reader.store.flags
-    if signature is not None or not (uv or flags & ALWAYS_UV):
+    store = reader.store
+    always = store.flags & ALWAYS_UV
+    if signature is not None:
+        # Step 6 of 6.1.2, 5 of 6.2.2: before a proof is looked at, which nothing could have given.
+        if always and not (store.pin_length or store.fingers()):
+            raise Refused(ctap.PUAT_REQUIRED)
+        return False
+    if not (uv or always):
         return False
     if not reader.user.can_verify():
         raise Refused(ctap.INVALID_OPTION if uv else ctap.PUAT_REQUIRED)
-    if flags & FORCE_PIN_CHANGE:
+    if store.flags & FORCE_PIN_CHANGE:
         raise Refused(ctap.PUAT_REQUIRED)  # a finger opens nothing before the PIN is a new one
     return True
 

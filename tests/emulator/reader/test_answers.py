@@ -138,8 +138,22 @@ def test_always_uv_guards_a_reader_without_a_pin(fresh: Rig) -> None:
     assert host.status(CONFIG, {1: 3, 2: {1: 6}}) == 0x36
     assert host.status(BLOBS, {2: bytes(20), 3: 0, 4: 40}) == 0x36
     assert host.status(MAKE, _NEW) == host.status(ASSERT, _OLD) == 0x36
+    # Also with a proof, which nothing could have given.
+    assert host.status(MAKE, _NEW | {8: bytes(32), 9: 2}) == 0x36
+    assert host.status(ASSERT, _OLD | {6: bytes(32), 7: 2}) == 0x36
     assert host.status(CONFIG, {1: 2}) == 0
     assert host.status(CONFIG, {1: 3, 2: {1: 6}}) == 0
+
+
+def test_blocked_for_good_is_said_before_out_and_in_again(rig: Rig) -> None:
+    """6.5.5.7.1 and 6.5.5.7.2: no tries left, and three in a row."""
+    client = ClientPin(rig.ctap())
+    for statuses in ((0x31, 0x31), (0x31, 0x31, 0x34), (0x31, 0x31, 0x32, 0x32)):
+        for status in statuses:
+            assert refused(lambda: client.get_pin_token("0000")) == status
+        assert client.get_pin_retries()[1] == (len(statuses) > 2)
+        rig.replug()
+        client = ClientPin(rig.ctap())
 
 
 def test_a_credential_keeps_its_user(rig: Rig) -> None:

@@ -66,6 +66,12 @@ CAUGHT = {
     "ctap-cannot-be-cancelled": "A select-nobody",
     "ctap-begins-anew-and-goes-on": "A assert,A begin-anew,A next",
     "ctap-repeats": "stray",
+    "ctap-finger-beside-proof": "A pin-token,A assert-beside",
+    "ctap-proof-before-protection": "A reset,A always,A assert-token",
+    "ctap-deleted-lives": "A pin-token,A delete,A assert-deleted",
+    "ctap-list-ignored": "A pin-token,A make-protected,A assert-listed-2",
+    "ctap-exclusion-ignored": "A pin-token,A make-protected,A make-excluded-late",
+    "ctap-silence-spends": "A pin-token,A assert-token-silent,A credentials",
 }
 QUICK = [
     "ctap-stolen-touch",

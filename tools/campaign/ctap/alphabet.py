@@ -74,7 +74,15 @@ from tallystick.tools.campaign.ctap.pins import (
     set_pin,
     short_pin,
 )
-from tallystick.tools.campaign.ctap.signing import assertion, make, next_assertion, reset, select
+from tallystick.tools.campaign.ctap.signing import (
+    assert_deleted,
+    assert_listed,
+    assertion,
+    make,
+    next_assertion,
+    reset,
+    select,
+)
 from tallystick.tools.campaign.ctap.storing import fragment, minimum, read_blob, toggle_always
 from tallystick.tools.campaign.ctap.world import INDEX, LATE, NOBODY, STRANGER, THUMB, CtapWorld
 
@@ -160,6 +168,12 @@ _COMMANDS: dict[str, Command] = {
     "assert-silent": _do(assertion, "nothing", NOBODY, up=False),
     "assert-token": _do(assertion, "token", INDEX),
     "assert-token-nobody": _do(assertion, "token", NOBODY),
+    "assert-token-silent": _do(assertion, "token", NOBODY, up=False),
+    "assert-beside": _do(assertion, "token", NOBODY, beside=True),
+    "assert-listed-2": _do(assert_listed, 2, "nothing", INDEX),
+    "assert-listed-3": _do(assert_listed, 3, "nothing", INDEX),
+    "assert-listed-finger": _do(assert_listed, 3, "finger", THUMB),
+    "assert-deleted": _do(assert_deleted, THUMB),
     "assert-finger": _do(assertion, "finger", THUMB),
     "assert-stranger": _do(assertion, "finger", STRANGER),
     "assert-elsewhere": _do(assertion, "token", NOBODY, party=ELSEWHERE),
@@ -169,6 +183,7 @@ _COMMANDS: dict[str, Command] = {
     "make-late": _do(make, "nothing", LATE),
     "make-excluded-late": _do(make, "nothing", LATE, excluded=True),
     "make-resident": _do(make, "token", INDEX, user=b"user-3"),
+    "make-protected": _do(make, "token", INDEX, user=b"user-9", protect=2),
     "make-ed25519": _do(make, "token", INDEX, user=b"user-6", algorithm=EDDSA),
     "make-extended": _do(make, "token", INDEX, user=b"user-7", cred_blob=b"blob" * 8),
     "make-blob-long": _do(make, "token", INDEX, user=b"user-8", cred_blob=bytes(33)),

@@ -11,6 +11,7 @@ _APP, _CONSENT, _CONFIG = "reader/app.py", "reader/consent.py", "reader/config.p
 _PIN, _TOKEN, _USER = "reader/pin.py", "reader/token.py", "reader/user.py"
 _SEQUENCE, _BIO, _BLOBS = "reader/sequence.py", "reader/bio.py", "reader/blobs.py"
 _LOGIN, _CBOR = "reader/login.py", "lib/cbor.py"
+_CREDENTIAL = "reader/credential.py"
 _MANAGE, _REGISTER = "reader/manage.py", "reader/register.py"
 
 _COUNTED = "    reader.wrong_pins += 1  # whatever happens from here on, unless it is right\n"
@@ -25,6 +26,7 @@ _PERMITTED = (
     "        if not self.permissions & permission:\n"
     "            raise Refused(ctap.PIN_AUTH_INVALID)\n"
 )
+_PROOF = "            raise Refused(ctap.PUAT_REQUIRED)\n"
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,7 @@ ANIMALS = (
     ),
     _animal(
         "always-uv-ignored", "alwaysUv is stored and ignored.", "A pin-token, A always, B assert",
-        Patch(_CONSENT, "    if signature is not None or not (uv or flags & ALWAYS_UV):\n",
-              "    if signature is not None or not uv:\n"),
+        Patch(_CONSENT, "    if not (uv or always):\n", "    if not uv:\n"),
     ),
     _animal(
         "true-is-one", "A key that is true is found under 1.", "A key by true",
@@ -226,5 +227,37 @@ ANIMALS = (
     _animal(
         "repeats", "A stray packet has the last command carried out again.", "A info, stray",
         Patch("lib/ctaphid.py", "        if not self._current or channel", "        if channel"),
+    ),
+    _animal(
+        "finger-beside-proof", "The uv option beside a proof counts as a touch.",
+        "A pin-token, A assert-beside",
+        Patch(_CONSENT, _PROOF + "        return False\n    if not (uv or always):\n",
+              _PROOF + "    if not (uv or always and signature is None):\n"),
+    ),
+    _animal(
+        "proof-before-protection", "With alwaysUv and nothing to verify by, a proof is looked at.",
+        "A reset, A always, A assert-token",
+        Patch(_CONSENT, "        if always and not (store", "        if False and not (store"),
+    ),
+    _animal(
+        "deleted-lives", "A deleted credential signs for who names it.",
+        "A pin-token, A delete, A assert-deleted",
+        Patch(_CREDENTIAL, "            return candidate\n    return None\n",
+              "            return candidate\n    return found\n"),
+    ),
+    _animal(
+        "list-ignored", "A credential that is to be named is not found by its name.",
+        "A pin-token, A make-protected, A assert-listed-2",
+        Patch(_LOGIN, "(by_user or one.protect < 3)", "(by_user or one.protect < 2)"),
+    ),
+    _animal(
+        "exclusion-ignored", "A credential that is to be named excludes nothing.",
+        "A pin-token, A make-protected, A make-excluded-late",
+        Patch(_REGISTER, "known.protect < 3", "known.protect < 2"),
+    ),
+    _animal(
+        "silence-spends", "A log-in without a touch uses the token up.",
+        "A pin-token, A assert-token-silent, A credentials",
+        Patch(_LOGIN, "        reader.token.spend()\n", "    reader.token.spend()\n"),
     ),
 )  # fmt: skip

@@ -118,6 +118,8 @@ def _verified(world: CtapWorld, channel: str, wish: Wish) -> Expected:
 
 def _by_token(world: CtapWorld, channel: str, wish: Wish) -> Expected:
     known, held, token = world.known, world.held(channel), None
+    if known.always and wish.up and not known.protected:
+        return Expected(known, (PUAT_REQUIRED,), asked=False)  # 6.1.2 step 6, 6.2.2 step 5
     if held is not None:
         known, token = use(known, held, wish.permission, world.now)
     if token is None or token.party not in (None, wish.party):

@@ -96,6 +96,7 @@ class Known:
     device: bytes = b""  # its identifier, once it was told
     fingers: tuple[tuple[bytes, str, str], ...] = ()  # template, finger, name
     credentials: tuple[KnownCredential, ...] = ()  # oldest first
+    deleted: tuple[KnownCredential, ...] = ()  # the last one that went, however
     blob: bytes = b""
     counter: int = 0
     token: KnownToken | None = None

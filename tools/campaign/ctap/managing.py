@@ -140,7 +140,9 @@ def delete(world: CtapWorld, channel: str, *, lasting: bool = False) -> None:
         # Nobody says to which relying party a credential belongs that is not there.
         statuses.append(NO_CREDENTIALS)
     if world.expect("6.8.5", answer, *statuses, asked=False):
-        world.known = replace(world.known, credentials=world.known.credentials[:-1])
+        known = world.known
+        left, gone = known.credentials[:-1], known.credentials[-1:]
+        world.known = replace(known, credentials=left, deleted=gone)
 
 
 def rename_user(world: CtapWorld, channel: str, name: str = "renamed") -> None:

@@ -57,10 +57,15 @@ from tallystick.tools.campaign.ctap.world import CANCELLED, LATE, NOBODY, CtapWo
 from tallystick.tools.campaign.engine.subject import ViolationError
 
 
-def _usable(known: Known, party: str, uv: bool) -> list[KnownCredential]:
-    """Newest first (6.2.2 step 12). credProtect: 12.1."""
-    most = 3 if uv else 1
-    return [one for one in known.credentials[::-1] if one.party == party and one.protect <= most]
+def _usable(
+    known: Known, party: str, uv: bool, listed: tuple[KnownCredential, ...] | None = None
+) -> list[KnownCredential]:
+    """Newest first (6.2.2 step 12); of those that are listed, one. credProtect: 12.1."""
+    most = 3 if uv else 1 if listed is None else 2
+    found = [one for one in known.credentials[::-1] if one.party == party and one.protect <= most]
+    if listed is None:
+        return found
+    return [one for one in listed if one in found][:1]
 
 
 def _signed(world: CtapWorld, data: bytes, party: str, flags: int) -> None:
@@ -110,8 +115,11 @@ def assertion(
     up: bool = True,
     party: str = PARTY,
     extended: bool = False,
+    beside: bool = False,
+    listed: tuple[KnownCredential, ...] | None = None,
 ) -> None:
-    """6.2.2. extended: with all extensions that tell something."""
+    """6.2.2. extended: with all extensions that tell something. beside: with the uv option, which
+    is ignored where there is a proof (step 4.2). listed: the platform names these."""
     world.take_sequence()
     request: dict[int, Any] = {1: party, 2: HASH}
     shared = None
@@ -119,17 +127,19 @@ def assertion(
         shared = world.shared(channel)
         request[4] = questions(shared)
     options: dict[str, bool] = {} if up else {"up": False}
-    if by == "finger":
+    if by == "finger" or beside:
         options["uv"] = True
     if options:
         request[5] = options
+    if listed is not None:
+        request[3] = [{"id": one.identifier, "type": "public-key"} for one in listed]
     if by == "token":
         request |= {6: param(world, channel, HASH), 7: 2}
-    wish = Wish(by, touch, GA, party, lambda uv: bool(_usable(world.known, party, uv)), up)
+    wish = Wish(by, touch, GA, party, lambda uv: bool(_usable(world.known, party, uv, listed)), up)
     expected = consent(world, channel, wish)
     answer, said = world.ask(channel, ASSERT, request, touch)
     lying = world.known.lying
-    usable = _usable(world.known, party, bool(expected.flags & UV))
+    usable = _usable(world.known, party, bool(expected.flags & UV), listed)
     world.known = replace(expected.known, lying=lying)
     if not world.expect("6.2.2", answer, *expected.statuses, asked=expected.asked):
         return
@@ -140,6 +150,23 @@ def assertion(
         raise ViolationError("count", f"6.2.2: {said.get(5)} credentials, not {len(usable)}")
     if len(usable) > 1:
         begun(world, channel, "assertions", tuple(usable[1:]), by == "token", expected.flags)
+
+
+def _newest(world: CtapWorld, protect: int) -> tuple[KnownCredential, ...]:
+    there = [one for one in world.known.credentials if one.protect == protect]
+    return tuple(there[-1:])
+
+
+def assert_listed(
+    world: CtapWorld, channel: str, protect: int, by: By = "nothing", touch: str = NOBODY
+) -> None:
+    """6.2.2 step 7, 12.1: the platform names a credential of this protection, the newest one."""
+    assertion(world, channel, by, touch, listed=_newest(world, protect) or None)
+
+
+def assert_deleted(world: CtapWorld, channel: str, touch: str = NOBODY) -> None:
+    """6.2.2 step 7: the platform names the one that went last, and the user is verified."""
+    assertion(world, channel, "finger", touch, listed=world.known.deleted or None)
 
 
 def next_assertion(world: CtapWorld, channel: str) -> None:
@@ -224,10 +251,11 @@ def _kept(world: CtapWorld, said: Any, made: KnownCredential) -> None:
     made = replace(
         made, identifier=data[55 : 55 + size], public=public, blob_key=said.get(5, b""),
     )  # fmt: skip
-    others = tuple(
-        one for one in world.known.credentials if (one.party, one.user) != (made.party, made.user)
-    )
-    world.known = replace(world.known, credentials=(*others, made))
+    known = world.known
+    same = [one for one in known.credentials if (one.party, one.user) == (made.party, made.user)]
+    others = tuple(one for one in known.credentials if one not in same)
+    gone = tuple(same) or known.deleted
+    world.known = replace(known, credentials=(*others, made), deleted=gone)
 
 
 def select(world: CtapWorld, channel: str, touch: str = NOBODY) -> None:
@@ -251,7 +279,7 @@ def reset(world: CtapWorld, channel: str, touch: str = NOBODY) -> None:
         known = world.known
         world.known = Known(
             powered=known.powered, blob=NO_BLOB, tokens=known.tokens, held=known.held,
-            lasting=known.lasting,
+            lasting=known.lasting, deleted=known.credentials[-1:] or known.deleted,
             sensor=known.sensor, lying=known.lying,
         )  # fmt: skip
 

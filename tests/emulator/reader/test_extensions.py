@@ -15,6 +15,7 @@ from fido2.ctap2.extensions import HmacSecretExtension, ThirdPartyPaymentExtensi
 from fido2.ctap2.pin import PinProtocolV1, PinProtocolV2
 
 from tallystick.tools.campaign.ctap.channels import PLATFORM_KEY
+from tests.emulator.reader.conftest import Life
 from tests.emulator.reader.raw import (
     ASSERT,
     CONFIG,
@@ -104,6 +105,17 @@ def test_a_new_pin_ends_it_and_the_old_pin_does_not_bring_it_back(rig: Rig) -> N
     ClientPin(rig.ctap()).change_pin("97531", PIN)
     assert _refused(_looking(rig, token).get_metadata) == 0x33
     assert _looking(rig, _look_token(rig)).get_metadata()[1] == 0
+
+
+def test_a_reset_ends_it_and_the_same_pin_does_not_bring_it_back(
+    new_rig: Callable[..., Rig], in_service: Life
+) -> None:
+    rig = new_rig(in_service)
+    token = _look_token(rig)
+    rig.replug()
+    rig.ctap().reset(on_keepalive=rig.pressing())
+    ClientPin(rig.ctap()).set_pin(PIN)
+    assert _refused(_looking(rig, token).get_metadata) == 0x33
 
 
 def test_a_forced_change_ends_it(rig: Rig) -> None:
@@ -249,6 +261,18 @@ def test_a_payment_credential_says_so(rig: Rig) -> None:
         options = {**begin["publicKey"], "extensions": payment}
         answer = client.get_assertion(options).get_response(0)
         assert answer.response.authenticator_data.extensions == {"thirdPartyPayment": pays}
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_a_list_says_what_a_credential_is_for(rig: Rig, pays: bool) -> None:
+    """CTAP 2.2, 6.8.4; 12.3: one of the two extensions is not taken for the other."""
+    asked = {"thirdPartyPayment": True} if pays else {"largeBlobKey": True}
+    request = _NEW | {6: asked, 7: {"rk": True, "uv": True}}
+    status, made = Host(rig).ask(MAKE, request, press="thumb")
+    assert status == 0
+    manager = rig.management()
+    (one,) = manager.enumerate_creds(manager.enumerate_rps()[0][4])
+    assert (one[12], one.get(11)) == (pays, made.get(5)) and (5 in made) != pays
 
 
 def test_each_next_assertion_has_its_own_secret(rig: Rig) -> None:

@@ -72,6 +72,9 @@ CAUGHT = {
     "ctap-list-ignored": "A pin-token,A make-protected,A assert-listed-2",
     "ctap-exclusion-ignored": "A pin-token,A make-protected,A make-excluded-late",
     "ctap-silence-spends": "A pin-token,A assert-token-silent,A credentials",
+    "ctap-exclusion-spends": "A finger-token,A make-excluded,A credentials",
+    "ctap-looks-after-reset": "A look-token,A reset,A set-pin,A look-metadata",
+    "ctap-payment-forgotten": "A pin-token,A make-extended,A pin-token,A credentials",
 }
 QUICK = [
     "ctap-stolen-touch",
@@ -137,6 +140,13 @@ def test_all_ways_of_four(walker: Walker, letters: tuple[str, ...]) -> None:
 @pytest.mark.slow
 def test_every_letter_alone_and_before_a_look(walker: Walker) -> None:
     assert _walked(walker, WalkPlan(tuple(LETTERS), 1)).found == []
+
+
+@pytest.mark.slow
+def test_the_ways_on_which_the_zoo_is_caught(walker: Walker) -> None:
+    """A fault of a kind that is in the zoo is found here, without walking far."""
+    for way in CAUGHT.values():
+        assert walker.follow(tuple(way.split(","))) is None
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ _APP, _CONSENT, _CONFIG = "reader/app.py", "reader/consent.py", "reader/config.p
 _PIN, _TOKEN, _USER = "reader/pin.py", "reader/token.py", "reader/user.py"
 _SEQUENCE, _BIO, _BLOBS = "reader/sequence.py", "reader/bio.py", "reader/blobs.py"
 _LOGIN, _CBOR = "reader/login.py", "lib/cbor.py"
-_CREDENTIAL = "reader/credential.py"
+_CREDENTIAL, _STORE = "reader/credential.py", "reader/store.py"
 _MANAGE, _REGISTER = "reader/manage.py", "reader/register.py"
 
 _COUNTED = "    reader.wrong_pins += 1  # whatever happens from here on, unless it is right\n"
@@ -259,5 +259,22 @@ ANIMALS = (
         "silence-spends", "A log-in without a touch uses the token up.",
         "A pin-token, A assert-token-silent, A credentials",
         Patch(_LOGIN, "        reader.token.spend()\n", "    reader.token.spend()\n"),
+    ),
+    _animal(
+        "exclusion-spends", "An excluded credential uses the token up.",
+        "A finger-token, A make-excluded, A credentials",
+        Patch(_REGISTER, "signature is not None, late)\n",
+              "signature is not None, late)\n            reader.token.spend()\n"),
+    ),
+    _animal(
+        "looks-after-reset", "The persistent token is the same again after a reset.",
+        "A look-token, A reset, A set-pin, A look-metadata",
+        Patch(_STORE, 'return self.derive(b"persistent token", self.pins',
+              'return hmac.digest(sha256, self._root, b"token" + self.pins'),
+    ),
+    _animal(
+        "payment-forgotten", "A list does not say that a credential is for payments.",
+        "A pin-token, A make-extended, A pin-token, A credentials",
+        Patch(_MANAGE, "bool(one.flags & credential.PAYMENT)", "False"),
     ),
 )  # fmt: skip

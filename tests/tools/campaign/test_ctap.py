@@ -71,9 +71,9 @@ CAUGHT = {
     "ctap-deleted-lives": "A pin-token,A delete,A assert-deleted",
     "ctap-list-ignored": "A pin-token,A make-protected,A assert-listed-2",
     "ctap-exclusion-ignored": "A pin-token,A make-protected,A make-excluded-late",
-    "ctap-silence-spends": "A pin-token,A assert-token-silent,A credentials",
-    "ctap-exclusion-spends": "A finger-token,A make-excluded,A credentials",
-    "ctap-looks-after-reset": "A look-token,A reset,A set-pin,A look-metadata",
+    "ctap-silence-spends": "A pin-token,A assert-token-silent,A assert-token-silent",
+    "ctap-exclusion-spends": "A finger-token,A make-excluded,A make-excluded",
+    "ctap-looks-after-reset": "A look-token,A reset,A set-pin,A look-token",
     "ctap-payment-forgotten": "A pin-token,A make-extended,A pin-token,A credentials",
 }
 QUICK = [

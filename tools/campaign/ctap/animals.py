@@ -257,18 +257,18 @@ ANIMALS = (
     ),
     _animal(
         "silence-spends", "A log-in without a touch uses the token up.",
-        "A pin-token, A assert-token-silent, A credentials",
+        "A pin-token, A assert-token-silent",
         Patch(_LOGIN, "        reader.token.spend()\n", "    reader.token.spend()\n"),
     ),
     _animal(
         "exclusion-spends", "An excluded credential uses the token up.",
-        "A finger-token, A make-excluded, A credentials",
+        "A finger-token, A make-excluded",
         Patch(_REGISTER, "signature is not None, late)\n",
               "signature is not None, late)\n            reader.token.spend()\n"),
     ),
     _animal(
         "looks-after-reset", "The persistent token is the same again after a reset.",
-        "A look-token, A reset, A set-pin, A look-metadata",
+        "A look-token, A reset, A set-pin",
         Patch(_STORE, 'return self.derive(b"persistent token", self.pins',
               'return hmac.digest(sha256, self._root, b"token" + self.pins'),
     ),

@@ -138,7 +138,7 @@ def next_credential(world: CtapWorld, channel: str) -> None:
 
 
 def _described(world: CtapWorld, said: Any) -> None:
-    """Judges what a list says of a credential that there is (6.8.4; CTAP 2.2: thirdPartyPayment)."""
+    """Judges what a list says of a credential (6.8.4; CTAP 2.2: thirdPartyPayment)."""
     identifier = bytes(said[7]["id"])
     one = next(one for one in world.known.credentials if one.identifier == identifier)
     key, user = said[8], said[6]

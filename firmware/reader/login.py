@@ -47,7 +47,7 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     if rk is not None:
         raise Refused(ctap.UNSUPPORTED_OPTION)
     up = up is not False
-    if "largeBlobKey" in extensions and extensions["largeBlobKey"] is not True:
+    if not consent.optional(extensions, "largeBlobKey", bool, True):
         raise Refused(ctap.INVALID_OPTION)
     for name in ("credBlob", "thirdPartyPayment"):
         consent.optional(extensions, name, bool, False)

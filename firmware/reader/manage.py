@@ -164,6 +164,7 @@ def _named(reader: "Reader", allowed: "_Allowed", descriptor: "Map") -> credenti
 def _update(reader: "Reader", one: credential.Credential, user: "Map") -> "Map":
     if consent.need(user, "id", bytes) != one.user_id:
         raise Refused(ctap.INVALID_PARAMETER)
+    consent.optional(user, "icon", str, "")
     one.name = credential.cut(consent.optional(user, "name", str, ""))
     one.display_name = credential.cut(consent.optional(user, "displayName", str, ""))
     reader.store.count_change()

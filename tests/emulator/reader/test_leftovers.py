@@ -210,6 +210,11 @@ def test_a_forced_change_takes_another_pin(rig: Rig) -> None:
     client, token = permitted(rig, PERMISSION.AUTHENTICATOR_CFG)
     Config(client.ctap, client.protocol, token).set_min_pin_length(force_change_pin=True)
     changing = ClientPin(rig.ctap())
+    # 6.5.5.7.2: the PIN is looked at first, and a wrong one costs a try.
+    permissions = PERMISSION.CREDENTIAL_MGMT
+    assert refused(lambda: changing.get_pin_token("0000", permissions)) == 0x31
+    assert changing.get_pin_retries() == (7, False)
+    assert refused(lambda: changing.get_pin_token(PIN, permissions)) == 0x37
     assert refused(lambda: changing.change_pin(PIN, PIN)) == 0x37
     assert changing.get_pin_retries() == (8, False) and rig.ctap().info.force_pin_change
     changing.change_pin(PIN, "97531")
@@ -614,6 +619,38 @@ def test_who_was_not_asked_to_touch_is_not_said_to_be_there(rig: Rig, uv: bool) 
     request = {1: "example.com", 2: HASH, 3: [named], 5: {"up": False, "uv": uv}}
     status, answer = host.ask(ASSERT, request, press="thumb" if uv else None)
     assert status == 0 and answer[2][32] & 5 == (4 if uv else 0)
+
+
+def test_nor_in_the_assertions_that_follow(rig: Rig) -> None:
+    """6.3: they say what the first one said. And with alwaysUv such a request verifies nobody, as
+    it takes no touch (6.2.2 step 5)."""
+    host = Host(rig)
+    for user in (b"anna", b"bert"):
+        request = {1: HASH, 2: PARTY, 3: {"id": user}, 4: ES256, 7: {"rk": True, "uv": True}}
+        assert host.status(MAKE, request, press="thumb") == 0
+    client, token = permitted(rig, PERMISSION.AUTHENTICATOR_CFG)
+    for _ in range(2):
+        status, first = host.ask(ASSERT, {1: "example.com", 2: HASH, 5: {"up": False}})
+        assert status == 0 and first[2][32] & 5 == host.ask(NEXT)[1][2][32] & 5 == 0
+        Config(client.ctap, client.protocol, token).toggle_always_uv()
+
+
+def test_a_reset_forgets_what_was_configured(new_rig: Any, in_service: Life) -> None:
+    """6.6: alwaysUv, the least length of a PIN, and who is told it."""
+    rig: Rig = new_rig(in_service)
+    before = rig.ctap().info
+    client, token = permitted(rig, PERMISSION.AUTHENTICATOR_CFG)
+    config = Config(client.ctap, client.protocol, token)
+    config.toggle_always_uv()
+    config.set_min_pin_length(6, rp_ids=["example.com"])
+    rig.replug()
+    assert Host(rig).status(RESET, press="thumb") == 0
+    host, after = Host(rig), rig.ctap().info
+    for name in ("alwaysUv", "makeCredUvNotRqd"):
+        assert after.options[name] == before.options[name]
+    assert (after.min_pin_length, after.force_pin_change) == (4, False)
+    new = {1: HASH, 2: PARTY, 3: USER, 4: ES256, 6: {"minPinLength": True}}
+    assert not host.ask(MAKE, new, press="thumb")[1][2][32] & 0x80  # nothing is told
 
 
 def test_each_bit_of_large_blobs_is_vouched_for(rig: Rig) -> None:

@@ -75,6 +75,11 @@ CAUGHT = {
     "ctap-exclusion-spends": "A finger-token,A make-excluded,A make-excluded",
     "ctap-looks-after-reset": "A look-token,A reset,A set-pin,A look-token",
     "ctap-payment-forgotten": "A pin-token,A make-extended,A pin-token,A credentials",
+    "ctap-reset-keeps-always": "A pin-token,A always,A reset",
+    "ctap-reset-keeps-length": "A pin-token,A longer,A reset",
+    "ctap-next-is-present": "A assert-silent,A next",
+    "ctap-always-and-silent": "A pin-token,A always,A assert-silent",
+    "ctap-forced-change-first": "A pin-token,A force,A wrong-pin",
 }
 QUICK = [
     "ctap-stolen-touch",

@@ -277,4 +277,35 @@ ANIMALS = (
         "A pin-token, A make-extended, A pin-token, A credentials",
         Patch(_MANAGE, "bool(one.flags & credential.PAYMENT)", "False"),
     ),
+    _animal(
+        "reset-keeps-always", "alwaysUv outlives a reset.", "A pin-token, A always, A reset",
+        Patch(_STORE, "        self.flags = SCRUB | paired\n",
+              "        self.flags = SCRUB | paired | always\n"),
+        Patch(_STORE, "        newest = self.newest_page\n",
+              "        newest, always = self.newest_page, self.flags & ALWAYS_UV\n"),
+    ),
+    _animal(
+        "reset-keeps-length", "The least length of a PIN outlives a reset.",
+        "A pin-token, A longer, A reset",
+        Patch(_STORE, "        newest = self.newest_page\n        self._fresh()\n",
+              "        newest, least = self.newest_page, self.min_pin\n"
+              "        self._fresh()\n        self.min_pin = least\n"),
+    ),
+    _animal(
+        "next-is-present", "The next assertion says that somebody was there, who was not asked.",
+        "A assert-silent, A next",
+        Patch(_LOGIN, "Pending(slots, data_hash, flags,", "Pending(slots, data_hash, flags | 1,"),
+    ),
+    _animal(
+        "always-and-silent", "With alwaysUv a log-in without a touch verifies the user.",
+        "A pin-token, A always, A assert-silent",
+        Patch(_LOGIN, "    if up or uv:\n", "    if True:\n"),
+    ),
+    _animal(
+        "forced-change-first", "When the PIN must be changed, a wrong one takes no try.",
+        "A pin-token, A force, A wrong-pin",
+        Patch(_PIN, "        _compare(reader, secret, hash_encrypted)\n        if store",
+              "        if not store.flags & FORCE_PIN_CHANGE:\n"
+              "            _compare(reader, secret, hash_encrypted)\n        if store"),
+    ),
 )  # fmt: skip

@@ -68,7 +68,7 @@ def seed(default: int = 0) -> Option:
         "--seed",
         default=default,
         show_default=True,
-        type=int,
+        type=click.IntRange(0),
         help="Fixes every random choice.",
     )
 

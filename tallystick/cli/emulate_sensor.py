@@ -9,12 +9,13 @@ from pathlib import Path
 import click
 
 from tallystick.common import console
+from tallystick.tools import options
 
 
 @click.command()
 @click.option("--pty", is_flag=True, help="Print a serial port that host programs can open.")
 @click.option("--control", type=click.IntRange(0, 65535), help="HTTP control interface; 0 chooses.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@options.seed()
 @click.option(
     "--flash",
     type=click.Path(path_type=Path, dir_okay=False),

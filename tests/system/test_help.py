@@ -55,6 +55,19 @@ def test_every_option_is_explained(path):
     assert [one.opts[0] for one in options if not one.help] == []
 
 
+def test_no_seed_is_below_zero():
+    """Some of what draws by chance takes no such number, and says so in its own words."""
+    seeds = {
+        " ".join(path): one.type
+        for path in COMMANDS
+        for one in find(path).params
+        if one.name in ("seed", "first_seed")
+    }
+    assert len(seeds) > 10
+    odd = [name for name, kind in seeds.items() if getattr(kind, "min", None) != 0]
+    assert odd == []
+
+
 LEAVES = [path for path in COMMANDS if not isinstance(find(path), click.Group)]
 
 

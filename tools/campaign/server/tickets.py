@@ -201,7 +201,9 @@ class Jobs:
 
 @click.command("tickets")
 @click.option("--runs", default=_RUNS, show_default=True, type=click.IntRange(1), help="Jobs.")
-@click.option("--seed", default=1, show_default=True, help="Of what the stations do.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of what the stations do."
+)
 @json_option
 def tickets_command(*, runs: int, seed: int, as_json: bool) -> None:
     """Let killed, replayed and copied stations register cards on one ticket.

@@ -76,7 +76,9 @@ class CrashCase:
 
 @click.command()
 @click.option("--pairs", default=20, show_default=True, help="Random cases with a second kill.")
-@click.option("--seed", default=0, show_default=True, help="Chooses the pairs.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the pairs."
+)
 @click.option("--only", metavar="CASE", help="Run this case alone, as named in a violation.")
 @click.option("--rate", "cards", metavar="CARDS", type=click.IntRange(1), help=RATE_HELP)
 @click.option("--ports", default=8, show_default=True, help="Ports for --rate.")

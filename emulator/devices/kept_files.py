@@ -111,8 +111,12 @@ def _first(keep: Callable[[], None], path: Path) -> None:
 
 def _need_file(path: Path) -> None:
     """Raises BadInputError when something else has this name: it would be replaced, or waited
-    for."""
-    if _leads_to(path).is_symlink() or (path.exists() and not path.is_file()):
+    for. What may not be looked at is told by who opens it."""
+    try:
+        odd = _leads_to(path).is_symlink() or (path.exists() and not path.is_file())
+    except PermissionError:
+        odd = False
+    if odd:
         raise BadInputError(
             f"{path} is no file that something can be kept in.",
             kept="It was not touched, and nothing was started.",
@@ -164,27 +168,40 @@ def _lock(descriptor: int, path: Path) -> None:
         ) from error
 
 
-def keep_sensor(path: Path) -> SensorFlash:
-    """The sensor's memory, kept in a file. Raises BadInputError when it cannot be read or kept, or
-    another emulator lives in it."""
-    path = _leads_to(path)
-    _need_file(path)
-    locked = -1
-    if path.exists():
-        locked = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        _lock(locked, path)
+def _read_sensor(path: Path) -> tuple[int, SensorFlash]:
+    """Its file's descriptor, locked, and what is in it; (-1, a new one) when there is none. Raises
+    BadInputError."""
     try:
-        flash = SensorFlash.decode(path.read_bytes()) if locked >= 0 else SensorFlash()
+        locked = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1, SensorFlash()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    _lock(locked, path)
+    try:
+        return locked, SensorFlash.decode(path.read_bytes())
     except BadInputError as error:
         os.close(locked)
         raise BadInputError(f"{path}: {error.what}", kept=error.kept, todo=error.todo) from error
     except OSError as error:
         os.close(locked)
-        raise BadInputError(
-            f"{path} cannot be read: {error.strerror}.",
-            kept="The file was not touched, and no sensor was started.",
-            todo="Name another file.",
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> BadInputError:
+    return BadInputError(
+        f"{path} cannot be read: {error.strerror}.",
+        kept="The file was not touched, and no sensor was started.",
+        todo="Name another file.",
+    )
+
+
+def keep_sensor(path: Path) -> SensorFlash:
+    """The sensor's memory, kept in a file. Raises BadInputError when it cannot be read or kept, or
+    another emulator lives in it."""
+    path = _leads_to(path)
+    _need_file(path)
+    locked, flash = _read_sensor(path)
 
     def keep() -> None:
         """In place of the file of before, which stays locked until this one is."""

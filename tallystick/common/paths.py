@@ -44,6 +44,13 @@ def _no_input(path: Path, _typed: str) -> str:
 
 def _no_output(path: Path, typed: str) -> str:
     """Refused before any work is done when it could not be written at the end."""
+    try:
+        return _no_place(path, typed)
+    except PermissionError:
+        return f"{path.parent} may not be entered."
+
+
+def _no_place(path: Path, typed: str) -> str:
     if path.is_dir():  # also of no name at all, which is the folder that one is in
         return f"{typed!r} is a folder."
     if not path.parent.is_dir():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import socket
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -133,6 +136,52 @@ def test_a_spoiled_file_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("spoiled")
     with pytest.raises(BadInputError, match=name):
         _all_three(tmp_path)
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder that others come to."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+        Path(folder).chmod(0o700)
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Who may not read everything, as the tests' own user may."""
+    me = os.geteuid()
+    if not me:
+        os.seteuid(65534)
+    yield
+    os.seteuid(me)
+
+
+@pytest.mark.parametrize("keep", [keep_sensor, lambda path: KeptFiles(path, 4096)])
+@pytest.mark.parametrize("closed", ["file", "sensor's file", "folder"])
+def test_what_may_not_be_read_is_said(
+    temporary: Path, keep: Callable[[Path], object], closed: str, request: pytest.FixtureRequest
+) -> None:
+    path = temporary / "flash"
+    for file in (path, path.with_name("flash.sensor")):
+        file.write_bytes(b"")
+        file.chmod(0o666)
+    shut = {"file": path, "sensor's file": path.with_name("flash.sensor"), "folder": temporary}
+    shut[closed].chmod(0)
+    request.getfixturevalue("nobody")
+    if closed == "sensor's file" and keep is keep_sensor:
+        path = shut[closed]
+    with pytest.raises(BadInputError, match=re.escape(str(path))):
+        keep(path)
+
+
+def test_a_folder_that_may_not_be_entered_takes_no_output(
+    temporary: Path, request: pytest.FixtureRequest
+) -> None:
+    temporary.chmod(0)
+    request.getfixturevalue("nobody")
+    with pytest.raises(click.BadParameter, match="may not be entered"):
+        OUTPUT_FILE.convert(temporary / "out", None, None)
 
 
 _FILES = [

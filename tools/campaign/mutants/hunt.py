@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tallystick.tools.campaign.mutants import cuts, scope
 from tallystick.tools.campaign.mutants.contexts import Contexts
 from tallystick.tools.campaign.mutants.mutant import Mutant
+from tallystick.tools.campaign.mutants.patch import changed
 from tallystick.tools.campaign.mutants.results import Result
 from tallystick.tools.campaign.mutants.tree import Tree
 
 _SLOWER = 10.0  # times as long as a test took when its lines were noted, and it hangs
+_CPU_S = 10.0  # more than a child needs before its first test
 _PIECES = (10, 100, 100_000)  # tests at a time: most mutants fall to the first
 _FIRMWARE_S = 600.0
 
@@ -32,17 +36,14 @@ class Hunter:
     start_s: float = 60.0
 
     def hunt(self, mutant: Mutant) -> Result:
-        before = self.tree.put(mutant)
-        try:
-            if mutant.file.startswith("firmware/"):
-                return self._firmware(mutant)
-            return self._host(mutant)
-        finally:
-            self.tree.restore(mutant, before)
+        if mutant.file.startswith("firmware/"):
+            return self._firmware(mutant)
+        return self._host(mutant)
 
     def _host(self, mutant: Mutant) -> Result:
         tests = self.contexts.tests(mutant.file, range(mutant.line, mutant.until + 1))
-        if not tests and _runs_at_import(mutant):  # before any test began
+        at_import = _runs_at_import(mutant)
+        if not tests and at_import:  # before any test began
             tests = self.contexts.tests(mutant.file, range(mutant.text.count(b"\n") + 2))
         if not tests:
             return Result(mutant.name, "survived", "no test executes it")
@@ -53,12 +54,35 @@ class Hunter:
                 break
             at += size
             spent = sum(self.contexts.seconds[test] for test in some)
-            answer = self.tree.ask(tests=some, seconds=self.start_s + _SLOWER * spent)
+            seconds = self.start_s + _SLOWER * spent
+            answer = self._tried(mutant, some, seconds, _CPU_S + _SLOWER * spent, warm=not at_import)
             if answer["end"] != "passed":
                 return Result(mutant.name, "killed", answer["by"])
         return Result(mutant.name, "survived", f"{len(tests)} tests pass")
 
+    def _tried(
+        self, mutant: Mutant, tests: list[str], seconds: float, cpu: float, *, warm: bool
+    ) -> dict[str, Any]:
+        """Runs tests with the mutant in place, in imported functions where that is possible."""
+        path = self.tree.root / mutant.file
+        original = path.read_text(encoding="utf-8")
+        inside = warm and changed(original, mutant.text.decode(), mutant.file) is not None
+        if inside:
+            self.tree.warm(tests)
+        before = self.tree.put(mutant)
+        try:
+            patch = {"file": str(path), "original": original} if inside else None
+            return self.tree.ask(patch, tests=tests, seconds=seconds, cpu=math.ceil(cpu))
+        finally:
+            self.tree.restore(mutant, before)
+
     def _firmware(self, mutant: Mutant) -> Result:
+        """By its tests, which are quick, and then by every cut of the scenarios that execute it."""
+        suites = scope.tests_of(mutant.file)
+        for tests in suites:
+            answer = self._tried_warm(mutant, list(tests))
+            if answer["end"] != "passed":
+                return Result(mutant.name, "killed", answer["by"])
         board = cuts.board_of(mutant.file)
         scenarios = [
             name
@@ -68,16 +92,24 @@ class Hunter:
         if scenarios:
             asked = {"board": board, "firmware": str(self.tree.root / "firmware"),
                      "scenarios": scenarios, "deeper": self.deeper}  # fmt: skip
-            answer = self.tree.ask(cuts=asked, seconds=_FIRMWARE_S * (1 + self.deeper))
+            before = self.tree.put(mutant)
+            try:
+                answer = self.tree.ask(cuts=asked, seconds=_FIRMWARE_S * (1 + self.deeper))
+            finally:
+                self.tree.restore(mutant, before)
             if answer["end"] != "passed":
                 return Result(mutant.name, "killed", answer["by"])
-        tests = scope.tests_of(mutant.file)
-        for test in tests:
-            answer = self.tree.ask(tests=[test], seconds=_FIRMWARE_S)
-            if answer["end"] != "passed":
-                return Result(mutant.name, "killed", answer["by"])
-        by = f"{len(scenarios)} scenarios and {len(tests)} suites pass"
+        by = f"{len(scenarios)} scenarios and {len(suites)} suites pass"
         return Result(mutant.name, "survived", by)
+
+    def _tried_warm(self, mutant: Mutant, tests: list[str]) -> dict[str, Any]:
+        """Firmware is read anew by every test process; only tests are imported before."""
+        self.tree.warm(tests)
+        before = self.tree.put(mutant)
+        try:
+            return self.tree.ask({}, tests=tests, seconds=_FIRMWARE_S)
+        finally:
+            self.tree.restore(mutant, before)
 
 
 def _runs_at_import(mutant: Mutant) -> bool:

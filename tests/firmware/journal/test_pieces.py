@@ -90,16 +90,16 @@ def spoiled(content: bytearray, *places: int) -> bytearray:
     return content
 
 
-@pytest.mark.parametrize(("unit", "length"), [(8, 64), (256, 256), (60, 60), (12, 60), (61, 61)])
+@pytest.mark.parametrize(("unit", "length"), [(1, 60), (8, 64), (256, 256), (59, 118), (61, 61)])
 def test_every_byte_of_a_record(lib: Library, unit: int, length: int) -> None:
     flash = Listed(unit=unit)
     journal = fresh(lib, flash)
+    assert len(journal._record) == length
     for n in range(1, 3):
         journal.append(state(n))
         written = record(n, state(n))
         at = (n - 1) * SLOT
         assert flash.memory[at : at + SLOT] == bytes(written).ljust(SLOT, b"\xff")
-    assert len(journal._record) == length
     assert flash.done == [("erase", 0), ("program", 0), ("program", 256)]
 
 
@@ -185,6 +185,88 @@ def test_a_record_without_a_check_was_never_whole(lib: Library, kept: int, skipp
     assert (loaded, journal.skipped) == (state(1), skipped)
 
 
+@pytest.mark.parametrize("byte", range(7, 9))
+def test_one_byte_of_a_check_is_one(lib: Library, byte: int) -> None:
+    """Of the last eight; what is before them is none of it."""
+    flash = Listed()
+    put(flash, 0, 0, record(6, state(1)))
+    torn = spoiled(record(7, state(2)))
+    torn[-8:] = b"\xff" * 8
+    torn[-1 if byte == 7 else -9] = 0x12
+    put(flash, 0, 1, torn)
+    assert opened(lib, flash)[0].skipped == (byte == 7)
+
+
+def test_a_record_of_an_earlier_format_may_have_been_whole(lib: Library) -> None:
+    flash = Listed()
+    put(flash, 0, 0, record(1, state(1, 28)))
+    put(flash, 0, 1, spoiled(record(2, state(2, 28))))
+    journal, loaded = opened(lib, flash, older=(28,))
+    assert (loaded, journal.skipped) == (state(1, 28), 1)
+
+
+def test_two_bits_of_the_digest_in_two_bytes(lib: Library) -> None:
+    flash = Listed()
+    put(flash, 0, 0, record(6, state(1)))
+    put(flash, 0, 1, spoiled(record(7, state(2)), 56 * 8 + 7, 57 * 8))
+    assert opened(lib, flash)[1] == state(1)
+
+
+@pytest.mark.parametrize("newest", [0x00000000, 0x01000000, 0x02030405, 0xFEFFFFFE])
+def test_numbers_are_of_four_bytes(lib: Library, newest: int) -> None:
+    flash = Listed()
+    put(flash, 1, 0, record(newest & 0xFFFFFF, state(1)))
+    put(flash, 0, 0, record(newest, state(2), erases=0x01020304))
+    journal, loaded = opened(lib, flash)
+    assert (loaded, journal.erases) == (state(2 if newest >> 24 else 1), 0x01020304 if newest >> 24 else 1)
+    journal.append(state(3))
+    there = 0 if newest >> 24 else SECTOR
+    assert flash.memory[there + SLOT :][:60] == record(newest + 1, state(3), journal.erases)
+    put(flash, 0 if newest >> 24 else 1, 2, spoiled(record(newest + 7, state(4))))
+    journal = opened(lib, flash)[0]
+    journal.append(state(5))
+    assert flash.memory[there + 3 * SLOT :][:60] == record(newest + 8, state(5), journal.erases)
+
+
+def test_a_number_that_cannot_be_read_counts_for_nothing(lib: Library) -> None:
+    flash = Listed()
+    put(flash, 0, 0, record(6, state(1)))
+    put(flash, 0, 1, spoiled(record(0x7007, state(2)), 1))
+    put(flash, 0, 1, spoiled(record(0x7007, state(2)), 1, 15 * 8))
+    journal = opened(lib, flash)[0]
+    journal.append(state(3))
+    assert flash.memory[2 * SLOT :][:60] == record(7, state(3))
+
+
+@pytest.mark.parametrize("newest", [0, 1])
+@pytest.mark.parametrize("slot", [0, 2])
+def test_behind_sectors_of_spoiled_records_writing_goes_on_in_the_newest(
+    lib: Library, newest: int, slot: int
+) -> None:
+    """And the sector that has the newest whole record is known."""
+    flash = Listed()
+    middle, oldest = (newest - 1) % 4, (newest - 2) % 4
+    put(flash, oldest, 3, record(5, state(1)))
+    put(flash, middle, 1, spoiled(record(6, state(2))))
+    put(flash, newest, slot, spoiled(record(7, state(2))))
+    journal, loaded = opened(lib, flash)
+    assert (loaded, journal.skipped, journal._held) == (state(1), 2, oldest)
+    journal.append(state(3))
+    assert flash.done == [("program", newest * SECTOR + (slot + 1) * SLOT)]
+
+
+@pytest.mark.parametrize("slot", range(4))
+def test_a_sector_is_known_by_its_only_readable_record(lib: Library, slot: int) -> None:
+    """Behind blanks, or behind others whose numbers cannot be read."""
+    for before in (b"", b"\x12" * 60):
+        flash = Listed()
+        put(flash, 1, 0, record(4, state(1)))
+        for number in range(slot):
+            put(flash, 2, number, before)
+        put(flash, 2, slot, record(9, state(2)))
+        assert opened(lib, flash)[1] == state(2)
+
+
 def test_all_that_is_spoiled_is_counted_and_written_above(lib: Library) -> None:
     """Also in the sector behind, up to the newest whole record, blanks or not."""
     flash = Listed()
@@ -210,12 +292,13 @@ def test_the_only_record_of_the_next_sector(
     lib: Library, full: bool, first: tuple[int, ...], skipped: int
 ) -> None:
     """Nothing tells its age, but it can only have come after a full one."""
-    flash = Listed()
-    for slot in range(4 if full else 3):
-        put(flash, 3, slot, record(slot + 1, state(slot)))
-    put(flash, 0, 0, spoiled(record(5, state(9)), *first))
-    journal, loaded = opened(lib, flash)
-    assert (loaded, journal.skipped) == (state(3 if full else 2), skipped)
+    for home in (1, 3):
+        flash = Listed()
+        for slot in range(4 if full else 3):
+            put(flash, home, slot, record(slot + 1, state(slot)))
+        put(flash, (home + 1) % 4, 0, spoiled(record(5, state(9)), *first))
+        journal, loaded = opened(lib, flash)
+        assert (loaded, journal.skipped) == (state(3 if full else 2), skipped)
 
 
 def test_a_next_sector_whose_age_is_told_is_counted_once(lib: Library) -> None:
@@ -289,12 +372,13 @@ def test_a_slot_that_does_not_take_it_is_left_out(lib: Library, kind: str) -> No
     assert opened(lib, flash)[1] == state(2)
 
 
-def test_a_sector_that_cannot_be_erased_is_left_out(lib: Library) -> None:
+@pytest.mark.parametrize("left", range(4))
+def test_a_sector_that_cannot_be_erased_is_left_out(lib: Library, left: int) -> None:
     flash = Listed()
     journal = fresh(lib, flash)
     for n in range(4):
         journal.append(state(n))
-    put(flash, 1, 2, b"\x00")
+    put(flash, 1, left, b"\x00")
     flash.deaf.add(1)
     journal.append(state(4))
     assert flash.done[-3:] == [("erase", 1), ("erase", 2), ("program", 2 * SECTOR)]
@@ -317,6 +401,41 @@ def test_when_nothing_takes_it_the_old_state_holds(lib: Library) -> None:
     assert flash.memory == before
     flash.bad.clear()
     assert opened(lib, flash)[1] == state(5)
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_the_sector_that_holds_is_passed_over(lib: Library, loaded: bool) -> None:
+    """Where no slot takes anything, and erasing works: it is not erased, the one behind it is."""
+    flash = Listed(sectors=3)
+    journal = fresh(lib, flash)
+    for n in range(8):
+        journal.append(state(n))
+    if loaded:
+        journal = opened(lib, flash)[0]
+    genuine = flash.program
+    flash.done.clear()
+    tried: list[int] = []
+
+    def fails(address: int, data: bytearray) -> None:
+        tried.append(address)
+        raise OSError(5)
+
+    flash.program = fails  # type: ignore[method-assign]
+    with pytest.raises(OSError):
+        journal.append(state(8))
+    slots = [2 * SECTOR + n * SLOT for n in range(4)]
+    assert tried == [*slots, *(n * SLOT for n in range(4)), *slots[:2]]
+    assert flash.done == [("erase", 2), ("erase", 0), ("erase", 2)]
+    flash.program = genuine  # type: ignore[method-assign]
+    assert opened(lib, flash)[1] == state(7)
+
+
+def test_the_first_record_goes_to_whatever_sector_can_be_erased(lib: Library) -> None:
+    flash = Listed()
+    journal = fresh(lib, flash)
+    flash.bad |= {0, 1, 2}
+    journal.append(state(1))
+    assert flash.done[-1] == ("program", 3 * SECTOR) and journal.dead == 3
 
 
 def test_how_long_an_append_tries(lib: Library) -> None:
@@ -367,6 +486,15 @@ def test_what_is_replaced_is_nowhere(lib: Library, before: int) -> None:
     written = [sector for sector in range(4) if flash.memory[sector * SECTOR] != 0xFF]
     assert written == [there]
     assert opened(lib, flash)[1] == state(1)
+
+
+def test_a_sector_with_one_old_record_is_erased_too(lib: Library) -> None:
+    flash = Listed()
+    put(flash, 3, 0, record(1, state(7)))
+    put(flash, 0, 0, record(2, state(8)))
+    journal = opened(lib, flash)[0]
+    journal.replace(state(1))
+    assert state(7) not in flash.memory and state(8) not in flash.memory
 
 
 def test_replacing_erases_only_what_is_written(lib: Library) -> None:

@@ -56,29 +56,29 @@ ROOT = bytes(range(16))
 
 
 class PlainFlash:
-    """fails: from now on it takes nothing; after: so many programs before that."""
+    """fails: from now on it takes nothing. log: what was done."""
 
     SECTORS, SECTOR, UNIT = 12, 4096, 256
 
     def __init__(self) -> None:
         self.memory = bytearray(b"\xff" * self.SECTORS * self.SECTOR)
-        self.fails, self.after, self.no_erase = False, 0, False
+        self.fails = False
         self.programs = 0
+        self.log: list[str] = []
 
     def read(self, address: int, buf: bytearray) -> None:
         buf[:] = self.memory[address : address + len(buf)]
 
     def program(self, address: int, buf: bytes) -> None:
         self.programs += 1
-        if self.fails and self.after <= 0:
+        self.log.append("program")
+        if self.fails:
             raise OSError(5)
-        self.after -= 1
         for n, byte in enumerate(buf):
             self.memory[address + n] &= byte
 
     def erase(self, sector: int) -> None:
-        if self.no_erase:
-            raise OSError(5)
+        self.log.append("erase")
         self.memory[sector * 4096 : (sector + 1) * 4096] = b"\xff" * 4096
 
 
@@ -92,11 +92,13 @@ class Opened:
         self._random = 0
 
     def urandom(self, size: int) -> bytes:
+        assert size % 16 == 0
         self._random += 1
         return self._random.to_bytes(4, "big") * (size // 4)
 
     def open(self, *, anew: bool = False) -> Any:
-        return self.module.Store(self.flash, ROOT, self.rows, self.urandom, anew)
+        more = (True,) if anew else ()
+        return self.module.Store(self.flash, ROOT, self.rows, self.urandom, *more)
 
     def written(self, store: Any, content: bytes) -> None:
         """As another firmware leaves it: a state of these bytes."""
@@ -157,6 +159,15 @@ def test_what_a_new_one_holds(there: Opened) -> None:
     sealed = made._records.get(0)
     assert made._seal.open(0, sealed) == struct.pack(LAYOUT, *(expected[name] for name in NAMES))
     assert len(made._seal.open(0, sealed)) == 117
+    module = there.module
+    assert (module.ALWAYS_UV, module.FORCE_PIN_CHANGE, module.SCRUB, module.PAIRED) == (1, 2, 4, 8)
+
+
+@pytest.mark.parametrize("root", [b"0" * 16, b"1" * 16, b"2" * 16, b"3" * 16])
+def test_the_sensors_password_is_never_nought(there: Opened, root: bytes) -> None:
+    made = there.module.Store(there.flash, root, there.rows, there.urandom)
+    key = int.from_bytes(keyed(root, b"tallystick reader: sensor")[:4], "little")
+    assert made.sensor_password == key | 1
 
 
 def test_what_was_committed_is_there_after_a_start(there: Opened, used: Any) -> None:
@@ -169,9 +180,10 @@ def test_what_was_committed_is_there_after_a_start(there: Opened, used: Any) -> 
 def test_a_first_record_is_not_believed_and_a_second_is(there: Opened) -> None:
     first = there.open()
     second = there.open()
-    assert first._master != second._master
-    second.commit(pins=1)
-    assert there.open()._master == second._master
+    third = there.open()
+    assert len({one._master for one in (first, second, third)}) == 3
+    third.commit(pins=1)
+    assert there.open()._master == third._master
 
 
 def test_a_commit_that_fails_changes_nothing(there: Opened, used: Any) -> None:
@@ -283,11 +295,41 @@ def test_tries_that_the_state_knows_nothing_of_are_taken_off(
 
 def test_a_start_that_agrees_writes_nothing_more(there: Opened, used: Any) -> None:
     again = there.open()
-    again.settle()
     programs = there.flash.programs
-    again.ready(lambda: True)
-    again.ready(lambda: True)
+    again.settle()
+    assert there.flash.programs > programs
+    programs = there.flash.programs
+    again.ready(lambda: pytest.fail("nobody needs to know"))
+    again.pay(0)  # what is paid now is burnt by who compares
+    programs = there.flash.programs
+    again.ready(lambda: pytest.fail("nobody needs to know"))
     assert (there.flash.programs, there.rows.pulses) == (programs, 0)
+
+
+def test_nothing_is_burnt_before_what_was_read_is_settled(there: Opened, used: Any) -> None:
+    used.commit(burnt=2, epoch=1)
+    again = there.open()
+    programs, burnt = there.flash.programs, []
+    genuine = there.rows.burn
+
+    def burn(row: int, bits: int) -> bool:
+        burnt.append((there.flash.programs > programs, row))
+        return genuine(row, bits)
+
+    there.rows.burn = burn  # type: ignore[method-assign]
+    again.ready(lambda: False)
+    assert burnt == [*((True, row) for row in (0, 1, 2) * 2), *((True, 2880 + n) for n in range(3))]
+
+
+def test_nothing_is_burnt_while_a_state_cannot_be_written(there: Opened, used: Any) -> None:
+    used.commit(epoch=1)
+    burn(there, "TRIES", 1)
+    again = there.open()
+    again.settle()
+    pulses, there.flash.fails = there.rows.pulses, True
+    with pytest.raises(OSError):
+        again.ready(lambda: False)
+    assert there.rows.pulses == pulses
 
 
 def test_what_the_state_counts_and_is_not_burnt_yet_is_burnt(there: Opened, used: Any) -> None:
@@ -390,6 +432,47 @@ def test_a_sector_that_cannot_be_erased_does_not_keep_a_reset_from_its_end(
     assert used.flags == 0 and there.open().flags == 0
 
 
+def test_a_reset_that_cannot_be_written_is_none(there: Opened, used: Any) -> None:
+    used.commit(**{**OTHERS, "burnt": 0, "epoch": 0})
+    before = state_of(used)
+    used._records.restart = lambda key, payload: (_ for _ in ()).throw(OSError(5))
+    with pytest.raises(OSError):
+        used.reset(None)
+    assert state_of(used) == before and there.rows.pulses == 0
+
+
+def test_beginning_anew_that_was_cut_is_ended_at_the_next_start(
+    there: Opened, used: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over records that are whole: they are settled, and give way, before any is erased."""
+    used.put_credential(0x100, b"r" * 32, b"credential")
+    used.commit(pins=9)
+    there.flash.log.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            there.module.Records, "scrub", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            there.open(anew=True)
+    assert there.flash.log[0] == "program"
+    again = there.open()
+    assert (again.flags, again.pins, again.slots()) == (4, 0, [])
+    again.ready(lambda: False)
+    assert again.flags == 0 and there.open().flags == 0
+
+
+def test_beginning_anew_over_what_cannot_be_read_erases_first(there: Opened, used: Any) -> None:
+    for at in range(0, len(there.flash.memory), 64):
+        there.flash.memory[at] &= 0x11
+    there.flash.log.clear()
+    anew = there.open(anew=True)
+    assert there.flash.log == ["erase"] * 12 + ["erase", "program"]
+    assert there.flash.memory[256:] == b"\xff" * (12 * 4096 - 256) or anew
+    programs = there.flash.programs
+    anew.ready(lambda: pytest.fail("nobody needs to know"))
+    assert there.flash.programs == programs
+
+
 @pytest.mark.parametrize("damage", ["none", "all", "gone"])
 def test_after_damage_all_is_new(there: Opened, used: Any, damage: str) -> None:
     used.put_credential(0x100, b"r" * 32, b"credential")
@@ -435,6 +518,15 @@ def test_an_earlier_format_stays_until_nothing_leads_back(
     assert there.open().format == 1
     again.ready(lambda: settled)
     assert (again.format, there.open().format, there.open().pins) == (format, format, 8)
+
+
+def test_each_format_has_its_size(
+    there: Opened, used: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used.commit(pins=7)
+    monkeypatch.setattr(there.module, "_FORMAT", 2)
+    monkeypatch.setattr(there.module, "_SIZES", (117, 200))
+    assert there.open().pins == 7
 
 
 def test_a_format_that_cannot_be_written_stays(later: Opened) -> None:
@@ -514,6 +606,21 @@ def test_fingers(there: Opened, used: Any) -> None:
     assert used.fingers() == [0]
 
 
+def test_a_finger_without_its_record_is_none(used: Any) -> None:
+    before = state_of(used)
+    genuine = used._records.put
+
+    def put(key: int, payload: bytes) -> None:
+        if key >= 0x200:
+            raise OSError(5)
+        genuine(key, payload)
+
+    used._records.put = put
+    with pytest.raises(OSError):
+        used.put_finger(3, "three")
+    assert state_of(used) == before
+
+
 def test_no_more_fingers_than_fit(used: Any) -> None:
     for finger in range(20):
         assert used.free_page(21) == finger
@@ -528,7 +635,7 @@ def test_no_more_fingers_than_fit(used: Any) -> None:
 @pytest.mark.parametrize(
     ("newest", "taken", "capacity", "free"),
     [(255, [], 10, 0), (255, [0], 10, 1), (0, [0], 10, 1), (9, [9], 10, 0), (8, [8, 9, 0], 10, 1),
-     (3, [3], 300, 4), (254, [254], 300, 0), (4, [], 10, 5), (0, [0, 1], 2, -1), (1, [], 0, -1)],
+     (3, [3], 300, 4), (254, [254], 300, 0), (4, [], 10, 5), (3, [4, 0, 1, 2], 5, 3), (0, [0, 1], 2, -1), (1, [], 0, -1)],
 )  # fmt: skip
 def test_where_the_next_finger_goes(
     store: Any, newest: int, taken: list[int], capacity: int, free: int
@@ -543,5 +650,6 @@ def test_parties_and_blobs(there: Opened, used: Any) -> None:
     used.put_blobs(b"blob")
     again = there.open()
     assert again.parties() == [b"a" * 32, b"b" * 32] and again.blobs() == b"blob"
+    assert again._records.keys(0, 0x100) == [0, 1, 2]
     again.put_parties([])
     assert again.parties() == []

@@ -461,6 +461,18 @@ def test_beginning_anew_that_was_cut_is_ended_at_the_next_start(
     assert again.flags == 0 and there.open().flags == 0
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_nothing_is_burnt_where_beginning_anew_cannot_be_written(
+    there: Opened, used: Any, whole: bool
+) -> None:
+    if not whole:
+        there.flash.memory[:] = b"\0" * len(there.flash.memory)
+    there.flash.fails = True
+    with pytest.raises(OSError):
+        there.open(anew=True)
+    assert there.rows.pulses == 0
+
+
 def test_beginning_anew_over_what_cannot_be_read_erases_first(there: Opened, used: Any) -> None:
     for at in range(0, len(there.flash.memory), 64):
         there.flash.memory[at] &= 0x11
@@ -527,6 +539,9 @@ def test_each_format_has_its_size(
     monkeypatch.setattr(there.module, "_FORMAT", 2)
     monkeypatch.setattr(there.module, "_SIZES", (117, 200))
     assert there.open().pins == 7
+    monkeypatch.setattr(there.module, "_SIZES", (110, 117))
+    used.commit(pins=8)
+    assert len(used._seal.open(0, used._records.get(0))) == 110
 
 
 def test_a_format_that_cannot_be_written_stays(later: Opened) -> None:
@@ -619,6 +634,20 @@ def test_a_finger_without_its_record_is_none(used: Any) -> None:
     with pytest.raises(OSError):
         used.put_finger(3, "three")
     assert state_of(used) == before
+
+
+def test_a_finger_that_the_state_has_already_is_the_newest(used: Any) -> None:
+    used.commit(pages=bytes((3,)) + b"\xff" * 19)
+    used.put_finger(3, "three")
+    assert used.newest_page == 3 and used.fingers() == [3]
+
+
+def test_a_finger_whose_change_fails_still_counts(used: Any) -> None:
+    used.put_finger(3, "three")
+    used.commit = lambda **_: (_ for _ in ()).throw(OSError(5))
+    with pytest.raises(OSError):
+        used.delete_finger(3)
+    assert used.fingers() == [3] and used.finger_name(3) == "three"
 
 
 def test_no_more_fingers_than_fit(used: Any) -> None:

@@ -20,9 +20,6 @@ _CPU_S = 10.0  # more than a child needs before its first test
 _PIECES = (10, 100, 100_000)  # tests at a time: most mutants fall to the first
 _FIRMWARE_S = 600.0
 
-ScenarioLines = Callable[[str], dict[str, dict[str, list[int]]]]
-"""Board → scenario → file → lines."""
-
 
 @dataclass(frozen=True)
 class Hunter:
@@ -31,7 +28,7 @@ class Hunter:
 
     tree: Tree
     contexts: Contexts
-    scenario_lines: ScenarioLines
+    scenario_lines: Callable[[str], cuts.ScenarioLines]
     deeper: int = 0
     start_s: float = 60.0
 

@@ -7,6 +7,7 @@ executes are not seen.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Generator
@@ -65,8 +66,16 @@ class LineRecorder:
                 for test, lines in modules.get(module, {}).items()
                 if test not in self._unfit
             }
+            files = {module, *(file for row in tests.values() for file in row["lines"])}
+            row = {"module": module, "tests": tests,
+                   "sources": {file: digest(self._root / file) for file in sorted(files)}}  # fmt: skip
             path = self._folder / f"{module.replace('/', '+')}.json"
-            path.write_text(json.dumps({"module": module, "tests": tests}), encoding="utf-8")
+            path.write_text(json.dumps(row), encoding="utf-8")
+
+
+def digest(path: Path) -> str:
+    """Of what a file holds; "" when it is not there."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -194,7 +194,7 @@ def test_a_commit_that_fails_changes_nothing_and_counts(module: Any, flash: List
             store.commit(**changes)
         assert {**state_of(store), "_dead": 0} == before
     assert 0 < store._dead < 255
-    for _ in range(60):
+    for _ in range(70):
         with pytest.raises(OSError):
             store.commit(presses=1)
     assert store.wear() == (store._journal.erases // 4 + 1, 255)

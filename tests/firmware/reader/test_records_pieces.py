@@ -186,13 +186,13 @@ def test_which_keys_there_are(lib: Library, flash: Listed) -> None:
 
 
 def test_one_bit_is_mended_and_two_are_not(lib: Library) -> None:
-    for size in (0, 20, 300):
+    for size in (0, 20):
         whole = record(2, 7, b"n" * size, floor=1)
         end = 14 + size
         parts = [(0, 64), (64, 80), (80, 96), (96, 112), (112, end * 8), (end * 8, end * 8 + 32),
                  (end * 8 + 32, end * 8 + 64)]  # fmt: skip
         for begin, stop in parts:
-            for bit in {*range(begin, stop, 7), begin, stop - 1} if begin < stop else ():
+            for bit in {*range(begin, stop, 13), begin, stop - 1} if begin < stop else ():
                 flash = Listed()
                 flash.put(0, 0, record(1, 7, b"old"))
                 flash.put(0, 1, spoiled(bytearray(whole), bit))
@@ -229,6 +229,17 @@ def test_a_size_is_there_twice(lib: Library, flash: Listed, which: int) -> None:
         flash.put(0, 0, spoiled(record(1, 7, b"seven"), (10 + 2 * which) * 8 + bit))
         log = opened(lib, flash)
         assert log.get(7) == b"seven" and log._sequence == 1, bit
+
+
+@pytest.mark.parametrize("place", [10, 12])
+def test_a_size_of_a_long_record_is_there_twice_too(
+    lib: Library, flash: Listed, place: int
+) -> None:
+    """Where no bit is looked for."""
+    for bit in range(12):
+        flash.put(0, 0, record(1, 7, b"l" * 2000))
+        flash.put(0, 0, spoiled(record(1, 7, b"l" * 2000)[:PAGE], place * 8 + bit))
+        assert opened(lib, flash).get(7) == b"l" * 2000, bit
 
 
 @pytest.mark.parametrize("size", [2816, 2817])
@@ -315,6 +326,7 @@ def test_what_may_be_a_first_record_that_was_torn(
     [
         (5, 1, ["void 0.1", "void 0.2", "void 1.0", "void 2.0", "void 3.0", "write 0.3"]),
         (300, 1, ["void 0.2", "void 0.3", "void 1.0", "void 2.0", "void 3.0", "write 0.4"]),
+        (5, 18, ["void 1.2", "void 1.3", "void 2.0", "void 3.0", "void 4.0", "write 1.4"]),
         (5, 14, ["void 0.14", "void 0.15", "void 1.0", "void 2.0", "void 3.0", "erase 1",
                  "write 1.0"]),
         (5, 15, ["void 0.15", "void 1.0", "void 2.0", "void 3.0", "erase 1", "write 1.0"]),
@@ -412,6 +424,29 @@ def test_the_only_sector_is_not_given_up(lib: Library) -> None:
     assert flash.done[-1] == "write 0.15" and log._floor == 0
     log.put(1, b"w")
     assert log._ring == [0, 1]
+
+
+def test_of_two_sectors_the_older_is_given_up(lib: Library) -> None:
+    flash = Listed(sectors=9)
+    log = filled(lib, flash, 1, 0)
+    log.put(1, b"v")
+    assert (log._ring, log._floor) == ([0, 1], 0)
+    log.put(1, b"v")
+    assert (log._ring, log._floor) == ([1], 17)
+    assert flash.done[-2:] == ["write 1.1", "write 1.2"]
+
+
+@pytest.mark.parametrize(("home", "behind"), [(5, (6, 7)), (10, (11, 0)), (11, (0, 1))])
+def test_the_next_sector_is_the_one_behind_the_newest(
+    lib: Library, flash: Listed, home: int, behind: tuple[int, int]
+) -> None:
+    flash.put(home, 0, record(9, 1, b"one"))
+    log = opened(lib, flash)
+    log.settle()
+    for sector in behind:
+        flash.done.clear()
+        log.put(2, b"l" * 500)
+        assert flash.done[0] == f"erase {sector}"
 
 
 def test_a_floor_that_cannot_be_written_is_none(lib: Library, flash: Listed) -> None:
@@ -527,6 +562,13 @@ def test_the_short_one_after_a_long_one_may_fail(lib: Library, flash: Listed) ->
     flash.program = program  # type: ignore[method-assign]
     log.put(1, b"l" * 600)
     assert log.get(1) == b"l" * 600 and log.failures > 0
+
+
+def test_one_that_does_not_follow_is_counted(lib: Library, flash: Listed) -> None:
+    log = opened(lib, flash)
+    log._append = lambda *_: (_ for _ in ()).throw(OSError(5))
+    log._follow()
+    assert log.failures == 1
 
 
 # -- beginning again -------------------------------------------------------------------------------

@@ -284,6 +284,46 @@ def test_below_the_floor_nothing_counts(lib: Library, flash: Listed) -> None:
     assert flash.page(2, 4) == record(9, 9, b"x", floor=6)
 
 
+def test_the_newest_may_begin_the_first_sector(lib: Library, flash: Listed) -> None:
+    """Page 0 is a page."""
+    flash.put(0, 0, record(9, 1, b"newest", floor=4))
+    flash.put(11, 0, record(5, 2, b"older"))
+    log = opened(lib, flash)
+    assert (log._newest, log._sequence, log._floor) == (0, 9, 4)
+
+
+def test_what_was_read_is_settled_before_anything_is_taken_away(
+    lib: Library, flash: Listed
+) -> None:
+    flash.put(0, 0, record(9, 1, b"one"))
+    log = opened(lib, flash)
+    log.delete(1)
+    assert flash.done[0] == "void 0.1" and flash.done[-1] == "write 0.4"
+
+
+def test_a_copy_of_what_cannot_be_read_is_none(lib: Library, flash: Listed) -> None:
+    log = opened(lib, flash)
+    flash.put(0, 0, b"\0" * PAGE)
+    with pytest.raises(OSError) as raised:
+        log._copy(0)
+    assert raised.value.args == (5,)
+
+
+def test_a_sector_without_a_record_leaves_the_floor(lib: Library, flash: Listed) -> None:
+    log = opened(lib, flash)
+    log._floor = 77
+    assert log._first_sequence(3) == 77
+
+
+def test_every_other_sector_is_free(lib: Library, flash: Listed) -> None:
+    log = opened(lib, flash)
+    assert log._free_sectors() == list(range(12))
+    log.put(1, b"a")
+    assert log._free_sectors() == list(range(1, 12))
+    log._ring, log._bad = [7, 9], [0, 11]
+    assert log._free_sectors() == [10, 1, 2, 3, 4, 5, 6, 8]
+
+
 def test_a_value_that_cannot_be_read_any_more(lib: Library, flash: Listed) -> None:
     log = opened(lib, flash)
     log.put(1, b"one")

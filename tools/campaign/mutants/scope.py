@@ -39,8 +39,8 @@ GUARDS = (
 )
 _NO_MODULES = ("__init__.py", "manifest.py", "_boot.py")  # nothing in it; of a build of MicroPython
 
-# The tests of a firmware module, those of one line at a time; the first entry that fits counts. First
-# what runs in this Python and takes a second, last what starts a device.
+# The tests of a firmware module, those of one line at a time; the first entry that fits counts.
+# First what runs in this Python and takes a second, last what starts a device.
 FIRMWARE_TESTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     (
         "firmware/lib/journal.py",

@@ -1,14 +1,14 @@
 """The process that tries mutants in a copy of the tree: `python -m …trial`, one JSON object a line.
 
 {"tests": [...], "seconds": n, "cpu": n} runs tests until one fails, {"cuts": {...}, "seconds": n}
-cuts the power in scenarios of the campaign. "cpu": seconds of a processor, whatever else runs. Each in a child of its own, which is ended with everything it
-has started when its time is over: a mutant may loop. The answer is {"end": "passed", "failed" or
-"time", "by": what noticed it}.
+cuts the power in scenarios of the campaign. "cpu": seconds of a processor, whatever else runs. Each
+in a child of its own, which is ended with everything it has started when its time is over: a mutant
+may loop. The answer is {"end": "passed", "failed" or "time", "by": what noticed it}.
 
-Libraries are imported once, here, so that a child begins at once. Nothing of the tree itself is, in
-the first process: a mutant may change what an import does. A second one, which is forked before any
-mutant is there, also imports the tests ({"warm": [...]}) and with them what they test: a mutant of
-the inside of functions is put into these ({"patch": {"file": …, "original": …}}).
+Libraries are imported once, here, so that a child begins at once. {"warm": [...]} also imports test
+modules, and with them what they test; a mutant of the inside of functions is put into these
+({"patch": {"file": …, "original": …}}). A mutant that changes what an import does is tried by
+another such process, which has imported nothing of the tree.
 """
 
 from __future__ import annotations

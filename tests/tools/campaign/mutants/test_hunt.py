@@ -228,9 +228,9 @@ def test_what_can_be_changed_in_imported_functions():
 
 def test_every_reference_to_a_function_sees_the_change():
     source = "def f(a):\n    return a < 3\n"
-    scope_ = {}
-    exec(compile(source, "m.py", "exec"), scope_)  # noqa: S102
-    kept, partly = scope_["f"], functools.partial(scope_["f"], 3)
+    room = {}
+    exec(compile(source, "m.py", "exec"), room)
+    kept, partly = room["f"], functools.partial(room["f"], 3)
     there = patch.functions()[os.path.realpath("m.py")]
     patch.put(there, changed(source, source.replace("<", "<=")))
     assert kept(3) and partly()

@@ -66,7 +66,8 @@ class LineRecorder:
                 for test, lines in modules.get(module, {}).items()
                 if test not in self._unfit
             }
-            files = {module, *(file for row in tests.values() for file in row["lines"])}
+            executed = modules.get(module, {}).values()
+            files = {module, *(file for lines in executed for file in lines)}
             sources = {file: digest(self._root / file) for file in sorted(files)}
             row = {"module": module, "tests": tests, "sources": sources}
             path = self._folder / f"{module.replace('/', '+')}.json"

@@ -68,13 +68,11 @@ def main() -> None:
 def _shrink_nothing() -> None:
     """Which example fails does not matter here, and the smallest is long looked for."""
     with suppress(ImportError):
-        from hypothesis.internal.conjecture.engine import ConjectureRunner  # noqa: PLC0415
-
-        more = ConjectureRunner.should_generate_more
-        ConjectureRunner.shrink_interesting_test_cases = lambda _: None
-        ConjectureRunner.should_generate_more = lambda runner: (
-            not runner.interesting_examples and more(runner)
-        )
+        engine: Any = importlib.import_module("hypothesis.internal.conjecture.engine")
+        runner = engine.ConjectureRunner
+        more = runner.should_generate_more
+        runner.shrink_interesting_test_cases = lambda _: None
+        runner.should_generate_more = lambda one: not one.interesting_test_cases and more(one)
 
 
 def _apart(request: dict[str, Any], there: dict[str, list[FunctionType]]) -> dict[str, str]:

@@ -143,6 +143,29 @@ def test_what_no_test_executes_survives(hunter):
     assert (found.outcome, found.by) == ("survived", "no test executes it")
 
 
+def test_a_test_that_fails_without_a_mutant_kills_none(mapped, tmp_path):
+    """It passed when the map was made, and does not here."""
+    root, _ = mapped
+    (root / "tests/test_once.py").write_text(
+        "from pathlib import Path\nfrom server.guard import allowed\n\n\n"
+        "def test_once():\n    assert allowed(30)\n"
+        f"    flag = Path({str(tmp_path / 'flag')!r})\n    assert not flag.exists()\n"
+    )
+    kept = tmp_path / "map"
+    assert contexts.record(kept, ("tests",), root)
+    (tmp_path / "flag").touch()
+    tree = Tree(root)
+    try:
+        one = Hunter(tree, Contexts.load(kept), lambda board: {}, start_s=8.0)
+        found = one.hunt(mutant("age >= 18 → age > 18", "allowed"))
+        assert found.outcome == "survived", found.by
+        found = one.hunt(mutant("return None", "allowed"))
+        assert found.by == "tests/test_guard.py::test_old_enough"
+    finally:
+        tree.close()
+        (root / "tests/test_once.py").unlink()
+
+
 @pytest.mark.parametrize(
     ("change", "function", "outcome"),
     [("18 → 17", "_age", "killed"), ("7 → 8", "named", "survived"), ("7 → 6", "named", "survived")],

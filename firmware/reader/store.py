@@ -102,7 +102,7 @@ class Store:
             raise DamagedError  # an old copy
 
     def _begin_anew(self) -> None:
-        """Raises OSError: then it is still damaged."""
+        """Raises OSError: then it is still damaged, or all is new and a row failed to burn."""
         self._fresh()
         self._end_epoch()
         try:
@@ -117,6 +117,7 @@ class Store:
         else:
             self._records.scrub()
             self._write()
+        self.burn()  # now: what was there before may be put back while there is no power
         self._ready = True
 
     def settle(self) -> None:

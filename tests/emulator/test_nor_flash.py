@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.nor_flash import (
     Cut,
     Failure,
@@ -210,3 +211,72 @@ def test_a_supply_that_gives_way_does_some_of_the_bits(flash: NorFlash) -> None:
     done = sum(byte.bit_count() for byte in flash.memory[:UNIT])
     assert 0 < done < 8 * UNIT
     assert flash.memory[UNIT:] == b"\xff" * (SIZE - UNIT)
+
+
+# -- what its mutants showed to be unseen ----------------------------------------------------------
+
+
+def test_what_holds_unless_it_is_said() -> None:
+    assert FlashTiming(UNIT, 1, SECTOR, 1, 1, 1, 1).once is False
+    flash = NorFlash(SIZE, timing())
+    assert flash.can_fail is False and flash.kept == {}
+    flash.close()
+
+
+@pytest.mark.parametrize("bit", [0, 1, UNIT * 8 - 2, UNIT * 8 - 1])
+def test_a_weak_bit_anywhere_in_what_is_programmed_is_solid(flash: NorFlash, bit: int) -> None:
+    at = 2 * UNIT * 8
+    flash.weak = {at - 1, at + bit, at + UNIT * 8}
+    flash.program(2 * UNIT, bytes(UNIT))
+    assert flash.weak == {at - 1, at + UNIT * 8}
+
+
+def test_while_the_supply_gives_way_some_bits_are_done(flash: NorFlash) -> None:
+    class Half(random.Random):
+        def randbytes(self, n: int) -> bytes:
+            return b"\x0f\xf0" * (n // 2)
+
+    flash.program(0, b"\xaa" * UNIT)
+    flash.sagging = Half()
+    with pytest.raises(PowerLostError):
+        flash.program(0, b"\x22" * UNIT)
+    assert flash.memory[:UNIT] == b"\xa2\x2a" * (UNIT // 2)
+    with pytest.raises(PowerLostError):
+        flash.erase(0)
+    assert flash.memory[:2] == b"\xaf\xfa" and flash.weak == set()
+
+
+def test_a_plan_comes_before_the_supply(flash: NorFlash) -> None:
+    flash.sagging = random.Random(1)
+    flash.fault_plan = lambda operation: Failure(operation.old)
+    assert not flash.program(0, bytes(UNIT))
+
+
+def test_one_that_is_put_away_gives_its_memory_to_others() -> None:
+    pool = FlashPool(b"\xff" * SIZE)
+    one, other = NorFlash(SIZE, timing(), pool=pool), NorFlash(SIZE, timing(), pool=pool)
+    one.program(0, bytes(UNIT))
+    first = one.shared
+    one.put_away()
+    assert pool.idle == 1 and one.kept
+    one.put_away()  # is nothing more
+    assert pool.idle == 1 and one.kept
+    assert other.shared is first and pool.idle == 0
+    assert other.memory[:UNIT] == b"\xff" * UNIT
+    assert one.memory[: 2 * UNIT] == bytes(UNIT) + b"\xff" * UNIT
+    assert one.kept == {} and one.shared is not first
+    one.close()
+    other.close()
+    assert pool.idle == 2
+    pool.close()
+
+
+def test_one_of_its_own_memory_is_closed_once() -> None:
+    flash = NorFlash(SIZE, timing())
+    view = flash.memory
+    flash.put_away()  # there is no pool: it stays
+    assert flash.memory is view
+    flash.close()
+    with pytest.raises(ValueError, match="closed"):
+        view[0]
+    flash.close()

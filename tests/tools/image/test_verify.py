@@ -261,3 +261,9 @@ def test_of_two_things_that_are_wrong_the_first_is_told(folder):
     update.write_bytes(bytes(SIZE) + update.read_bytes()[SIZE:])
     with pytest.raises(BadInputError, match="is not the file that was built"):
         verify(folder)
+
+
+def test_a_manifest_from_before_formats_were_numbered(folder):
+    """There was one then."""
+    signed_anew(folder, lambda manifest: manifest.pop("state_formats"))
+    assert verify(folder, trusted=KEY.public).formats == StateFormats(1, 1)

@@ -103,12 +103,14 @@ def _hunt(
     """Hunts until all are done or the minutes are over. → whether somebody stopped it."""
     if not todo:
         return False
-    known = contexts.Contexts()
-    if any(not mutant.file.startswith("firmware/") for mutant in todo):
-        known = contexts.Contexts.load(scope.MAP)
-    executed = cache(lambda board: cuts.lines(board, scope.KEPT / f"scenarios-{board}.json"))
-    for board in {cuts.board_of(one.file) for one in todo if one.file.startswith("firmware/")}:
-        executed(board)
+    known = _map({one.file for one in todo if not one.file.startswith("firmware/")}, jobs)
+    one_at_a_time = threading.Lock()
+    noted = cache(lambda board: cuts.lines(board, scope.KEPT / f"scenarios-{board}.json"))
+
+    def executed(board: str) -> cuts.ScenarioLines:
+        with one_at_a_time:
+            return noted(board)
+
     until = None if minutes is None else time.monotonic() + 60 * minutes
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
     for mutant in todo:
@@ -154,6 +156,23 @@ def _hunt(
         for thread in threads:
             thread.join()
     return False
+
+
+def _map(files: set[str], jobs: int) -> contexts.Contexts:
+    """Which tests execute a line of these files. What is not known yet, or not any more, is noted
+    first."""
+    if not files:
+        return contexts.Contexts()
+    tests = {found for file in files if (found := scope.mapped_by(file))}
+    missing = contexts.outdated(scope.MAP, files, tests, scope.ROOT)
+    if missing:
+        err().print(
+            f"First it is noted which tests execute which lines: {', '.join(missing[:3])}"
+            f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}. That is one run of "
+            f"them, and kept in {scope.MAP}."
+        )
+        contexts.record(scope.MAP, tuple(missing), scope.ROOT, jobs, aside=True)
+    return contexts.Contexts.load(scope.MAP)
 
 
 def _list(found: list[Mutant], as_json: bool) -> None:

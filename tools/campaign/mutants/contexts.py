@@ -49,11 +49,36 @@ class Contexts:
         return sorted(found, key=lambda test: (self.breadth[test], test))
 
 
-def record(folder: Path, tests: tuple[str, ...], root: Path, jobs: int = 1) -> bool:
+def outdated(folder: Path, files: set[str], tests: set[str], root: Path) -> list[str]:
+    """What has to be run for a map that holds for these files: test modules that have changed, or
+    that execute one of the files that has; and those in the folders `tests` that it has not got."""
+    found, there = set(), set()
+    for path in folder.glob("*.json"):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        module, sources = row["module"], row.get("sources", {})
+        if not (root / module).is_file():
+            path.unlink()
+            continue
+        there.add(module)
+        wanted = {module, *(files & sources.keys())}
+        if any(recorder.digest(root / one) != sources.get(one) for one in wanted):
+            found.add(module)
+    for name in tests:
+        modules = {str(one.relative_to(root)) for one in (root / name).rglob("test_*.py")}
+        found |= {name} if modules and not modules & there else modules - there
+    return sorted(found)
+
+
+def record(
+    folder: Path, tests: tuple[str, ...], root: Path, jobs: int = 1, *, aside: bool = False
+) -> bool:
     """Runs tests, and notes what each of them executes. → whether all of them passed; those that
-    did not are left out of the map. jobs: 0: as many as there are processors."""
+    did not are left out of the map. jobs: 0: as many as there are processors. aside: what pytest
+    says goes to standard error."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", recorder.__name__, *tests]
     if jobs != 1:  # a module's tests stay together: its file is written by one process
         command += ["-n", str(jobs or "auto"), "--dist", "loadfile"]
     environment = {**os.environ, recorder.ENVIRONMENT: str(folder.resolve())}
-    return subprocess.run(command, cwd=root, env=environment, check=False).returncode == 0
+    told = 2 if aside else None
+    done = subprocess.run(command, cwd=root, env=environment, check=False, stdout=told)
+    return done.returncode == 0

@@ -18,6 +18,9 @@ from tallystick.tools.campaign.engine.explore import record
 from tallystick.tools.campaign.engine.subject import ViolationError
 from tallystick.tools.coverage import collect
 
+ScenarioLines = dict[str, dict[str, list[int]]]
+"""Scenario → file → lines."""
+
 _JUDGED = 12  # states of each scenario that are judged while lines are noted
 _SEED = 1
 
@@ -50,7 +53,7 @@ def look(board: str, root: Path, scenarios: list[str], deeper: int) -> str | Non
     return None
 
 
-def lines(board: str, kept: Path) -> dict[str, dict[str, list[int]]]:
+def lines(board: str, kept: Path) -> ScenarioLines:
     """Scenario → file (from the root of the tree) → lines that it executes, in its own run and in
     the first judgements after a cut. Kept in the file `kept` for as long as no source changes."""
     device = boards.find(board).device

@@ -7,6 +7,7 @@ executes are not seen.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Generator
@@ -65,8 +66,17 @@ class LineRecorder:
                 for test, lines in modules.get(module, {}).items()
                 if test not in self._unfit
             }
+            executed = modules.get(module, {}).values()
+            files = {module, *(file for lines in executed for file in lines)}
+            sources = {file: digest(self._root / file) for file in sorted(files)}
+            row = {"module": module, "tests": tests, "sources": sources}
             path = self._folder / f"{module.replace('/', '+')}.json"
-            path.write_text(json.dumps({"module": module, "tests": tests}), encoding="utf-8")
+            path.write_text(json.dumps(row), encoding="utf-8")
+
+
+def digest(path: Path) -> str:
+    """Of what a file holds; "" when it is not there."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -39,14 +39,49 @@ GUARDS = (
 )
 _NO_MODULES = ("__init__.py", "manifest.py", "_boot.py")  # nothing in it; of a build of MicroPython
 
-# The tests of a firmware module, in the order in which they are tried; the first that fits counts.
-FIRMWARE_TESTS = (
-    ("firmware/lib/journal.py", ("tests/firmware/journal", "tests/firmware/store")),
-    ("firmware/card/store.py", ("tests/firmware/store", "tests/firmware/wire/test_oath.py")),
-    ("firmware/lib/records.py", ("tests/firmware/reader/test_records.py",)),
-    ("firmware/reader", ("tests/firmware/reader", "tests/system/reader")),
-    ("firmware/boards", ("tests/firmware/boards",)),
-    ("firmware/card", ("tests/firmware/wire", "tests/firmware/ui", "tests/tools/selftest")),
+# The tests of a firmware module, those of one line at a time; the first entry that fits counts.
+# First what runs in this Python and takes a second, last what starts a device.
+FIRMWARE_TESTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
+    (
+        "firmware/lib/journal.py",
+        (
+            ("tests/firmware/journal/test_pieces.py", "tests/firmware/store/test_pieces.py"),
+            ("tests/firmware/journal", "tests/firmware/store"),
+        ),
+    ),
+    (
+        "firmware/card/store.py",
+        (
+            ("tests/firmware/store/test_pieces.py",),
+            ("tests/firmware/store", "tests/firmware/wire/test_oath.py"),
+        ),
+    ),
+    (
+        "firmware/lib/records.py",
+        (
+            ("tests/firmware/reader/test_records_pieces.py",),
+            ("tests/tools/campaign/test_proof_records.py",),
+            ("tests/firmware/reader/test_records.py", "tests/firmware/reader/test_store.py"),
+        ),
+    ),
+    (
+        "firmware/reader",
+        (("tests/firmware/reader/test_store.py",), ("tests/firmware/reader",)),
+    ),
+    ("firmware/boards", (("tests/firmware/boards/test_flash.py",), ("tests/firmware/boards",))),
+    (
+        "firmware/card",
+        (("tests/firmware/ui",), ("tests/firmware/wire",), ("tests/tools/selftest",)),
+    ),
+)
+
+# Folders whose tests a map is made of when there is none that knows a module.
+HOST_TESTS = (
+    ("server", "tests/server"),
+    ("provisioning", "tests/provisioning"),
+    ("tools/image", "tests/tools/image"),
+    ("tools/flash", "tests/tools/flash"),
+    ("emulator", "tests/emulator"),
 )
 
 
@@ -72,6 +107,11 @@ def files(only: str | None = None, root: Path = ROOT) -> list[str]:
     return found
 
 
-def tests_of(file: str) -> tuple[str, ...]:
+def tests_of(file: str) -> tuple[tuple[str, ...], ...]:
     """Tests of a firmware module."""
     return next((tests for start, tests in FIRMWARE_TESTS if file.startswith(start)), ())
+
+
+def mapped_by(file: str) -> str | None:
+    """The folder of tests of a module of the host."""
+    return next((tests for start, tests in HOST_TESTS if file.startswith(start)), None)

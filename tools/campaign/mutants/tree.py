@@ -38,14 +38,9 @@ class Tree:
             target = self.root / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, target, follow_symlinks=False)
-        environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
-        for name in ("TALLY_COVERAGE", "COVERAGE_PROCESS_START", "TALLY_MUTANTS_MAP"):
-            environment.pop(name, None)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", trial.__name__], cwd=self.root, env=environment,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            encoding="utf-8",
-        )  # fmt: skip
+        self._cold = _TrialProcess(self.root)
+        self._warm = _TrialProcess(self.root)
+        self._imported: set[str] = set()
 
     def put(self, mutant: Mutant) -> bytes:
         """The mutant's source in place of what is there → what was there."""
@@ -57,13 +52,52 @@ class Tree:
     def restore(self, mutant: Mutant, before: bytes) -> None:
         (self.root / mutant.file).write_bytes(before)
 
+    def warm(self, tests: list[str]) -> None:
+        """Imports the modules of tests, and what they test. Not while a mutant is there."""
+        files = {test.split("::")[0] for test in tests} - self._imported
+        if files:
+            self._warm.ask(warm=sorted(files))
+            self._imported |= files
+
+    def ask(self, patch: dict[str, str] | None = None, **request: Any) -> dict[str, Any]:
+        """See trial.py. patch: the mutant is put into what `warm` imported."""
+        if patch is None:
+            return self._cold.ask(**request)
+        return self._warm.ask(patch=patch, **request)
+
+    def close(self) -> None:
+        self._cold.close()
+        self._warm.close()
+        self._folder.cleanup()
+
+
+class _TrialProcess:
+    """Begins when it is first asked."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._process: subprocess.Popen[str] | None = None
+
+    def _start(self) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PYTHONPATH": str(self._root), "PYTHONDONTWRITEBYTECODE": "1"}
+        for name in ("TALLY_COVERAGE", "COVERAGE_PROCESS_START", "TALLY_MUTANTS_MAP"):
+            environment.pop(name, None)
+        return subprocess.Popen(
+            [sys.executable, "-m", trial.__name__], cwd=self._root, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+        )  # fmt: skip
+
     def ask(self, **request: Any) -> dict[str, Any]:
-        """See trial.py. Raises BadInputError when its process has ended."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        """Raises BadInputError when the process has ended."""
+        if self._process is None:
+            self._process = self._start()
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline()
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
         except BrokenPipeError:
             answer = ""
         if not answer:
@@ -73,16 +107,18 @@ class Tree:
         return value
 
     def close(self) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        process = self._process
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
         try:
-            self._process.wait(timeout=10)
+            process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._folder.cleanup()
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def digest(root: Path) -> str:

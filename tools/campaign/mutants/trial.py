@@ -1,15 +1,19 @@
 """The process that tries mutants in a copy of the tree: `python -m …trial`, one JSON object a line.
 
-{"tests": [...], "seconds": n} runs tests until one fails, {"cuts": {...}, "seconds": n} cuts the
-power in scenarios of the campaign. Each in a child of its own, which is ended with everything it
-has started when its time is over: a mutant may loop. The answer is {"end": "passed", "failed" or
-"time", "by": what noticed it}.
+{"tests": [...], "seconds": n, "cpu": n} runs tests until one fails, {"cuts": {...}, "seconds": n}
+cuts the power in scenarios of the campaign. "cpu": seconds of a processor, whatever else runs. Each
+in a child of its own, which is ended with everything it has started when its time is over: a mutant
+may loop. The answer is {"end": "passed", "failed" or "time", "by": what noticed it}.
 
-Libraries are imported once, here, so that a child begins at once; nothing of the tree itself is.
+Libraries are imported once, here, so that a child begins at once. {"warm": [...]} also imports test
+modules, and with them what they test; a mutant of the inside of functions is put into these
+({"patch": {"file": …, "original": …}}). A mutant that changes what an import does is tried by
+another such process, which has imported nothing of the tree.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import json
@@ -21,7 +25,10 @@ import time
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import FunctionType
 from typing import Any
+
+from tallystick.tools.campaign.mutants import patch
 
 _LIBRARIES = (
     "pytest", "hypothesis", "sqlalchemy.orm", "alembic.command", "fastapi.testclient", "httpx",
@@ -32,7 +39,8 @@ _LIBRARIES = (
     "cryptography.hazmat.primitives.asymmetric.ed25519",
 )  # fmt: skip
 _MEMORY = 4 << 30  # bytes of a child: a mutant may ask for all there is
-_QUIET = ("-q", "-x", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-W",
+_QUIET = ("-q", "-x", "--no-header", "--no-summary", "--tb=no", "--assert=plain",
+          "-p", "no:cacheprovider", "-W",
           "ignore::pytest.PytestAssertRewriteWarning")  # fmt: skip
 _PASSED, _FAILED, _NOTHING = 0, 1, 5
 
@@ -42,22 +50,45 @@ def main() -> None:
     for name in (*_LIBRARIES, *(one for one in plugins if not one.startswith("tallystick"))):
         with suppress(ImportError):
             importlib.import_module(name)
+    _shrink_nothing()
+    there: dict[str, list[FunctionType]] = {}
     for line in sys.stdin:
-        answer = _apart(json.loads(line))
+        request = json.loads(line)
+        if "warm" in request:
+            _tests(["--collect-only", *request["warm"]])
+            there = patch.functions()
+            gc.freeze()  # a child's collector has nothing to do with, and copies none of it
+            answer = {"end": "passed", "by": ""}
+        else:
+            answer = _apart(request, there)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 
-def _apart(request: dict[str, Any]) -> dict[str, str]:
-    """In a child."""
+def _shrink_nothing() -> None:
+    """Which example fails does not matter here, and the smallest is long looked for."""
+    with suppress(ImportError):
+        engine: Any = importlib.import_module("hypothesis.internal.conjecture.engine")
+        runner = engine.ConjectureRunner
+        more = runner.should_generate_more
+        runner.shrink_interesting_test_cases = lambda _: None
+        runner.should_generate_more = lambda one: not one.interesting_test_cases and more(one)
+
+
+def _apart(request: dict[str, Any], there: dict[str, list[FunctionType]]) -> dict[str, str]:
+    """In a child. there: the functions that are imported, by file."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         os.setsid()
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        if "cpu" in request:
+            resource.setrlimit(resource.RLIMIT_CPU, (request["cpu"], request["cpu"] + 5))
         code = _FAILED
         try:
+            if request.get("patch"):
+                _patch(request["patch"], there)
             code, by = _cuts(request["cuts"]) if "cuts" in request else _tests(request["tests"])
             os.write(writer, by.encode()[:4000])
         finally:
@@ -68,11 +99,19 @@ def _apart(request: dict[str, Any]) -> dict[str, str]:
         os.killpg(child, signal.SIGKILL)  # what it has started, and left
     with os.fdopen(reader, "rb") as pipe:
         by = pipe.read().decode("utf-8", "replace")
-    if ended is None:
+    if ended in (None, -signal.SIGXCPU):
         return {"end": "time", "by": "it does not end"}
     if ended in (_PASSED, _NOTHING):
         return {"end": "passed", "by": ""}
     return {"end": "failed", "by": by or "its process ended"}
+
+
+def _patch(wanted: dict[str, str], there: dict[str, list[FunctionType]]) -> None:
+    path = os.path.realpath(wanted["file"])
+    mutant = Path(path).read_text(encoding="utf-8")
+    codes = patch.changed(wanted["original"], mutant, path)
+    assert codes is not None
+    patch.put(there.get(path, []), codes)
 
 
 def _wait(child: int, seconds: float) -> int | None:

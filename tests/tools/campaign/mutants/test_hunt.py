@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError, ExitCode
-from tallystick.tools.campaign.mutants import command, contexts, scope
+from tallystick.tools.campaign.mutants import command, contexts, patch, scope
 from tallystick.tools.campaign.mutants.contexts import Contexts
 from tallystick.tools.campaign.mutants.generate import mutants
 from tallystick.tools.campaign.mutants.hunt import Hunter
@@ -142,6 +143,29 @@ def test_what_no_test_executes_survives(hunter):
     assert (found.outcome, found.by) == ("survived", "no test executes it")
 
 
+def test_a_test_that_fails_without_a_mutant_kills_none(mapped, tmp_path):
+    """It passed when the map was made, and does not here."""
+    root, _ = mapped
+    (root / "tests/test_once.py").write_text(
+        "from pathlib import Path\nfrom server.guard import allowed\n\n\n"
+        "def test_once():\n    assert allowed(30)\n"
+        f"    flag = Path({str(tmp_path / 'flag')!r})\n    assert not flag.exists()\n"
+    )
+    kept = tmp_path / "map"
+    assert contexts.record(kept, ("tests",), root)
+    (tmp_path / "flag").touch()
+    tree = Tree(root)
+    try:
+        one = Hunter(tree, Contexts.load(kept), lambda board: {}, start_s=8.0)
+        found = one.hunt(mutant("age >= 18 → age > 18", "allowed"))
+        assert found.outcome == "survived", found.by
+        found = one.hunt(mutant("return None", "allowed"))
+        assert found.by == "tests/test_guard.py::test_old_enough"
+    finally:
+        tree.close()
+        (root / "tests/test_once.py").unlink()
+
+
 @pytest.mark.parametrize(
     ("change", "function", "outcome"),
     [("18 → 17", "_age", "killed"), ("7 → 8", "named", "survived"), ("7 → 6", "named", "survived")],
@@ -184,6 +208,57 @@ def test_without_a_checkout(tmp_path):
         listing(tmp_path)
 
 
+def test_what_changes_the_map(tmp_path):
+    """A test module, or a module that it executes; what it does not execute does not matter."""
+    root = planted(tmp_path)
+    kept = root / "build/map"
+    files = {"server/guard.py", "server/small.py"}
+    assert contexts.outdated(kept, files, {"tests"}, root) == ["tests"]
+    assert contexts.record(kept, ("tests",), root, aside=True)
+    assert contexts.outdated(kept, files, {"tests"}, root) == []
+    (root / "server/small.py").write_text("# moved\n" + SMALL)
+    assert contexts.outdated(kept, files, {"tests"}, root) == ["tests/test_guard.py"]
+    assert contexts.outdated(kept, {"server/guard.py"}, {"tests"}, root) == []
+    (root / "tests/test_new.py").write_text("def test_new():\n    pass\n")
+    assert contexts.outdated(kept, {"server/guard.py"}, {"tests"}, root) == ["tests/test_new.py"]
+    (root / "tests/test_guard.py").write_text(TESTS + "\n")
+    assert contexts.outdated(kept, set(), set(), root) == ["tests/test_guard.py"]
+    (root / "tests/test_guard.py").unlink()
+    assert contexts.outdated(kept, set(), set(), root) == []
+    assert not list(kept.glob("*guard*"))
+
+
+# -- what is imported already ----------------------------------------------------------------------
+
+
+def changed(before, after):
+    return patch.changed(before, after, "m.py")
+
+
+def test_what_can_be_changed_in_imported_functions():
+    assert changed("def f(a):\n    return a\n", "def f(a):\n    return 1\n").keys() == {("f", 1)}
+    inner = "class C:\n    def m(self, a):\n        return [b for b in a if b < 1]\n"
+    assert ("C.m", 2) in changed(inner, inner.replace("< 1", "< 2"))
+    for before, after in (
+        ("A = 1\n", "A = 2\n"),
+        ("def f(a=1):\n    return a\n", "def f(a=2):\n    return a\n"),
+        ("class C:\n    a = 1\n", "class C:\n    a = 2\n"),
+        ("@g(1)\ndef f():\n    pass\n", "@g(2)\ndef f():\n    pass\n"),
+        ("def f():\n    pass\n", "pass\n\n"),
+    ):
+        assert changed(before, after) is None, after
+
+
+def test_every_reference_to_a_function_sees_the_change():
+    source = "def f(a):\n    return a < 3\n"
+    room = {}
+    exec(compile(source, "m.py", "exec"), room)
+    kept, partly = room["f"], functools.partial(room["f"], 3)
+    there = patch.functions()[os.path.realpath("m.py")]
+    patch.put(there, changed(source, source.replace("<", "<=")))
+    assert kept(3) and partly()
+
+
 # -- the command -----------------------------------------------------------------------------------
 
 
@@ -223,6 +298,13 @@ def test_counts_add_up_and_a_second_run_has_nothing_left(there):
     assert {one["function"] for one in first["survivors"] if one["change"] == "return None"} == {
         "untested"
     }
+
+
+def test_a_map_that_is_not_there_is_made(there, monkeypatch):
+    monkeypatch.setattr(scope, "MAP", there / "map")
+    monkeypatch.setattr(scope, "HOST_TESTS", (("server", "tests"),))
+    _, none = run("--minutes", "0")
+    assert none["left"] == none["mutants"] and list((there / "map").glob("*.json"))
 
 
 def test_a_sample_ends_in_time(there):

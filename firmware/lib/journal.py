@@ -285,6 +285,8 @@ class Journal:
             if sector != home and self._erased(sector):
                 self._sector = sector
                 self._next = 1
+                # Torn records before it may read as whole some day: all their numbers are lower.
+                self._sequence += self._slots
                 return sector * self._flash.SECTOR
             self.dead += 1
         raise OSError(_EIO)

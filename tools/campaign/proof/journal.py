@@ -25,14 +25,13 @@ from typing import NamedTuple
 from tallystick.tools.campaign.proof.cells import Symbols
 from tallystick.tools.campaign.proof.library import Library
 from tallystick.tools.campaign.proof.lives import Ask, Lives, Question
+from tallystick.tools.campaign.proof.numbers import ANCHOR, apart, down_to, nearer
 from tallystick.tools.campaign.proof.search import BrokenError
 
 SLOT = 256
 PAYLOAD = 4
 _HEAD, _SIZE = 12, 24  # 12 + payload + 8
 _ENDLESS = 200  # changes of flash in one run: no store has so many
-_ANCHOR = 1 << 20  # the number that the newest solid record is given
-_APART = 1 << 12  # numbers, so that there is room for new ones
 HOLDS, IN_HAND, OLD = 1, 2, 3  # what a state is
 _STATES = 1 << HOLDS | 1 << IN_HAND | 1 << OLD
 
@@ -232,7 +231,7 @@ class JournalWorld:
         cells = [self._blank] * (self.sectors * self.slots)
         if not self._new:
             for slot in (0, 1):
-                cells[slot] = self.symbols.cell([JournalRecord(_ANCHOR - 1 + slot, HOLDS)])
+                cells[slot] = self.symbols.cell([JournalRecord(ANCHOR - 1 + slot, HOLDS)])
         yield JournalState(tuple(cells), 1 << HOLDS, new=self._new)
 
     def run(self, state: JournalState) -> Iterator[tuple[Told, JournalState]]:
@@ -501,43 +500,34 @@ class JournalWorld:
         every = sorted({number for cell in cells for number in self._sequences(cell)})
         if not every or (new and not anchor):
             return tuple(cells)  # numbers begin at 1 here
-        to = self._nearer(every, anchor or every[-1])
+        middle = anchor or every[-1]
+        if self._ranks:
+            to = nearer(every, middle, self.sectors * self.slots)
+        else:
+            to = {number: ANCHOR + number - middle for number in every}
         name = (anchor, *to.items())
 
-        def nearer(read: Read) -> Read:
+        def told(read: Read) -> Read:
             if isinstance(read, Blank) or not read.sequence:
                 return read
             if isinstance(read, JournalRecord) and read.sequence < anchor:
                 return JournalRecord(to[read.sequence], OLD, read.flipped)
             return replace(read, sequence=to[read.sequence])
 
-        return tuple(self.symbols.changed(cell, name, nearer) for cell in cells)
-
-    def _nearer(self, every: list[int], middle: int) -> dict[int, int]:
-        """Those numbers, with other ones in their place."""
-        if not self._ranks:
-            return {number: _ANCHOR + number - middle for number in every}
-        below = [number for number in every if number < middle]
-        to = {number: _ANCHOR - place for place, number in enumerate(reversed(below), 1)}
-        at, before = _ANCHOR, middle
-        for number in every[len(below) :]:
-            at += number - before if number - before <= self.sectors * self.slots else _APART
-            to[number], before = at, number
-        return to
+        return tuple(self.symbols.changed(cell, name, told) for cell in cells)
 
     def _meets(self, life: _Life, record: int) -> _Life | None:
         """Numbers in flash that are higher than the next one may be far, or it is the next: then
         they are as many lower. None: there are none, or they are near."""
         sequence = _sequence(self.symbols[record])
-        above = [n for cell in life.cells for n in self._sequences(cell) if n >= sequence]
-        off = min(above) - sequence if above else 0
-        if off < _APART // 2:
+        off = apart(sequence, (n for cell in life.cells for n in self._sequences(cell)))
+        if not off:
             return None
 
         def lower(read: Read) -> Read:
-            if isinstance(read, Blank) or read.sequence < sequence:
+            if isinstance(read, Blank):
                 return read
-            return replace(read, sequence=read.sequence - off)
+            return replace(read, sequence=down_to(read.sequence, sequence, off))
 
         other = life.answered(f"number {sequence} was there before")
         name = (sequence, off)

@@ -86,6 +86,7 @@ class Journal:
         for sector in range(1, self._flash.SECTORS):
             if self._last_written(sector) >= 0:
                 raise DamagedError
+        self._sequence = self._above
         self.skipped = 0
         return None
 

@@ -109,7 +109,7 @@ class JournalState(NamedTuple):
     """A journal without power. cells: of all sectors in order, as numbers (proof/cells.py). may:
     which states it may hold, a bit each. new: it may hold none, as from the factory. clean: it went
     to sleep in order: nothing is written to make it solid, but what is weak may read otherwise.
-    weak: cells that cut programs have left weak since a start last came to its end. cuts: since the
+    torn: operations, since a start last came to its end, up to what is assumed. cuts: since the
     last new state, less the spoiled slots that were jumped over, up to as many as there are slots.
     worn: its worn sector, or -1."""
 
@@ -117,7 +117,7 @@ class JournalState(NamedTuple):
     may: int
     new: bool = False
     clean: bool = False
-    weak: int = 0
+    torn: int = 0
     cuts: int = 0
     worn: int = -1
 
@@ -129,13 +129,13 @@ class _Life:
     """A journal with power. now: how its cells read, -1 where it was not looked."""
 
     __slots__ = (
-        "cells", "changes", "clean", "cuts", "may", "new", "now", "told", "weak", "worn",
+        "cells", "changes", "clean", "cuts", "may", "new", "now", "told", "torn", "worn",
     )  # fmt: skip
 
     def __init__(self, state: JournalState) -> None:
         self.cells = list(state.cells)
         self.may, self.new, self.clean = state.may, state.new, state.clean
-        self.weak, self.cuts, self.worn = state.weak, state.cuts, state.worn
+        self.torn, self.cuts, self.worn = state.torn, state.cuts, state.worn
         self.now = [-1] * len(self.cells)
         self.changes = 0
         self.told: Told = None
@@ -187,8 +187,8 @@ class _FewSectors:
 
 
 class JournalWorld:
-    """`library`: of the firmware under test. slots: of a sector. wavering: so many cells at most are
-    left weak by cut programs before a start comes to its end; None: any number. wears: one sector
+    """`library`: of the firmware under test. slots: of a sector. torn: so many operations
+    at most are torn before a start comes to its end; None: any number. wears: one sector
     may wear out at any time. rots: one bit of the newest record may flip. replaces: states give way
     for good. leaps: what a cut program left may read as whole at one power-up and as blank at
     another. counts: no more spoiled slots are jumped over than the power was cut. ranks: numbers
@@ -200,7 +200,7 @@ class JournalWorld:
         *,
         sectors: int = 3,
         slots: int = 3,
-        wavering: int | None = None,
+        torn: int | None = None,
         wears: bool = False,
         rots: bool = True,
         replaces: bool = True,
@@ -211,7 +211,7 @@ class JournalWorld:
     ) -> None:
         self._module = library["journal"]
         self.sectors, self.slots = sectors, slots
-        self._wavering, self._wears, self._leaps = wavering, wears, leaps
+        self._torn, self._wears, self._leaps = torn, wears, leaps
         self._counts, self._rots, self._replaces, self._ranks = counts, rots, replaces, ranks
         self._new = new
         self.symbols: Symbols[Read] = Symbols()
@@ -220,7 +220,8 @@ class JournalWorld:
         self._numbers: dict[int, tuple[int, ...]] = {}
         self._solid: dict[int, int] = {}
         self._out: list[tuple[Told, JournalState]] = []
-        self.lives = Lives(self._script, self._step, _Life.copy)
+        self._plain = (-1, self.symbols.number(BLANK))
+        self.lives = Lives(self._script, self._step, _Life.copy, self._alike)
 
     @property
     def walked(self) -> int:
@@ -236,15 +237,15 @@ class JournalWorld:
 
     def run(self, state: JournalState) -> Iterator[tuple[Told, JournalState]]:
         """From a power-up on. What a cut before an operation leaves needs not be looked at, unless
-        no cut may leave weak bits any more: one in it may leave the same."""
+        none may be torn any more: one in it may leave the same."""
         self._out = []
         self.lives.walk(_Life(state))
         yield from self._out
 
     def sets(self, state: JournalState) -> tuple[Hashable, tuple[int, ...]]:
-        """Who may hold fewer states is sooner wrong; who has left fewer weak cells may leave more;
-        who was cut less often may jump over less."""
-        rest = (~state.may & _STATES, _from(state.weak), _from(state.cuts), int(not state.new))
+        """Where fewer states may hold it is sooner wrong; where less was torn more may be; where
+        the power was cut less often, less may be jumped over."""
+        rest = (~state.may & _STATES, _from(state.torn), _from(state.cuts), int(not state.new))
         return (state.clean, state.worn), (*rest, *state.cells)
 
     def shown(self, state: JournalState) -> str:
@@ -268,7 +269,8 @@ class JournalWorld:
         except self._module.DamagedError:
             ask(("broken", "nothing can be read any more"))
             return
-        clean = ask(("loaded", loaded[0] if loaded is not None else 0, journal.skipped))
+        told = tuple(value for value in vars(journal).values() if isinstance(value, int))
+        clean = ask(("loaded", loaded[0] if loaded is not None else 0, journal.skipped, told))
         state = loaded[0] if loaded is not None else HOLDS
         try:
             if not clean:
@@ -308,7 +310,7 @@ class JournalWorld:
         elif kind == "settled":
             self._know(life, question[1])
             life.cuts = max(0, life.cuts - question[2])
-            life.weak = 0
+            life.torn = 0
             self._leave(life, "sleeps", clean=True)
         else:
             self._know(life, IN_HAND)
@@ -316,6 +318,13 @@ class JournalWorld:
             self._leave(life, "sleeps", clean=True)
             self._leave(life, "power goes", cut=True)
         return [(None, life)]
+
+    def _alike(self, life: _Life, question: Question) -> Hashable:
+        """Once the journal is loaded, of all that was read only what it remembers counts, and which
+        slots are blank: it does not look at anything else again."""
+        if question[0] != "loaded" or not self._ranks:
+            return None
+        return question, tuple(one if one in self._plain else -2 for one in life.now)
 
     def _read(self, life: _Life, number: int) -> list[tuple[Hashable, _Life]]:
         if life.now[number] >= 0:
@@ -353,23 +362,23 @@ class JournalWorld:
 
     def _cut_program(self, life: _Life, number: int, early: int, late: int) -> None:
         cell = life.cells[number]
-        ways = {late: "late", early: "early"} if self._may_waver(life) else {cell: "before"}
-        life.weak += 1
+        ways = {late: "late", early: "early"} if self._may_tear(life) else {cell: "before"}
+        life.torn += 1
         for life.cells[number], how in ways.items():
             self._leave(life, f"program {number} is cut {how}", cut=True)
         life.cells[number] = cell
-        life.weak -= 1
+        life.torn -= 1
 
-    def _may_waver(self, life: _Life) -> bool:
-        """Whether a cut may still leave weak bits."""
-        return self._wavering is None or life.weak < self._wavering
+    def _may_tear(self, life: _Life) -> bool:
+        """Whether one more operation may be torn before a start comes to its end."""
+        return self._torn is None or life.torn < self._torn
 
     def _erase(self, life: _Life, sector: int) -> list[tuple[Hashable, _Life]]:
         self._change(life, f"erase {sector}")
         numbers = range(sector * self.slots, (sector + 1) * self.slots)
-        torn = {number: self._half_erased(life.cells[number]) for number in numbers}
-        self._cut_erase(life, sector, torn)
-        found = self._worn(life, sector, f"erase {sector}", torn)
+        half = {number: self._half_erased(life.cells[number]) for number in numbers}
+        self._cut_erase(life, sector, half)
+        found = self._worn(life, sector, f"erase {sector}", half)
         if life.worn == sector:
             return found
         for number in numbers:
@@ -377,17 +386,17 @@ class JournalWorld:
             life.now[number] = -1
         return [(None, life), *found]
 
-    def _cut_erase(self, life: _Life, sector: int, torn: dict[int, int]) -> None:
-        if not self._may_waver(life):
+    def _cut_erase(self, life: _Life, sector: int, half: dict[int, int]) -> None:
+        if not self._may_tear(life):
             self._leave(life, f"erase {sector} is cut before", cut=True)
             return
         cells = life.cells[:]
-        life.weak += 1
-        for number, cell in torn.items():
+        life.torn += 1
+        for number, cell in half.items():
             life.cells[number] = cell
         self._leave(life, f"erase {sector} is cut", cut=True)
         life.cells = cells
-        life.weak -= 1
+        life.torn -= 1
 
     def _half_erased(self, cell: int) -> int:
         if cell == self._blank:
@@ -485,8 +494,8 @@ class JournalWorld:
     def _leave(self, life: _Life, how: str, cut: bool = False, clean: bool = False) -> None:
         cuts = min(life.cuts + cut, self.sectors * self.slots) if self._counts else 0
         cells = self._told_apart(life.cells, life.new)
-        weak = min(life.weak, self._wavering) if self._wavering is not None else 0
-        state = JournalState(cells, life.may, life.new, clean, weak, cuts, life.worn)
+        torn = min(life.torn, self._torn) if self._torn is not None else 0
+        state = JournalState(cells, life.may, life.new, clean, torn, cuts, life.worn)
         told = (life.told, how)
         self._out.append((told, state))
         if self._rots:

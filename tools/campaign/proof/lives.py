@@ -31,21 +31,24 @@ class _Node:
 
 class Lives(Generic[L]):
     """script: asks. step: what a life becomes with each answer to a question; raises BrokenError.
-    runs: how often the library was run; walked: lives that came to an end."""
+    alike: of the lives from one state that come to a question with the same of these (not None), one
+    goes on. runs: how often the library was run; walked: lives that came to an end."""
 
     def __init__(
         self,
         script: Callable[[Ask], None],
         step: Callable[[L, Question], list[tuple[Hashable, L]]],
         copied: Callable[[L], L],
+        alike: Callable[[L, Question], Hashable] = lambda _life, _question: None,
     ) -> None:
-        self._script, self._step, self._copied = script, step, copied
+        self._script, self._step, self._copied, self._alike = script, step, copied, alike
         self._root = _Node()
         self.runs = 0
         self.walked = 0
 
     def walk(self, life: L) -> None:
         """Through all answers. Raises BrokenError."""
+        known: set[Hashable] = set()
         waiting: list[tuple[_Node, L, Answers]] = [(self._root, life, None)]
         while waiting:
             node, life, answers = waiting.pop()
@@ -57,6 +60,10 @@ class Lives(Generic[L]):
                 if not question:
                     self.walked += 1
                     break
+                key = self._alike(life, question)
+                if key is not None and key in known:
+                    break
+                known.add(key)
                 options = self._step(life, question)
                 for answer, other in reversed(options[1:]):
                     waiting.append((_after(node, answer), other, (answers, answer)))

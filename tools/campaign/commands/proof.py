@@ -19,6 +19,9 @@ from tallystick.tools.campaign.proof.records import RecordsWorld
 from tallystick.tools.campaign.proof.search import S, World, visit
 
 
+_TORN = 2  # in a row; three lose the journal's state
+
+
 @click.command()
 @click.option(
     "--of",
@@ -50,8 +53,8 @@ from tallystick.tools.campaign.proof.search import S, World, visit
 @click.option(
     "--torn",
     type=click.IntRange(0, 9),
-    help="Operations torn in a row, before a start comes to its end.  [default: of the journal as "
-    "many as a sector has slots, of the records any number]",
+    help="Operations torn in a row, before a start comes to its end.  [default: 2 of the journal, "
+    "any number of the records]",
 )
 @click.option("--any", "endless", is_flag=True, help="Any number of them, of the journal too.")
 @click.option("--limit", type=click.IntRange(1), help="States to visit at most.")
@@ -87,22 +90,20 @@ def proof(
         raise BadInputError("--torn and --any contradict each other.", todo="Leave one out.")
     assumed: dict[str, int | bool | None] = {"sectors": sectors, "slots": slots}
     if store == "records":
-        if wears or rots or leaps:
+        if wears or rots or replaces or leaps:
             raise BadInputError(
-                "Records are visited without wear and rot; --leaps is always so.",
+                "Records are visited without wear, rot and what gives way; --leaps is always so.",
                 todo="Leave those options out.",
             )
         assumed |= {"torn": torn, "reserve": max(1, sectors - 2), "new": factory}
         records = RecordsWorld(
             Library(root),
             sectors=sectors, slots=slots, torn=torn, reserve=max(1, sectors - 2), new=factory,
-            restarts=replaces,
         )  # fmt: skip
-        assumed["replaces"] = replaces
         _visit(records, limit, as_json, lambda: {"full": len(records.full)}, assumed)
         return
     if torn is None and not endless:
-        torn = slots
+        torn = _TORN
     assumed |= {"torn": torn, "new": factory, "wears": wears, "rots": rots}
     assumed |= {"replaces": replaces, "leaps": leaps}
     world = JournalWorld(

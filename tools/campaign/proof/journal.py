@@ -171,7 +171,9 @@ class _FewSectors:
         buffer[:] = exact if symbol == read else content(self._symbols[read])
 
     def program(self, address: int, data: bytearray) -> None:
-        number = address // SLOT
+        number, within = divmod(address, SLOT)
+        if within or len(data) < _SIZE:
+            self._ask(("broken", "a record is written in pieces"))
         self._ask(("read", number))
         record = self._symbols.number(
             JournalRecord(int.from_bytes(data[:4], "little"), data[_HEAD])
@@ -348,7 +350,7 @@ class JournalWorld:
             early = late = early | late
         self._change(life, f"program {number}")
         self._cut_program(life, number, early, late)
-        found = self._worn(life, number // self.slots, f"program {number}", {number: early})
+        found = self._worn(life, number // self.slots, f"program {number}", {number: cell | spoils})
         if life.worn == number // self.slots:
             return found
         if life.now[number] != self.symbols.number(BLANK):
@@ -491,12 +493,16 @@ class JournalWorld:
 
     # -- what is left ----------------------------------------------------------------------------
 
+    def nearest(self, state: JournalState) -> JournalState:
+        """The state that stands for this one."""
+        return state._replace(cells=self._told_apart(list(state.cells), state.new))
+
     def _leave(self, life: _Life, how: str, cut: bool = False, clean: bool = False) -> None:
         cuts = min(life.cuts + cut, self.sectors * self.slots) if self._counts else 0
         cells = self._told_apart(life.cells, life.new)
         torn = min(life.torn, self._torn) if self._torn is not None else 0
         state = JournalState(cells, life.may, life.new, clean, torn, cuts, life.worn)
-        told = (life.told, how)
+        told = (life.told, f"{life.changes}: {how}" if life.changes else how)
         self._out.append((told, state))
         if self._rots:
             self._out.extend((told, one) for one in self._rotten(state))

@@ -462,7 +462,8 @@ class RecordsWorld:
             pages = self._told_apart(pages)
         torn = min(life.torn, self._torn) if self._torn is not None else 0
         state = RecordsState(pages, life.may, life.new, torn)
-        self._out.append(((life.told, how), state))
+        told = f"{life.changes}: {how}" if life.changes else how
+        self._out.append(((life.told, told), state))
 
     def _told_apart(self, pages: tuple[int, ...]) -> tuple[int, ...]:
         """As few as tell states apart."""

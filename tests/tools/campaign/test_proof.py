@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner
@@ -74,7 +73,7 @@ def test_a_small_one_comes_to_an_end(options: dict[str, bool], states: int) -> N
 
 def test_three_torn_in_a_row_lose_the_state() -> None:
     """The bound is sharp. The way that is told leads there again."""
-    world = JournalWorld(Library(), **{**PLAIN, "torn": 3, "leaps": True})
+    world = JournalWorld(Library(), **{**PLAIN, "slots": 3, "torn": 3, "leaps": True})
     found = visit(world)
     assert found.broken == "state 3 is back; it may hold [1, 2]"
     state = next(world.starts())
@@ -84,7 +83,8 @@ def test_three_torn_in_a_row_lose_the_state() -> None:
         state = told[step]
         torn.append(state.torn)
     assert max(torn) == 3
-    alone = visit(_At(world, state), 1)
+    world.begin = state
+    alone = visit(world, 1)
     assert (alone.broken, alone.way) == (found.broken, found.way[-1:])
 
 
@@ -177,21 +177,11 @@ def test_numbers_that_begin_anew_at_the_factory_are_found() -> None:
         assert visit(world, 500).broken == "taken for a journal from the factory"
 
 
-class _At(JournalWorld):
-    """Begins with this state of another."""
-
-    def __init__(self, world: JournalWorld, state: JournalState) -> None:
-        self.__dict__.update(world.__dict__)
-        self._at = state
-
-    def starts(self) -> Iterator[JournalState]:
-        yield self._at
-
-
 def _from(library: Library, slots: list[list[Read]]) -> JournalWorld:
-    world = JournalWorld(library, slots=2, rots=False, replaces=False)
+    world = JournalWorld(library, **PLAIN)
     cells = tuple(world.symbols.cell(slot) for slot in slots)
-    return _At(world, JournalState(cells, 1 << HOLDS | 1 << IN_HAND))
+    world.begin = JournalState(cells, 1 << HOLDS | 1 << IN_HAND)
+    return world
 
 
 def _torn(sequence: int) -> list[Read]:

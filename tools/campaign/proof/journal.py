@@ -193,7 +193,8 @@ class JournalWorld:
     at most are torn before a start comes to its end; None: any number. wears: one sector
     may wear out at any time. rots: one bit of the newest record may flip. replaces: states give way
     for good. leaps: what a cut program left may read as whole at one power-up and as blank at
-    another. counts: no more spoiled slots are jumped over than the power was cut. ranks: numbers
+    another. counts: no more spoiled slots are jumped over than the power was cut since the last new
+    state, but for one, the first of a sector from before. ranks: numbers
     before the newest solid record are told by their order alone."""
 
     def __init__(
@@ -216,6 +217,7 @@ class JournalWorld:
         self._torn, self._wears, self._leaps = torn, wears, leaps
         self._counts, self._rots, self._replaces, self._ranks = counts, rots, replaces, ranks
         self._new = new
+        self.begin: JournalState | None = None
         self.symbols: Symbols[Read] = Symbols()
         self._blank = self.symbols.cell([BLANK])
         self._spoils: dict[int, int] = {}
@@ -230,7 +232,10 @@ class JournalWorld:
         return self.lives.walked
 
     def starts(self) -> Iterator[JournalState]:
-        """Of a card in service, or (new) as from the factory."""
+        """Of a card in service, or (new) as from the factory; or `begin`."""
+        if self.begin is not None:
+            yield self.begin
+            return
         cells = [self._blank] * (self.sectors * self.slots)
         if not self._new:
             for slot in (0, 1):
@@ -439,7 +444,7 @@ class JournalWorld:
         if state and not life.may >> state & 1:
             may = [one for one in (HOLDS, IN_HAND) if life.may >> one & 1]
             raise self._broken(life, f"state {state} is back; it may hold {may}")
-        if self._counts and skipped > life.cuts:
+        if self._counts and skipped > life.cuts + 1:
             raise self._broken(life, f"{skipped} spoiled slots after {life.cuts} cuts")
         clean, life.clean = life.clean, False
         return [(clean, life)]

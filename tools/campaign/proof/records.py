@@ -195,8 +195,9 @@ class RecordsWorld:
         pages = [self._blank] * (self.sectors * self.slots)
         values = (_ABSENT,) * self._keys
         if not self._new:
-            pages[0] = self.symbols.cell([KeptRecord(ANCHOR, 0, 0, HOLDS)])
-            values = (HOLDS, *values[1:])
+            for key in range(self._keys):
+                pages[key] = self.symbols.cell([KeptRecord(ANCHOR + key, 0, key, HOLDS)])
+            values = (HOLDS,) * self._keys
         yield RecordsState(tuple(pages), self.values.cell([values]), new=self._new)
 
     def run(self, state: RecordsState) -> Iterator[tuple[Told, RecordsState]]:

@@ -111,7 +111,9 @@ def test_states_that_are_left_out_are_in_wider_ones() -> None:
     """The same with every state visited, and by chance from state to state with numbers as they
     are: whatever comes up is held by a state that the search has visited."""
     options = {**PLAIN, "torn": 1, "sectors": 3}
-    short, whole = (visit(JournalWorld(Library(), **options), covering=one) for one in (True, False))
+    short, whole = (
+        visit(JournalWorld(Library(), **options), covering=one) for one in (True, False)
+    )
     assert (whole.broken, whole.closed) == ("", True)
     assert short.states < whole.states
     world = JournalWorld(Library(), **options)
@@ -192,7 +194,14 @@ SPOILED: list[Read] = [Spoiled("check", 3)]
 FOUND: list[tuple[Animal, list[list[Read]]]] = [
     (
         TORN_IS_NEWER,
-        [_torn(7), _torn(8), [BLANK], [BLANK], [JournalRecord(3, HOLDS)], [JournalRecord(4, HOLDS)]],
+        [
+            _torn(7),
+            _torn(8),
+            [BLANK],
+            [BLANK],
+            [JournalRecord(3, HOLDS)],
+            [JournalRecord(4, HOLDS)],
+        ],
     ),
     (
         HOLDING_ERASED,

@@ -132,7 +132,12 @@ def _visit(
             bar.update(task, description=f"{done} states visited, {waiting} waiting")
 
         found = visit(world, limit, tell)
-    row = {**asdict(found), **more(), "assumed": assumed, "seconds": round(time.perf_counter() - began, 1)}
+    row = {
+        **asdict(found),
+        **more(),
+        "assumed": assumed,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
     if as_json:
         print_json(row)
     else:

@@ -248,13 +248,13 @@ class RecordsWorld:
             self._change(records.settle)
             if self._seen(records, ask) != seen:
                 ask(("broken", "what was read is another once it was settled"))
-        ask(("settled", seen))
+        ask(("settled", seen, first))  # with nothing but a first record it may begin anew again
         way, after = ask(("work", tuple(HOLDS if value else _ABSENT for value in seen)))
         self._do(records, ask, way)
         last = self._seen(records, ask)
         if last != after:
             ask(("broken", f"{last} is read after {way}, in place of {after}"))
-        ask(("done", after))
+        ask(("done", after, False))
 
     def _seen(self, records: Any, ask: Ask) -> Values:
         try:
@@ -313,7 +313,7 @@ class RecordsWorld:
             self._scrubbed(life)
         else:
             self._know(life, question[1])
-            life.new, life.torn = False, 0
+            life.new, life.torn = question[2], 0
             self._leave(life, "power goes")
         return [(None, life)]
 
@@ -422,9 +422,7 @@ class RecordsWorld:
 
         self._changed(life, name, known)
 
-    def _changed(
-        self, life: _Life, name: Hashable, change: Callable[[PageRead], PageRead]
-    ) -> None:
+    def _changed(self, life: _Life, name: Hashable, change: Callable[[PageRead], PageRead]) -> None:
         life.pages = [self.symbols.changed(page, name, change) for page in life.pages]
         life.now = [
             self.symbols.changed(1 << one, name, change).bit_length() - 1 if one >= 0 else -1

@@ -18,7 +18,6 @@ from tallystick.tools.campaign.proof.library import Library
 from tallystick.tools.campaign.proof.records import RecordsWorld
 from tallystick.tools.campaign.proof.search import S, World, visit
 
-
 _TORN = 2  # in a row; three lose the journal's state
 
 

@@ -1,7 +1,7 @@
 """Cells of flash as small sets: every way in which a slot or a page may read is a bit.
 
 A cell that may read in one way is settled; one that may read in several is wavering: it reads in
-one of them at each power-up. Sets are numbers, so that a state is hashed, compared and covered fast.
+one of them at each power-up. Sets are numbers: a state is hashed, compared and covered fast.
 """
 
 from __future__ import annotations

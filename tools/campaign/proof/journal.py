@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from binascii import crc32
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
@@ -296,35 +296,28 @@ class JournalWorld:
     # -- what may come of it ---------------------------------------------------------------------
 
     def _step(self, life: _Life, question: Question) -> list[tuple[Hashable, _Life]]:
-        kind = question[0]
-        if kind == "read":
-            return self._read(life, question[1])
-        if kind == "number":
-            other = self._meets(life, question[1]) if self._ranks else None
-            return [(None, life), (None, other)] if other is not None else [(None, life)]
-        if kind == "program":
-            return self._program(life, question[1], question[2])
-        if kind == "erase":
-            return self._erase(life, question[1])
-        if kind == "loaded":
-            return self._loaded(life, question[1], question[2])
-        if kind == "work":
-            return self._work(life)
-        if kind == "broken":
-            raise self._broken(life, question[1])
-        if kind == "replaced":
-            self._replaced(life)
-        elif kind == "settled":
-            self._know(life, question[1])
-            life.cuts = max(0, life.cuts - question[2])
-            life.torn = 0
-            self._leave(life, "sleeps", clean=True)
-        else:
-            self._know(life, IN_HAND)
-            life.cuts = 0
-            self._leave(life, "sleeps", clean=True)
-            self._leave(life, "power goes", cut=True)
-        return [(None, life)]
+        """The first word of a question says who answers it."""
+        found = getattr(self, f"_on_{question[0]}")(life, *question[1:])
+        return [(None, life)] if found is None else found
+
+    def _on_broken(self, life: _Life, what: str) -> None:
+        raise self._broken(life, what)
+
+    def _on_settled(self, life: _Life, state: int, skipped: int) -> None:
+        self._know(life, state)
+        life.cuts = max(0, life.cuts - skipped)
+        life.torn = 0
+        self._leave(life, "sleeps", clean=True)
+
+    def _on_done(self, life: _Life) -> None:
+        self._know(life, IN_HAND)
+        life.cuts = 0
+        self._leave(life, "sleeps", clean=True)
+        self._leave(life, "power goes", cut=True)
+
+    def _on_number(self, life: _Life, record: int) -> list[tuple[Hashable, _Life]]:
+        other = self._meets(life, record) if self._ranks else None
+        return [(None, life), (None, other)] if other is not None else [(None, life)]
 
     def _alike(self, life: _Life, question: Question) -> Hashable:
         """Once the journal is loaded, of all that was read only what it remembers counts, and which
@@ -333,7 +326,7 @@ class JournalWorld:
             return None
         return question, tuple(one if one in self._plain else -2 for one in life.now)
 
-    def _read(self, life: _Life, number: int) -> list[tuple[Hashable, _Life]]:
+    def _on_read(self, life: _Life, number: int) -> list[tuple[Hashable, _Life]]:
         if life.now[number] >= 0:
             return [(life.now[number], life)]
         options = self.symbols.numbers(life.cells[number])
@@ -347,7 +340,7 @@ class JournalWorld:
             found.append((read, other))
         return found
 
-    def _program(self, life: _Life, number: int, record: int) -> list[tuple[Hashable, _Life]]:
+    def _on_program(self, life: _Life, number: int, record: int) -> list[tuple[Hashable, _Life]]:
         cell = life.cells[number]
         spoils = self._spoiled(record)
         early, late = cell | spoils, 1 << record | spoils
@@ -380,7 +373,7 @@ class JournalWorld:
         """Whether one more operation may be torn before a start comes to its end."""
         return self._torn is None or life.torn < self._torn
 
-    def _erase(self, life: _Life, sector: int) -> list[tuple[Hashable, _Life]]:
+    def _on_erase(self, life: _Life, sector: int) -> list[tuple[Hashable, _Life]]:
         self._change(life, f"erase {sector}")
         numbers = range(sector * self.slots, (sector + 1) * self.slots)
         half = {number: self._half_erased(life.cells[number]) for number in numbers}
@@ -438,7 +431,9 @@ class JournalWorld:
             found.append(((*zip(torn, reads, strict=True),), other))
         return found
 
-    def _loaded(self, life: _Life, state: int, skipped: int) -> list[tuple[Hashable, _Life]]:
+    def _on_loaded(
+        self, life: _Life, state: int, skipped: int, _told: Hashable
+    ) -> list[tuple[Hashable, _Life]]:
         if not state and not life.new:
             raise self._broken(life, "taken for a journal from the factory")
         if state and not life.may >> state & 1:
@@ -449,14 +444,14 @@ class JournalWorld:
         clean, life.clean = life.clean, False
         return [(clean, life)]
 
-    def _work(self, life: _Life) -> list[tuple[Hashable, _Life]]:
+    def _on_work(self, life: _Life) -> list[tuple[Hashable, _Life]]:
         life.may = 1 << HOLDS | 1 << IN_HAND
         ways = ["appends"]
         if self._replaces and life.worn < 0:
             ways.append("replaces")
         return [(way, life.answered(f"then it {way}")) for way in ways]
 
-    def _replaced(self, life: _Life) -> None:
+    def _on_replaced(self, life: _Life) -> None:
         if life.worn < 0 and any(
             isinstance(one, JournalRecord) and one.state != IN_HAND
             for cell in life.cells

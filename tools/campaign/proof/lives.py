@@ -31,8 +31,8 @@ class _Node:
 
 class Lives(Generic[L]):
     """script: asks. step: what a life becomes with each answer to a question; raises BrokenError.
-    alike: of the lives from one state that come to a question with the same of these (not None), one
-    goes on. runs: how often the library was run; walked: lives that came to an end."""
+    alike: of the lives from one state that come to a question with the same of these (not None),
+    one goes on. runs: how often the library was run; walked: lives that came to an end."""
 
     def __init__(
         self,

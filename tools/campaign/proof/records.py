@@ -8,7 +8,8 @@ A page is a cell (proof/cells.py), and its bytes are made of how it reads:
 
 A program that is cut leaves a page that reads as before, as whole or as neither, anew at each
 start; an erase that is cut leaves every page of its sector as before, blank or neither. Values are
-told by whether they hold, are in hand, or are older. docs/findings/powercuts.md has the assumptions.
+told by whether they hold, are in hand, or are older. docs/findings/powercuts.md says what is
+assumed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from binascii import crc32
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -283,41 +284,34 @@ class RecordsWorld:
     # -- what may come of it ---------------------------------------------------------------------
 
     def _step(self, life: _Life, question: Question) -> list[tuple[Hashable, _Life]]:
-        kind = question[0]
-        if kind == "read":
-            return self._read(life, question[1])
-        if kind == "number":
-            return self._number(life, question[1])
-        if kind == "work":
-            return self._work(life, question[1])
-        if kind == "broken":
-            raise self._broken(life, question[1])
-        if kind == "program":
-            self._program(life, question[1], question[2])
-        elif kind == "erase":
-            self._erase(life, question[1])
-        elif kind == "loaded":
-            if question[1] and not life.new:
-                raise self._broken(life, "taken for records from the factory")
-        elif kind == "seen":
-            if not life.may >> self.values.number(question[1]) & 1:
-                may = self.values.shown(life.may)
-                raise self._broken(life, f"{question[1]} is read; it may be {may}")
-        elif kind == "begins":
-            self._begin(life, question[1])
-        elif kind == "full":
-            if not self._fills:
-                raise self._broken(life, "no page takes a record")
-            self.full.add(life.start)
-        elif kind == "scrubbed":
-            self._scrubbed(life)
-        else:
-            self._know(life, question[1])
-            life.new, life.torn = question[2], 0
-            self._leave(life, "power goes")
-        return [(None, life)]
+        """The first word of a question says who answers it."""
+        found = getattr(self, f"_on_{question[0]}")(life, *question[1:])
+        return [(None, life)] if found is None else found
 
-    def _read(self, life: _Life, number: int) -> list[tuple[Hashable, _Life]]:
+    def _on_broken(self, life: _Life, what: str) -> None:
+        raise self._broken(life, what)
+
+    def _on_loaded(self, life: _Life, first: bool) -> None:
+        if first and not life.new:
+            raise self._broken(life, "taken for records from the factory")
+
+    def _on_seen(self, life: _Life, seen: Values) -> None:
+        if not life.may >> self.values.number(seen) & 1:
+            raise self._broken(life, f"{seen} is read; it may be {self.values.shown(life.may)}")
+
+    def _on_settled(self, life: _Life, seen: Values, new: bool) -> None:
+        self._know(life, seen)
+        life.new, life.torn = new, 0
+        self._leave(life, "power goes")
+
+    _on_done = _on_settled
+
+    def _on_full(self, life: _Life) -> None:
+        if not self._fills:
+            raise self._broken(life, "no page takes a record")
+        self.full.add(life.start)
+
+    def _on_read(self, life: _Life, number: int) -> list[tuple[Hashable, _Life]]:
         if life.now[number] >= 0:
             return [(life.now[number], life)]
         options = self.symbols.numbers(life.pages[number])
@@ -331,7 +325,7 @@ class RecordsWorld:
             found.append((read, other))
         return found
 
-    def _program(self, life: _Life, number: int, written: int) -> None:
+    def _on_program(self, life: _Life, number: int, written: int) -> None:
         page = life.pages[number]
         self._cut(life, f"program {number}", {number: page | 1 << written | self._void})
         if 1 << written == self._void:
@@ -347,7 +341,7 @@ class RecordsWorld:
             life.pages[number] = 1 << written
         life.now[number] = life.pages[number].bit_length() - 1
 
-    def _erase(self, life: _Life, sector: int) -> None:
+    def _on_erase(self, life: _Life, sector: int) -> None:
         numbers = range(sector * self.slots, (sector + 1) * self.slots)
         torn = {
             number: life.pages[number] | self._blank | self._void
@@ -372,7 +366,7 @@ class RecordsWorld:
         life.pages = pages
         life.torn -= 1
 
-    def _begin(self, life: _Life, first: Values) -> None:
+    def _on_begins(self, life: _Life, first: Values) -> None:
         """Nothing of what was there was told. Until this is done any of it may be back."""
         self._rename(life, "begins", lambda record: OLD if record.value == OLD else HOLDS)
         there = [
@@ -381,7 +375,7 @@ class RecordsWorld:
         ]
         life.may = self.values.cell([*there, (_ABSENT,) * self._keys, first])
 
-    def _work(self, life: _Life, before: Values) -> list[tuple[Hashable, _Life]]:
+    def _on_work(self, life: _Life, before: Values) -> list[tuple[Hashable, _Life]]:
         """What is changed now, and what is read after it."""
         ways = {f"puts {key}": _with(before, key, IN_HAND) for key in range(self._keys)}
         ways |= {
@@ -398,7 +392,7 @@ class RecordsWorld:
             found.append(((way, after), other))
         return found
 
-    def _scrubbed(self, life: _Life) -> None:
+    def _on_scrubbed(self, life: _Life) -> None:
         for page in life.pages:
             for one in self.symbols.reads(page):
                 if isinstance(one, KeptRecord) and one.value not in (_ABSENT, IN_HAND):
@@ -429,7 +423,7 @@ class RecordsWorld:
             for one in life.now
         ]
 
-    def _number(self, life: _Life, sequence: int) -> list[tuple[Hashable, _Life]]:
+    def _on_number(self, life: _Life, sequence: int) -> list[tuple[Hashable, _Life]]:
         """The next number may be one that is there, see proof/numbers.py."""
         off = apart(sequence, (n for page in life.pages for n in self._fact(page).sequences))
         if not off:

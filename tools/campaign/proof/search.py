@@ -1,9 +1,9 @@
 """Visits every state of a small world until no new one appears.
 
 A world runs on from a power-up, in every way that it may go (how a weak bit reads, whether a sector
-wears out now), and tells what would be left if the power went there: the next states. A state is not
-visited when one that can do all that it can, and more, came up as well. A violation is kept with the
-way that leads to it.
+wears out now), and tells what would be left if the power went there: the next states. A state is
+not visited when one that can do all that it can, and more, came up as well. A violation is kept
+with the way that leads to it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ class BrokenError(Exception):
 
 
 class World(Protocol[S]):
-    """What is explored. walked: lives from a power-up on, so far."""
+    """What is explored."""
 
-    walked: int
+    @property
+    def walked(self) -> int:
+        """Lives from a power-up on, so far."""
 
     def starts(self) -> Iterator[S]:
         """Where it begins."""

@@ -117,6 +117,10 @@ campaign: setup ## Cut the power in every way, every command in every order, acc
 	$(BIN)/tally campaign ctap --full --state build/campaign/ctap.jsonl
 	$(BIN)/tally campaign rollback --write-backs 100000 --state build/campaign/rollback.jsonl
 	$(BIN)/tally campaign zoo
+	$(BIN)/tally campaign proof --slots 3
+	$(BIN)/tally campaign proof --replaces
+	$(BIN)/tally campaign proof --rots --leaps --torn 1
+	$(BIN)/tally campaign proof --of records --slots 3
 	$(BIN)/tally campaign stores
 	$(BIN)/tally campaign wear
 	$(BIN)/tally campaign wire --runs 100000

@@ -86,6 +86,7 @@ class Journal:
         for sector in range(1, self._flash.SECTORS):
             if self._last_written(sector) >= 0:
                 raise DamagedError
+        self._sequence = self._above
         self.skipped = 0
         return None
 
@@ -285,6 +286,8 @@ class Journal:
             if sector != home and self._erased(sector):
                 self._sector = sector
                 self._next = 1
+                # Torn records before it may read as whole some day: all their numbers are lower.
+                self._sequence += self._slots
                 return sector * self._flash.SECTOR
             self.dead += 1
         raise OSError(_EIO)

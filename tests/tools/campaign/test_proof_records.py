@@ -1,5 +1,4 @@
-"""The reader's records on a few small sectors, for any number of cuts in a row. This visits a part
-of it."""
+"""The reader's records on a few small sectors, for any number of cuts in a row."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.tools.campaign.cli import campaign
+from tallystick.tools.campaign.engine.animal import Animal, Patch
 from tallystick.tools.campaign.proof.library import Library
 from tallystick.tools.campaign.proof.records import RecordsWorld
 from tallystick.tools.campaign.proof.search import visit
@@ -18,24 +18,53 @@ from tallystick.tools.campaign.reader.animals import ANIMALS
 BY_NAME = {animal.name: animal for animal in ANIMALS}
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"keys": 2}, {"restarts": True}, {"sectors": 3, "slots": 2, "reserve": 1}]
-)
-def test_nothing_is_broken(options: dict[str, int]) -> None:
+@pytest.mark.parametrize("options", [{"keys": 2}, {"restarts": True}, {"sectors": 3}])
+def test_nothing_is_broken_in_a_sample(options: dict[str, int]) -> None:
     found = visit(RecordsWorld(Library(), **options), 8)
     assert found.broken == "", "\n".join(found.way)
     assert found.states == 8
 
 
+def test_three_sectors_of_two_pages_come_to_an_end() -> None:
+    found = visit(RecordsWorld(Library(), sectors=3, slots=2, reserve=1))
+    assert (found.closed, found.broken) == (True, ""), "\n".join(found.way)
+    assert found.states == 580
+
+
 @pytest.mark.parametrize(("sectors", "slots"), [(2, 2), (2, 3), (3, 1)])
-def test_small_ones_come_to_an_end(sectors: int, slots: int) -> None:
-    found = visit(RecordsWorld(Library(), sectors=sectors, slots=slots, reserve=1))
-    assert (found.closed, found.broken) == (True, "")
+def test_states_that_are_taken_for_one_go_on_alike(sectors: int, slots: int) -> None:
+    """The same without what is known of the library, and with every state visited."""
+    options = {"sectors": sectors, "slots": slots, "reserve": 1}
+    short = visit(RecordsWorld(Library(), **options))
+    whole = visit(RecordsWorld(Library(), **options, exact=True), covering=False)
+    for found in (short, whole):
+        assert (found.closed, found.broken) == (True, ""), "\n".join(found.way)
+    assert short.states < whole.states
 
 
 def test_the_same_states_every_time() -> None:
     first, second = (visit(RecordsWorld(Library()), 6) for _ in range(2))
     assert first == second
+
+
+OURS = [
+    ("no-copy", "        page = self._copy(self._newest)\n", "        page = self._newest\n"),
+    ("nothing-ahead", "_AHEAD = const(3)  #", "_AHEAD = const(0)  #"),
+]
+
+
+@pytest.mark.parametrize(("name", "old", "new"), OURS, ids=[one[0] for one in OURS])
+def test_a_fault_of_our_own_is_found(name: str, old: str, new: str) -> None:
+    with Animal(name, name, (Patch("lib/records.py", old, new),)).firmware() as root:
+        world = RecordsWorld(Library(root), sectors=3, slots=2, reserve=1)
+        assert "is read; it may be" in visit(world, 400).broken
+
+
+def test_a_restart_needs_room_ahead() -> None:
+    """Found here, and written down: with fewer than four free sectors what `settle` makes void, or
+    what is erased next, may be the old records, while a restart that was cut still wavers."""
+    found = visit(RecordsWorld(Library(), sectors=3, slots=2, reserve=1, restarts=True), 300)
+    assert found.broken == "(0,) is read; it may be (1,) or (2,)"
 
 
 @pytest.mark.parametrize("name", ["reader-no-crc", "reader-no-settling", "reader-nothing-moves"])

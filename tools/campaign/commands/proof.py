@@ -1,4 +1,5 @@
-"""`tally campaign proof`: the card's journal every state of it on a small flash."""
+"""`tally campaign proof`: every state of the card's journal, or the reader's records, on a small
+flash."""
 
 from __future__ import annotations
 
@@ -17,6 +18,8 @@ from tallystick.tools.campaign.proof.library import Library
 from tallystick.tools.campaign.proof.records import RecordsWorld
 from tallystick.tools.campaign.proof.search import S, World, visit
 
+_TORN = 2  # in a row; three lose the journal's state
+
 
 @click.command()
 @click.option(
@@ -27,7 +30,7 @@ from tallystick.tools.campaign.proof.search import S, World, visit
     show_default=True,
     help="The card's journal, or the reader's records.",
 )
-@click.option("--factory", is_flag=True, help="Of records: begin with a reader's first start.")
+@click.option("--factory", is_flag=True, help="Begin with the first start of all.")
 @click.option(
     "--sectors",
     default=3,
@@ -46,6 +49,13 @@ from tallystick.tools.campaign.proof.search import S, World, visit
     is_flag=True,
     help="A torn record may read as whole at one start, as blank at another.",
 )
+@click.option(
+    "--torn",
+    type=click.IntRange(0, 9),
+    help="Operations torn in a row, before a start comes to its end.  [default: 2 of the journal, "
+    "any number of the records]",
+)
+@click.option("--any", "endless", is_flag=True, help="Any number of them, of the journal too.")
 @click.option("--limit", type=click.IntRange(1), help="States to visit at most.")
 @click.option(
     "--firmware",
@@ -64,35 +74,53 @@ def proof(
     rots: bool,
     replaces: bool,
     leaps: bool,
+    torn: int | None,
+    endless: bool,
     limit: int | None,
     root: Path | None,
     as_json: bool,
 ) -> None:
-    """Visit a store's states, for any number of cuts in a row, until no new one appears.
+    """Visit a store's states, for any number of cuts, until no new one appears.
 
-    Exit status 0 when nothing is broken; `closed` says whether all states were visited.
+    Exit status 0 when nothing is broken; `closed` says whether all states were visited, `assumed`
+    what may happen.
     """
+    if endless and torn is not None:
+        raise BadInputError("--torn and --any contradict each other.", todo="Leave one out.")
+    assumed: dict[str, int | bool | None] = {"sectors": sectors, "slots": slots}
     if store == "records":
         if wears or rots or replaces or leaps:
             raise BadInputError(
                 "Records are visited without wear, rot and what gives way; --leaps is always so.",
                 todo="Leave those options out.",
             )
+        assumed |= {"torn": torn, "reserve": max(1, sectors - 2), "new": factory}
         records = RecordsWorld(
-            Library(root), sectors=sectors, slots=slots, reserve=max(1, sectors - 2), new=factory
-        )
-        _visit(records, limit, as_json, lambda: {"full": len(records.full)})
+            Library(root),
+            sectors=sectors, slots=slots, torn=torn, reserve=max(1, sectors - 2), new=factory,
+        )  # fmt: skip
+        _visit(records, limit, as_json, lambda: {"full": len(records.full)}, assumed)
         return
+    if torn is None and not endless:
+        torn = _TORN
+    assumed |= {"torn": torn, "new": factory, "wears": wears, "rots": rots}
+    assumed |= {"replaces": replaces, "leaps": leaps}
     world = JournalWorld(
         Library(root),
-        sectors=sectors, slots=slots, wears=wears, rots=rots, replaces=replaces, leaps=leaps,
+        sectors=sectors, slots=slots, torn=torn, wears=wears, rots=rots, replaces=replaces,
+        leaps=leaps, new=factory,
     )  # fmt: skip
-    _visit(world, limit, as_json, dict)
+    _visit(world, limit, as_json, dict, assumed)
 
 
 def _visit(
-    world: World[S], limit: int | None, as_json: bool, more: Callable[[], dict[str, int]]
+    world: World[S],
+    limit: int | None,
+    as_json: bool,
+    more: Callable[[], dict[str, int]],
+    assumed: dict[str, int | bool | None],
 ) -> None:
+    """assumed: what may happen, and on which flash."""
     began = time.perf_counter()
     columns = (TextColumn("{task.description}"),)
     console = err()
@@ -103,7 +131,12 @@ def _visit(
             bar.update(task, description=f"{done} states visited, {waiting} waiting")
 
         found = visit(world, limit, tell)
-    row = {**asdict(found), **more(), "seconds": round(time.perf_counter() - began, 1)}
+    row = {
+        **asdict(found),
+        **more(),
+        "assumed": assumed,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
     if as_json:
         print_json(row)
     else:

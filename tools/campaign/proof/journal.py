@@ -1,11 +1,10 @@
 """lib/journal.py on three sectors of a few slots, visited to the end.
 
-A slot is a symbol, and its bytes are made of it when the journal reads it:
+A slot is a cell (proof/cells.py), and its bytes are made of how it reads:
 
     Blank       as erased
     JournalRecord      whole, or with one bit flipped: in its head or behind it
     Spoiled     what is no record any more, in every kind that the journal tells apart
-    Wavering    one of several of these, another at every power-up
 
 That is more than any fault leaves: a program that is cut leaves a slot that may read as blank, as
 whole, or as spoiled in every way, anew at each start; so does an erase that is cut for every slot
@@ -16,20 +15,25 @@ that holds, the one in hand, or older. docs/findings/powercuts.md has the assump
 from __future__ import annotations
 
 import hashlib
+import itertools
 from binascii import crc32
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import NamedTuple
 
+from tallystick.tools.campaign.proof.cells import Symbols
 from tallystick.tools.campaign.proof.library import Library
-from tallystick.tools.campaign.proof.search import BrokenError, Choices
+from tallystick.tools.campaign.proof.lives import Ask, Lives, Question
+from tallystick.tools.campaign.proof.numbers import ANCHOR, apart, down_to, nearer
+from tallystick.tools.campaign.proof.search import BrokenError
 
 SLOT = 256
 PAYLOAD = 4
 _HEAD, _SIZE = 12, 24  # 12 + payload + 8
 _ENDLESS = 200  # changes of flash in one run: no store has so many
 HOLDS, IN_HAND, OLD = 1, 2, 3  # what a state is
+_STATES = 1 << HOLDS | 1 << IN_HAND | 1 << OLD
 
 
 @dataclass(frozen=True, order=True)
@@ -57,19 +61,6 @@ class Blank:
 
 Read = JournalRecord | Spoiled | Blank
 BLANK = Blank()
-
-
-@dataclass(frozen=True)
-class Wavering:
-    """How it may read at a power-up."""
-
-    reads: frozenset[Read]
-
-    def __repr__(self) -> str:
-        return f"Wavering({', '.join(sorted(map(repr, self.reads)))})"
-
-
-Slot = Read | Wavering
 
 
 @cache
@@ -110,155 +101,101 @@ def spoiled(sequence: int, counts: bool) -> frozenset[Read]:
     return frozenset({readable, torn, Spoiled("none", sequence), Spoiled("few")})
 
 
-def reads(slot: Slot) -> frozenset[Read]:
-    return slot.reads if isinstance(slot, Wavering) else frozenset({slot})
+def _sequence(read: Read) -> int:
+    return 0 if isinstance(read, Blank) else read.sequence
 
 
-def torn_program(slot: Slot, record: JournalRecord, way: str, counts: bool) -> Slot:
-    """`way`: cut "early", it may read as before for ever; "late", as whole."""
-    if way == "early":
-        return Wavering(reads(slot) | spoiled(record.sequence, counts))
-    return Wavering(frozenset({record}) | spoiled(record.sequence, counts))
+class JournalState(NamedTuple):
+    """A journal without power. cells: of all sectors in order, as numbers (proof/cells.py). may:
+    which states it may hold, a bit each. new: it may hold none, as from the factory. clean: it went
+    to sleep in order: nothing is written to make it solid, but what is weak may read otherwise.
+    torn: operations, since a start last came to its end, up to what is assumed. cuts: since the
+    last new state, less the spoiled slots that were jumped over, up to as many as there are slots.
+    worn: its worn sector, or -1."""
 
-
-def torn_erase(slot: Slot, counts: bool) -> Slot:
-    if slot == BLANK:
-        return slot
-    every: frozenset[Read] = reads(slot) | {BLANK}
-    for read in reads(slot):
-        if not isinstance(read, Blank) and _sequence(read):
-            every |= spoiled(_sequence(read), counts)
-    return Wavering(every)
-
-
-def _sequence(slot: Read) -> int:
-    return 0 if isinstance(slot, Blank) else slot.sequence
-
-
-@dataclass(frozen=True)
-class JournalState:
-    """A journal without power. slots: of all sectors in order. may: which states it may hold. new:
-    it may hold none, as from the factory. clean: it went to sleep in order: nothing is written to
-    make it solid, but what is weak may read otherwise. cuts: since the last new state, less the
-    spoiled slots that were jumped over, up to as many as there are slots. worn: its worn sector,
-    or −1."""
-
-    slots: tuple[Slot, ...]
-    may: frozenset[int]
+    cells: tuple[int, ...]
+    may: int
     new: bool = False
     clean: bool = False
+    torn: int = 0
     cuts: int = 0
     worn: int = -1
 
 
+Told = tuple["Told", str] | None
+
+
+class _Life:
+    """A journal with power. now: how its cells read, -1 where it was not looked."""
+
+    __slots__ = (
+        "cells", "changes", "clean", "cuts", "may", "new", "now", "told", "torn", "worn",
+    )  # fmt: skip
+
+    def __init__(self, state: JournalState) -> None:
+        self.cells = list(state.cells)
+        self.may, self.new, self.clean = state.may, state.new, state.clean
+        self.torn, self.cuts, self.worn = state.torn, state.cuts, state.worn
+        self.now = [-1] * len(self.cells)
+        self.changes = 0
+        self.told: Told = None
+
+    def copy(self) -> _Life:
+        other = object.__new__(_Life)
+        for name in _Life.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.cells, other.now = self.cells[:], self.now[:]
+        return other
+
+    def answered(self, what: str) -> _Life:
+        other = self.copy()
+        other.told = (self.told, what)
+        return other
+
+
 class _FewSectors:
-    """What the journal is given. Changes of `slots` are there when the power is gone."""
+    """What the journal is given: it asks for everything."""
 
     UNIT = 8
 
-    def __init__(self, world: JournalWorld, state: JournalState, choices: Choices) -> None:
+    def __init__(self, world: JournalWorld, ask: Ask) -> None:
         self.SECTORS = world.sectors
         self.SECTOR = world.slots * SLOT
-        self.slots = list(state.slots)
-        self.worn = state.worn
-        self._choices = choices
-        self._wears, self._leaps, self._counts = world.wears, world.leaps, world.counts
-        self._now: dict[int, Read] = {}
-        self._changes = 0
-        self._exact: dict[int, bytes] = {}  # as programmed now: with its count of erases
-        self.on_cut: Callable[[str, list[Slot]], None] = lambda _what, _slots: None
-
-    def _read(self, number: int) -> Read:
-        """How a slot reads until the power goes."""
-        slot = self.slots[number]
-        if not isinstance(slot, Wavering):
-            return slot
-        if number not in self._now:
-            options = sorted(slot.reads, key=repr)
-            self._now[number] = self._choices.one(f"slot {number} reads", options)
-        return self._now[number]
+        self._symbols, self._ask = world.symbols, ask
+        self._exact: dict[int, tuple[int, bytes]] = {}  # as programmed: with its count of erases
 
     def read(self, address: int, buffer: bytearray) -> None:
         number = address // SLOT
-        buffer[:] = self._exact.get(number) or content(self._read(number))
+        read = self._ask(("read", number))
+        symbol, exact = self._exact.get(number, (-1, b""))
+        buffer[:] = exact if symbol == read else content(self._symbols[read])
 
     def program(self, address: int, data: bytearray) -> None:
-        number = address // SLOT
-        record = JournalRecord(int.from_bytes(data[:4], "little"), data[_HEAD])
-        before = self._read(number)
-        torn = {
-            way: [torn_program(self.slots[number], record, way, self._counts)]
-            for way in ("early", "late")
-        }
-        if self._leaps:
-            both = reads(torn["early"][0]) | reads(torn["late"][0])
-            torn = {"": [Wavering(both)]}
-        if self._goes_wrong(f"program {number}", number // (self.SECTOR // SLOT), [number], torn):
-            return
-        self._exact[number] = bytes(data)
-        if before != BLANK:
-            self._exact.pop(number)
-            self.slots[number] = Wavering(
-                spoiled(record.sequence, self._counts)
-            )  # both are there: neither is
-            self._now[number] = Spoiled("many")
-        elif isinstance(self.slots[number], Wavering):
-            # What was weak and is not programmed now stays weak.
-            self.slots[number] = Wavering(
-                frozenset({record}) | spoiled(record.sequence, self._counts)
-            )
-            self._now[number] = record
-        else:
-            self.slots[number] = record
+        number, within = divmod(address, SLOT)
+        if within or len(data) < _SIZE:
+            self._ask(("broken", "a record is written in pieces"))
+        self._ask(("read", number))
+        record = self._symbols.number(
+            JournalRecord(int.from_bytes(data[:4], "little"), data[_HEAD])
+        )
+        self._exact[number] = (record, bytes(data))
+        self._ask(("number", record))
+        self._ask(("program", number, record))
 
     def erase(self, sector: int) -> None:
-        count = self.SECTOR // SLOT
-        numbers = list(range(sector * count, (sector + 1) * count))
-        torn = {"": [torn_erase(self.slots[number], self._counts) for number in numbers]}
-        if self._goes_wrong(f"erase {sector}", sector, numbers, torn):
-            return
-        for number in numbers:
-            self.slots[number] = BLANK
-            self._now.pop(number, None)
+        self._ask(("erase", sector))
+        for number in range(sector * self.SECTOR // SLOT, (sector + 1) * self.SECTOR // SLOT):
             self._exact.pop(number, None)
-
-    def _goes_wrong(
-        self, what: str, sector: int, numbers: list[int], torn: dict[str, list[Slot]]
-    ) -> bool:
-        """True: the sector is worn out, and did not do it."""
-        self._changes += 1
-        if self._changes > _ENDLESS:
-            raise BrokenError("it writes and writes")
-        for way, slots in torn.items():
-            after = list(self.slots)
-            for number, slot in zip(numbers, slots, strict=True):
-                after[number] = slot
-            self.on_cut(f"{what}: is cut {way}".rstrip(), after)
-        ways = ["is done"]
-        if sector == self.worn:
-            ways = ["fails"]
-        elif self.worn < 0 and self._wears:
-            ways.append("fails")
-        if self._choices.one(what, ways) == "is done":
-            return False
-        left = next(iter(torn.values()))
-        for number, slot in zip(numbers, left, strict=True):
-            self.slots[number] = slot
-            self._now.pop(number, None)
-            self._exact.pop(number, None)
-        self.worn = sector
-        for number, slot in zip(numbers, left, strict=True):
-            if isinstance(slot, Wavering):  # half of its bits are done: it is not whole
-                options = sorted((one for one in slot.reads if isinstance(one, Spoiled)), key=repr)
-                self._now[number] = self._choices.one(f"slot {number} is left", options)
-        return True
 
 
 class JournalWorld:
-    """`library`: of the firmware under test. slots: of a sector. wears: one sector may wear out at
-    any time. rots: one bit of the newest record may flip. replaces: states give way for good.
-    leaps: what a cut program left may read as whole at one power-up and as blank at another.
-    counts: no more spoiled slots are jumped over than the power was cut."""
+    """`library`: of the firmware under test. slots: of a sector. torn: so many operations
+    at most are torn before a start comes to its end; None: any number. wears: one sector
+    may wear out at any time. rots: one bit of the newest record may flip. replaces: states give way
+    for good. leaps: what a cut program left may read as whole at one power-up and as blank at
+    another. counts: no more spoiled slots are jumped over than the power was cut since the last new
+    state, but for one, the first of a sector from before. ranks: numbers
+    before the newest solid record are told by their order alone."""
 
     def __init__(
         self,
@@ -266,198 +203,386 @@ class JournalWorld:
         *,
         sectors: int = 3,
         slots: int = 3,
+        torn: int | None = None,
         wears: bool = False,
         rots: bool = True,
         replaces: bool = True,
         leaps: bool = False,
         counts: bool = False,
+        ranks: bool = True,
+        new: bool = False,
     ) -> None:
         self._module = library["journal"]
         self.sectors, self.slots = sectors, slots
-        self.wears, self.leaps = wears, leaps
-        self.counts = counts
-        self._rots, self._replaces = rots, replaces
+        self._torn, self._wears, self._leaps = torn, wears, leaps
+        self._counts, self._rots, self._replaces, self._ranks = counts, rots, replaces, ranks
+        self._new = new
+        self.begin: JournalState | None = None
+        self.symbols: Symbols[Read] = Symbols()
+        self._blank = self.symbols.cell([BLANK])
+        self._spoils: dict[int, int] = {}
+        self._numbers: dict[int, tuple[int, ...]] = {}
+        self._solid: dict[int, int] = {}
+        self._out: list[tuple[Told, JournalState]] = []
+        self._plain = (-1, self.symbols.number(BLANK))
+        self.lives = Lives(self._script, self._step, _Life.copy, self._alike)
+
+    @property
+    def walked(self) -> int:
+        return self.lives.walked
 
     def starts(self) -> Iterator[JournalState]:
-        yield JournalState((BLANK,) * (self.sectors * self.slots), frozenset({HOLDS}), new=True)
+        """Of a card in service, or (new) as from the factory; or `begin`."""
+        if self.begin is not None:
+            yield self.begin
+            return
+        cells = [self._blank] * (self.sectors * self.slots)
+        if not self._new:
+            for slot in (0, 1):
+                cells[slot] = self.symbols.cell([JournalRecord(ANCHOR - 1 + slot, HOLDS)])
+        yield JournalState(tuple(cells), 1 << HOLDS, new=self._new)
 
-    def run(self, state: JournalState, choices: Choices) -> Iterator[tuple[str, JournalState]]:
-        """From a power-up on. What a cut leaves is there before it is known whether all goes well.
-        What a cut before an operation leaves needs not be looked at: one in it may leave the same.
-        """
-        flash = _FewSectors(self, state, choices)
-        left: list[tuple[str, JournalState]] = []
-        now = state
+    def run(self, state: JournalState) -> Iterator[tuple[Told, JournalState]]:
+        """From a power-up on. What a cut before an operation leaves needs not be looked at, unless
+        none may be torn any more: one in it may leave the same."""
+        self._out = []
+        self.lives.walk(_Life(state))
+        yield from self._out
 
-        def cut(what: str, slots: list[Slot]) -> None:
-            most = self.sectors * self.slots
-            after = replace(now, slots=tuple(slots), worn=flash.worn, cuts=min(most, now.cuts + 1))
-            left.append(("; ".join((*choices.told, what)), after))
+    def sets(self, state: JournalState) -> tuple[Hashable, tuple[int, ...]]:
+        """Where fewer states may hold it is sooner wrong; where less was torn more may be; where
+        the power was cut less often, less may be jumped over."""
+        rest = (~state.may & _STATES, _from(state.torn), _from(state.cuts), int(not state.new))
+        return (state.clean, state.worn), (*rest, *state.cells)
 
-        def rest(way: str) -> tuple[str, JournalState]:
-            told = "; ".join((*choices.told, way))
-            return told, replace(now, slots=tuple(flash.slots), worn=flash.worn)
+    def shown(self, state: JournalState) -> str:
+        cells = ", ".join(map(self.symbols.shown, state.cells))
+        return f"{cells}; {state[1:]}"
 
-        flash.on_cut = cut
-        journal = self._module.Journal(flash, PAYLOAD)
-        loaded = self._load(journal, state)
-        now = replace(now, clean=False)
-        if not state.clean:
-            skipped = journal.skipped
-            self._append(journal, loaded)
-            self._append(journal, loaded)
-            now = replace(_settled(now, flash, loaded), cuts=max(0, now.cuts - skipped))
-            now = replace(now, clean=True)
-            left.append(rest("sleeps"))
-            now = replace(now, clean=False)
-            yield from left
-            left.clear()
-        before = now
-        now = replace(now, may=frozenset({HOLDS, IN_HAND}))
-        self._work(journal, flash, before, choices)
-        now = replace(_settled(now, flash, IN_HAND), cuts=0, clean=True)
-        left.append(rest("sleeps"))
-        now = replace(now, cuts=1, clean=False)
-        left.append(rest("power goes"))
-        yield from left
+    def told(self, what: Told) -> str:
+        steps = []
+        while what is not None:
+            what, step = what
+            steps.append(step)
+        return "; ".join(reversed(steps))
 
-    def told_by(self, state: JournalState) -> Iterator[JournalState]:
-        """As few as tell states apart: what may have rotted, renumbered."""
-        if not self.counts:
-            state = replace(state, cuts=0)
-        yield from self._rotten(_renumbered(_outdated(state)))
+    # -- what is run -----------------------------------------------------------------------------
 
-    def wider(self, state: JournalState) -> Iterator[JournalState]:
-        """States out of which all can come that can come out of this one."""
-        following = max((_sequence(one) for slot in state.slots for one in reads(slot)), default=0)
-        for number, slot in enumerate(state.slots):
-            for other in _wider(slot, following + 1) if not self.counts else ():
-                slots = list(state.slots)
-                slots[number] = other
-                yield replace(state, slots=tuple(slots))
-
-    def _load(self, journal: Any, state: JournalState) -> int:
+    def _script(self, ask: Ask) -> None:
+        """A start, and what is done once it is solid."""
+        journal = self._module.Journal(_FewSectors(self, ask), PAYLOAD)
         try:
             loaded = journal.load()
         except self._module.DamagedError:
-            raise BrokenError("nothing can be read any more") from None
-        if loaded is None:
-            if not state.new:
-                raise BrokenError("taken for a journal from the factory")
-            return HOLDS
-        if loaded[0] not in state.may:
-            raise BrokenError(f"state {loaded[0]} is back; it may hold {sorted(state.may)}")
-        if self.counts and journal.skipped > state.cuts:
-            raise BrokenError(f"{journal.skipped} spoiled slots after {state.cuts} cuts")
-        return int(loaded[0])
-
-    def _append(self, journal: Any, state: int) -> None:
-        try:
-            journal.append(bytes([state]) * PAYLOAD)
-        except OSError:
-            raise BrokenError("no slot takes a record") from None
-
-    def _work(
-        self, journal: Any, flash: _FewSectors, state: JournalState, choices: Choices
-    ) -> None:
-        """What is done once it is solid."""
-        ways = ["appends"]
-        if self._replaces and flash.worn < 0:
-            ways.append("replaces")
-        way = choices.one("then it", ways)
-        if way == "replaces":
-            self._replace(journal, flash)
-        else:
-            self._append(journal, IN_HAND)
-
-    def _replace(self, journal: Any, flash: _FewSectors) -> None:
-        try:
-            journal.replace(bytes([IN_HAND]) * PAYLOAD)
-        except OSError:
-            raise BrokenError("a state cannot be replaced") from None
-        if flash.worn >= 0:
+            ask(("broken", "nothing can be read any more"))
             return
-        for slot in flash.slots:
-            if any(isinstance(one, JournalRecord) and one.state != IN_HAND for one in reads(slot)):
-                raise BrokenError("what was replaced is still in flash")
+        told = tuple(value for value in vars(journal).values() if isinstance(value, int))
+        clean = ask(("loaded", loaded[0] if loaded is not None else 0, journal.skipped, told))
+        state = loaded[0] if loaded is not None else HOLDS
+        try:
+            if not clean:
+                journal.append(bytes([state]) * PAYLOAD)
+                journal.append(bytes([state]) * PAYLOAD)
+                ask(("settled", state, journal.skipped))
+            if ask(("work",)) == "replaces":
+                journal.replace(bytes([IN_HAND]) * PAYLOAD)
+                ask(("replaced",))
+            else:
+                journal.append(bytes([IN_HAND]) * PAYLOAD)
+        except OSError:
+            ask(("broken", "no slot takes a record"))
+        ask(("done",))
+
+    # -- what may come of it ---------------------------------------------------------------------
+
+    def _step(self, life: _Life, question: Question) -> list[tuple[Hashable, _Life]]:
+        """The first word of a question says who answers it."""
+        found = getattr(self, f"_on_{question[0]}")(life, *question[1:])
+        return [(None, life)] if found is None else found
+
+    def _on_broken(self, life: _Life, what: str) -> None:
+        raise self._broken(life, what)
+
+    def _on_settled(self, life: _Life, state: int, skipped: int) -> None:
+        self._know(life, state)
+        life.cuts = max(0, life.cuts - skipped)
+        life.torn = 0
+        self._leave(life, "sleeps", clean=True)
+
+    def _on_done(self, life: _Life) -> None:
+        self._know(life, IN_HAND)
+        life.cuts = 0
+        self._leave(life, "sleeps", clean=True)
+        self._leave(life, "power goes", cut=True)
+
+    def _on_number(self, life: _Life, record: int) -> list[tuple[Hashable, _Life]]:
+        other = self._meets(life, record) if self._ranks else None
+        return [(None, life), (None, other)] if other is not None else [(None, life)]
+
+    def _alike(self, life: _Life, question: Question) -> Hashable:
+        """Once the journal is loaded, of all that was read only what it remembers counts, and which
+        slots are blank: it does not look at anything else again."""
+        if question[0] != "loaded" or not self._ranks:
+            return None
+        return question, tuple(one if one in self._plain else -2 for one in life.now)
+
+    def _on_read(self, life: _Life, number: int) -> list[tuple[Hashable, _Life]]:
+        if life.now[number] >= 0:
+            return [(life.now[number], life)]
+        options = self.symbols.numbers(life.cells[number])
+        if len(options) == 1:
+            life.now[number] = options[0]
+            return [(options[0], life)]
+        found: list[tuple[Hashable, _Life]] = []
+        for read in options:
+            other = life.answered(f"slot {number} reads {self.symbols[read]}")
+            other.now[number] = read
+            found.append((read, other))
+        return found
+
+    def _on_program(self, life: _Life, number: int, record: int) -> list[tuple[Hashable, _Life]]:
+        cell = life.cells[number]
+        spoils = self._spoiled(record)
+        early, late = cell | spoils, 1 << record | spoils
+        if self._leaps:
+            early = late = early | late
+        self._change(life, f"program {number}")
+        self._cut_program(life, number, early, late)
+        found = self._worn(life, number // self.slots, f"program {number}", {number: cell | spoils})
+        if life.worn == number // self.slots:
+            return found
+        if life.now[number] != self.symbols.number(BLANK):
+            life.cells[number] = spoils  # both are there: neither is
+            life.now[number] = self.symbols.number(Spoiled("many"))
+        else:
+            # What was weak and is not programmed now stays weak.
+            life.cells[number] = 1 << record if cell == self._blank else late & ~self._blank
+            life.now[number] = record
+        return [(None, life), *found]
+
+    def _cut_program(self, life: _Life, number: int, early: int, late: int) -> None:
+        cell = life.cells[number]
+        ways = {late: "late", early: "early"} if self._may_tear(life) else {cell: "before"}
+        life.torn += 1
+        for life.cells[number], how in ways.items():
+            self._leave(life, f"program {number} is cut {how}", cut=True)
+        life.cells[number] = cell
+        life.torn -= 1
+
+    def _may_tear(self, life: _Life) -> bool:
+        """Whether one more operation may be torn before a start comes to its end."""
+        return self._torn is None or life.torn < self._torn
+
+    def _on_erase(self, life: _Life, sector: int) -> list[tuple[Hashable, _Life]]:
+        self._change(life, f"erase {sector}")
+        numbers = range(sector * self.slots, (sector + 1) * self.slots)
+        half = {number: self._half_erased(life.cells[number]) for number in numbers}
+        self._cut_erase(life, sector, half)
+        found = self._worn(life, sector, f"erase {sector}", half)
+        if life.worn == sector:
+            return found
+        for number in numbers:
+            life.cells[number] = self._blank
+            life.now[number] = -1
+        return [(None, life), *found]
+
+    def _cut_erase(self, life: _Life, sector: int, half: dict[int, int]) -> None:
+        if not self._may_tear(life):
+            self._leave(life, f"erase {sector} is cut before", cut=True)
+            return
+        cells = life.cells[:]
+        life.torn += 1
+        for number, cell in half.items():
+            life.cells[number] = cell
+        self._leave(life, f"erase {sector} is cut", cut=True)
+        life.cells = cells
+        life.torn -= 1
+
+    def _half_erased(self, cell: int) -> int:
+        if cell == self._blank:
+            return cell
+        every = cell | self._blank
+        for symbol in self.symbols.numbers(cell):
+            if _sequence(self.symbols[symbol]):
+                every |= self._spoiled(symbol)
+        return every
+
+    def _worn(
+        self, life: _Life, sector: int, what: str, left: dict[int, int]
+    ) -> list[tuple[Hashable, _Life]]:
+        """What is left where the sector is worn out, and did not do it."""
+        if life.worn != sector and not (life.worn < 0 and self._wears):
+            return []
+        # Half of its bits are done: what may read in several ways is not whole now.
+        torn = {number: cell for number, cell in left.items() if cell & cell - 1}
+        halves = [
+            [one for one in self.symbols.numbers(cell) if isinstance(self.symbols[one], Spoiled)]
+            for cell in torn.values()
+        ]
+        found: list[tuple[Hashable, _Life]] = []
+        for reads in itertools.product(*halves):
+            told = ", ".join(str(self.symbols[one]) for one in reads)
+            other = life.answered(f"{what} fails: {told}")
+            other.worn = sector
+            for number, cell in left.items():
+                other.cells[number], other.now[number] = cell, -1
+            for number, read in zip(torn, reads, strict=True):
+                other.now[number] = read
+            found.append(((*zip(torn, reads, strict=True),), other))
+        return found
+
+    def _on_loaded(
+        self, life: _Life, state: int, skipped: int, _told: Hashable
+    ) -> list[tuple[Hashable, _Life]]:
+        if not state and not life.new:
+            raise self._broken(life, "taken for a journal from the factory")
+        if state and not life.may >> state & 1:
+            may = [one for one in (HOLDS, IN_HAND) if life.may >> one & 1]
+            raise self._broken(life, f"state {state} is back; it may hold {may}")
+        if self._counts and skipped > life.cuts + 1:
+            raise self._broken(life, f"{skipped} spoiled slots after {life.cuts} cuts")
+        clean, life.clean = life.clean, False
+        return [(clean, life)]
+
+    def _on_work(self, life: _Life) -> list[tuple[Hashable, _Life]]:
+        life.may = 1 << HOLDS | 1 << IN_HAND
+        ways = ["appends"]
+        if self._replaces and life.worn < 0:
+            ways.append("replaces")
+        return [(way, life.answered(f"then it {way}")) for way in ways]
+
+    def _on_replaced(self, life: _Life) -> None:
+        if life.worn < 0 and any(
+            isinstance(one, JournalRecord) and one.state != IN_HAND
+            for cell in life.cells
+            for one in self.symbols.reads(cell)
+        ):
+            raise self._broken(life, "what was replaced is still in flash")
+
+    def _know(self, life: _Life, now: int) -> None:
+        """From now on this state holds; every other is old."""
+
+        def known(read: Read) -> Read:
+            if not isinstance(read, JournalRecord):
+                return read
+            return replace(read, state=HOLDS if read.state == now else OLD)
+
+        life.cells = [self.symbols.changed(cell, now, known) for cell in life.cells]
+        life.now = [
+            self.symbols.changed(1 << one, now, known).bit_length() - 1 if one >= 0 else -1
+            for one in life.now
+        ]
+        life.may, life.new = 1 << HOLDS, False
+
+    def _change(self, life: _Life, what: str) -> None:
+        life.changes += 1
+        if life.changes > _ENDLESS:
+            raise self._broken(life, f"it writes and writes: {what}")
+
+    def _broken(self, life: _Life, what: str) -> BrokenError:
+        error = BrokenError(what)
+        error.told = self.told(life.told)
+        return error
+
+    def _spoiled(self, record: int) -> int:
+        """Every way in which this one can be spoiled."""
+        if record not in self._spoils:
+            sequence = _sequence(self.symbols[record])
+            self._spoils[record] = self.symbols.cell(spoiled(sequence, self._counts))
+        return self._spoils[record]
+
+    # -- what is left ----------------------------------------------------------------------------
+
+    def nearest(self, state: JournalState) -> JournalState:
+        """The state that stands for this one."""
+        return state._replace(cells=self._told_apart(list(state.cells), state.new))
+
+    def _leave(self, life: _Life, how: str, cut: bool = False, clean: bool = False) -> None:
+        cuts = min(life.cuts + cut, self.sectors * self.slots) if self._counts else 0
+        cells = self._told_apart(life.cells, life.new)
+        torn = min(life.torn, self._torn) if self._torn is not None else 0
+        state = JournalState(cells, life.may, life.new, clean, torn, cuts, life.worn)
+        told = (life.told, f"{life.changes}: {how}" if life.changes else how)
+        self._out.append((told, state))
+        if self._rots:
+            self._out.extend((told, one) for one in self._rotten(state))
+
+    def _told_apart(self, cells: list[int], new: bool) -> tuple[int, ...]:
+        """As few as tell states apart. What is before the newest solid record of the state that
+        holds must never come back, whatever it is: it counts as old. Of sequence numbers only the
+        order matters, see `_meets`."""
+        anchor = max(map(self._solid_number, cells))
+        every = sorted({number for cell in cells for number in self._sequences(cell)})
+        if not every or (new and not anchor):
+            return tuple(cells)  # numbers begin at 1 here
+        middle = anchor or every[-1]
+        if self._ranks:
+            to = nearer(every, middle, self.sectors * self.slots)
+        else:
+            to = {number: ANCHOR + number - middle for number in every}
+        name = (anchor, *to.items())
+
+        def told(read: Read) -> Read:
+            if isinstance(read, Blank) or not read.sequence:
+                return read
+            if isinstance(read, JournalRecord) and read.sequence < anchor:
+                return JournalRecord(to[read.sequence], OLD, read.flipped)
+            return replace(read, sequence=to[read.sequence])
+
+        return tuple(self.symbols.changed(cell, name, told) for cell in cells)
+
+    def _meets(self, life: _Life, record: int) -> _Life | None:
+        """Numbers in flash that are higher than the next one may be far, or it is the next: then
+        they are as many lower. None: there are none, or they are near."""
+        sequence = _sequence(self.symbols[record])
+        off = apart(sequence, (n for cell in life.cells for n in self._sequences(cell)))
+        if not off:
+            return None
+
+        def lower(read: Read) -> Read:
+            if isinstance(read, Blank):
+                return read
+            return replace(read, sequence=down_to(read.sequence, sequence, off))
+
+        other = life.answered(f"number {sequence} was there before")
+        name = (sequence, off)
+        other.cells = [self.symbols.changed(cell, name, lower) for cell in other.cells]
+        other.now = [
+            self.symbols.changed(1 << one, name, lower).bit_length() - 1 if one >= 0 else -1
+            for one in other.now
+        ]
+        return other
+
+    def _solid_number(self, cell: int) -> int:
+        """Of a record that is there whenever it is read, of the state that holds; or 0."""
+        if cell not in self._solid:
+            one = self.symbols.reads(cell)[0] if cell & cell - 1 == 0 else BLANK
+            holds = isinstance(one, JournalRecord) and one.state == HOLDS
+            self._solid[cell] = _sequence(one) if holds else 0
+        return self._solid[cell]
+
+    def _sequences(self, cell: int) -> tuple[int, ...]:
+        if cell not in self._numbers:
+            found = {_sequence(one) for one in self.symbols.reads(cell)} - {0}
+            self._numbers[cell] = tuple(sorted(found))
+        return self._numbers[cell]
 
     def _rotten(self, state: JournalState) -> Iterator[JournalState]:
         """One bit of the newest record, where it is solid, may have flipped."""
-        yield state
-        whole = [
-            (slot.sequence, number)
-            for number, slot in enumerate(state.slots)
-            if isinstance(slot, JournalRecord)
-        ]
-        if not whole or not self._rots:
+        whole = []
+        for number, cell in enumerate(state.cells):
+            one = self.symbols.reads(cell)[0] if cell & cell - 1 == 0 else BLANK
+            if isinstance(one, JournalRecord):
+                whole.append((one.sequence, number, one))
+        if not whole:
             return
-        number = max(whole)[1]
-        slot = state.slots[number]
-        assert isinstance(slot, JournalRecord)
-        for flipped in ("head", "body") if not slot.flipped else ():
-            slots = list(state.slots)
-            slots[number] = replace(slot, flipped=flipped)
-            yield replace(state, slots=tuple(slots))
+        _, number, record = max(whole)
+        for flipped in ("head", "body") if not record.flipped else ():
+            rotten = self.symbols.cell([replace(record, flipped=flipped)])
+            cells = (*state.cells[:number], rotten, *state.cells[number + 1 :])
+            yield state._replace(cells=cells)
 
 
-def _wider(slot: Slot, following: int) -> Iterator[Slot]:
-    """Slots that may read as this one does, and otherwise too. following: the next number."""
-    if isinstance(slot, Blank):
-        yield Wavering(frozenset({BLANK}) | spoiled(following, counts=False))
-    elif isinstance(slot, JournalRecord):
-        yield Wavering(frozenset({slot}) | spoiled(slot.sequence, counts=False))
-    elif isinstance(slot, Wavering) and BLANK not in slot.reads:
-        yield Wavering(slot.reads | {BLANK})
-
-
-def _settled(state: JournalState, flash: _FewSectors, now: int) -> JournalState:
-    """From now on this state holds; every other is old."""
-
-    def known(read: Read) -> Read:
-        if not isinstance(read, JournalRecord):
-            return read
-        return replace(read, state=HOLDS if read.state == now else OLD)
-
-    flash.slots = list(_each(flash.slots, known))
-    flash._now = {number: known(read) for number, read in flash._now.items()}
-    return replace(state, may=frozenset({HOLDS}), new=False)
-
-
-def _outdated(state: JournalState) -> JournalState:
-    """What is before the newest solid record of the state that holds must never come back, whatever
-    it is: it counts as old."""
-    solid = [
-        slot.sequence
-        for slot in state.slots
-        if isinstance(slot, JournalRecord) and slot.state == HOLDS
-    ]
-    newest = max(solid, default=0)
-
-    def older(read: Read) -> Read:
-        if isinstance(read, JournalRecord) and read.sequence < newest:
-            return JournalRecord(read.sequence, OLD, read.flipped)
-        return read
-
-    return replace(state, slots=_each(state.slots, older))
-
-
-def _each(slots: Iterable[Slot], change: Callable[[Read], Read]) -> tuple[Slot, ...]:
-    return tuple(
-        Wavering(frozenset(map(change, slot.reads))) if isinstance(slot, Wavering) else change(slot)
-        for slot in slots
-    )
-
-
-def _renumbered(state: JournalState) -> JournalState:
-    """Sequence numbers from 1: only their differences matter."""
-    numbers = [_sequence(one) for slot in state.slots for one in reads(slot) if _sequence(one)]
-    if not numbers or min(numbers) == 1:
-        return state
-    off = min(numbers) - 1
-
-    def nearer(read: Read) -> Read:
-        if isinstance(read, Blank) or not read.sequence:
-            return read
-        return replace(read, sequence=read.sequence - off)
-
-    return replace(state, slots=_each(state.slots, nearer))
+def _from(number: int) -> int:
+    """The set of all numbers from this one on."""
+    return (1 << _ENDLESS) - (1 << number)

@@ -1,16 +1,15 @@
 """lib/records.py on a few sectors of a few pages, visited until no new state appears.
 
-A page is a symbol, and its bytes are made of it when the records are read:
+A page is a cell (proof/cells.py), and its bytes are made of how it reads:
 
     Blank        as erased
     KeptRecord   a whole record of one page
     VOID         whatever is neither: all kinds of it are one to lib/records.py
-    Wavering     one of several of these, another at every power-up
 
 A program that is cut leaves a page that reads as before, as whole or as neither, anew at each
-start; an erase that is cut leaves every page of its sector as before, blank or neither. Sequence
-numbers are told by their differences, values by whether they hold, are in hand, or are older.
-docs/findings/powercuts.md has the assumptions.
+start; an erase that is cut leaves every page of its sector as before, blank or neither. Values are
+told by whether they hold, are in hand, or are older. docs/findings/powercuts.md says what is
+assumed.
 """
 
 from __future__ import annotations
@@ -18,14 +17,17 @@ from __future__ import annotations
 import hashlib
 from binascii import crc32
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from tallystick.tools.campaign.proof.journal import BLANK, HOLDS, IN_HAND, OLD, Blank
+from tallystick.tools.campaign.proof.cells import Symbols
+from tallystick.tools.campaign.proof.journal import BLANK, HOLDS, IN_HAND, OLD, Blank, Told
 from tallystick.tools.campaign.proof.library import Library
-from tallystick.tools.campaign.proof.search import BrokenError, Choices
+from tallystick.tools.campaign.proof.lives import Ask, Lives, Question
+from tallystick.tools.campaign.proof.numbers import ANCHOR, apart, down_to, nearer
+from tallystick.tools.campaign.proof.search import BrokenError
 
 PAGE = 256
 _HEAD, _PAYLOAD, _CHECK = 14, 4, 8
@@ -33,6 +35,9 @@ _DELETED = 0x8000
 _NO_KEY = 0xFFFF
 _ENDLESS = 300  # changes of flash in one run
 _ABSENT = 0  # in place of a value
+_MAY = (1 << 64) - 1
+
+Values = tuple[int, ...]  # of all keys
 
 
 @dataclass(frozen=True, order=True)
@@ -52,28 +57,6 @@ class Void:
 
 PageRead = KeptRecord | Void | Blank
 VOID = Void()
-
-
-@dataclass(frozen=True)
-class WaveringPage:
-    """How it may read at a power-up."""
-
-    reads: frozenset[PageRead]
-
-    def __repr__(self) -> str:
-        return f"WaveringPage({', '.join(sorted(map(repr, self.reads)))})"
-
-
-Page = PageRead | WaveringPage
-
-
-def _reads(page: Page) -> frozenset[PageRead]:
-    return page.reads if isinstance(page, WaveringPage) else frozenset({page})
-
-
-def _wavers(reads: Iterable[PageRead]) -> Page:
-    found = frozenset(reads)
-    return WaveringPage(found) if len(found) > 1 else next(iter(found))
 
 
 @cache
@@ -103,94 +86,68 @@ def _of(data: bytes) -> PageRead:
     return found
 
 
-@dataclass(frozen=True)
-class RecordsState:
-    """Flash without power. pages: of all sectors in order. may: what the keys may read as, all of
-    them at once. new: nothing but a first record has been written, and it may be begun anew."""
+class RecordsState(NamedTuple):
+    """Flash without power. pages: of all sectors in order, as numbers (proof/cells.py). may: what
+    the keys may read as, all of them at once, as a set of the world's `values`. new: nothing but a
+    first record has been written, and it may be begun anew. torn: operations, since a start came to
+    its end."""
 
-    pages: tuple[Page, ...]
-    may: frozenset[tuple[int, ...]]
+    pages: tuple[int, ...]
+    may: int
     new: bool = False
+    torn: int = 0
+
+
+class _Life:
+    """Records with power. now: how pages read, -1 where it was not looked."""
+
+    __slots__ = ("changes", "may", "new", "now", "pages", "start", "told", "torn")
+
+    def __init__(self, state: RecordsState) -> None:
+        self.start = state
+        self.pages, self.may, self.new, self.torn = list(state.pages), *state[1:]
+        self.now = [-1] * len(self.pages)
+        self.changes = 0
+        self.told: Told = None
+
+    def copy(self) -> _Life:
+        other = object.__new__(_Life)
+        for name in _Life.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.pages, other.now = self.pages[:], self.now[:]
+        return other
+
+    def answered(self, what: str) -> _Life:
+        other = self.copy()
+        other.told = (self.told, what)
+        return other
 
 
 class _FewPages:
-    """What the records are given."""
+    """What the records are given: it asks for everything."""
 
-    def __init__(self, world: RecordsWorld, state: RecordsState, choices: Choices) -> None:
+    def __init__(self, world: RecordsWorld, ask: Ask) -> None:
         self.SECTORS = world.sectors
         self.SECTOR = world.slots * PAGE
-        self.pages = list(state.pages)
-        self._choices = choices
-        self._now: dict[int, PageRead] = {}
-        self._changes = 0
-        self.on_cut: Callable[[str, list[Page]], None] = lambda _what, _pages: None
-
-    def _read(self, number: int) -> PageRead:
-        page = self.pages[number]
-        if not isinstance(page, WaveringPage):
-            return page
-        if number not in self._now:
-            options = sorted(page.reads, key=repr)
-            self._now[number] = self._choices.one(f"page {number} reads", options)
-        return self._now[number]
+        self._symbols, self._ask = world.symbols, ask
 
     def read(self, address: int, buffer: bytearray) -> None:
         for at in range(0, len(buffer), PAGE):
-            buffer[at : at + PAGE] = page_content(self._read((address + at) // PAGE))
+            read = self._ask(("read", (address + at) // PAGE))
+            buffer[at : at + PAGE] = page_content(self._symbols[read])
 
     def program(self, address: int, data: bytearray) -> None:
-        number = address // PAGE
         if len(data) != PAGE:
-            raise BrokenError("more than a page is programmed at once")
-        written, before = _of(bytes(data)), self._read(number)
-        self._cut(
-            f"program {number}", {number: _wavers(_reads(self.pages[number]) | {written, VOID})}
-        )
-        if written == VOID:
-            self.pages[number] = VOID
-        elif before != BLANK:
-            self.pages[number] = VOID  # both are there: neither is
-        elif isinstance(self.pages[number], WaveringPage):
-            # What was weak and is not programmed now stays weak.
-            self.pages[number] = _wavers({written, VOID})
-            self._now[number] = written
-        else:
-            self.pages[number] = written
+            self._ask(("broken", "more than a page is programmed at once"))
+        number = address // PAGE
+        self._ask(("read", number))
+        written = _of(bytes(data))
+        if isinstance(written, KeptRecord):
+            self._ask(("number", written.sequence))
+        self._ask(("program", number, self._symbols.number(written)))
 
     def erase(self, sector: int) -> None:
-        count = self.SECTOR // PAGE
-        numbers = range(sector * count, (sector + 1) * count)
-        self._cut(
-            f"erase {sector}",
-            {
-                number: _wavers(_reads(self.pages[number]) | {BLANK, VOID})
-                for number in numbers
-                if self.pages[number] != BLANK
-            },
-        )
-        for number in numbers:
-            self.pages[number] = BLANK
-            self._now.pop(number, None)
-
-    def know(self, value: Callable[[KeptRecord], int]) -> None:
-        """Values are other ones from now on."""
-
-        def known(read: PageRead) -> PageRead:
-            if not isinstance(read, KeptRecord) or not read.value:
-                return read
-            return replace(read, value=value(read))
-
-        self.pages = list(_every(self.pages, known))
-        self._now = {number: known(read) for number, read in self._now.items()}
-
-    def _cut(self, what: str, torn: dict[int, Page]) -> None:
-        self._changes += 1
-        if self._changes > _ENDLESS:
-            raise BrokenError("it writes and writes")
-        after = list(self.pages)
-        for number, page in torn.items():
-            after[number] = page
-        self.on_cut(f"{what} is cut", after)
+        self._ask(("erase", sector))
 
 
 class _NoRoomError(Exception):
@@ -200,7 +157,9 @@ class _NoRoomError(Exception):
 class RecordsWorld:
     """`library`: of the firmware under test. slots: pages of a sector. keys: how many are used; the
     first always has a value. reserve: sectors that are kept free, in place of the firmware's 8.
-    restarts: all keys lose their values at once, too."""
+    torn: so many operations at most are torn before a start comes to its end; None: any number.
+    restarts: all keys lose their values at once, too. fills: a ring without room is no violation.
+    exact: states that cannot be told apart by lib/records.py as it is are not taken for one."""
 
     def __init__(
         self,
@@ -210,119 +169,213 @@ class RecordsWorld:
         slots: int = 3,
         keys: int = 1,
         reserve: int = 2,
+        torn: int | None = None,
         restarts: bool = False,
         fills: bool = True,
         new: bool = False,
+        exact: bool = False,
     ) -> None:
         self._module = library["records"]
         self._module._RESERVE = reserve
-        self.sectors, self.slots, self._keys = sectors, slots, keys
-        self._restarts, self._fills, self._new = restarts, fills, new
+        self.sectors, self.slots, self._keys, self._torn = sectors, slots, keys, torn
+        self._restarts, self._fills, self._new, self._exact = restarts, fills, new, exact
+        self.symbols: Symbols[PageRead] = Symbols()
+        self.values: Symbols[Values] = Symbols()
+        self._blank, self._void = self.symbols.cell([BLANK]), self.symbols.cell([VOID])
+        self._facts: dict[int, _Facts] = {}
+        self._out: list[tuple[Told, RecordsState]] = []
+        self.lives = Lives(self._script, self._step, _Life.copy)
         self.full: set[RecordsState] = set()  # out of which no sector was left to write to
 
+    @property
+    def walked(self) -> int:
+        return self.lives.walked
+
     def starts(self) -> Iterator[RecordsState]:
-        """Of a reader that is in service; new: also one from the factory."""
-        pages: list[Page] = [BLANK] * (self.sectors * self.slots)
-        if self._new:
-            nothing = frozenset({(_ABSENT,) * self._keys})
-            yield RecordsState(tuple(pages), nothing, new=True)
-            return
-        pages[0] = KeptRecord(2, 0, 0, HOLDS)
-        held = (HOLDS, *(_ABSENT,) * (self._keys - 1))
-        yield RecordsState(tuple(pages), frozenset({held}))
+        """Of a reader that is in service, or (new) as from the factory."""
+        pages = [self._blank] * (self.sectors * self.slots)
+        values = (_ABSENT,) * self._keys
+        if not self._new:
+            for key in range(self._keys):
+                pages[key] = self.symbols.cell([KeptRecord(ANCHOR + key, 0, key, HOLDS)])
+            values = (HOLDS,) * self._keys
+        yield RecordsState(tuple(pages), self.values.cell([values]), new=self._new)
 
-    def run(self, state: RecordsState, choices: Choices) -> Iterator[tuple[str, RecordsState]]:
+    def run(self, state: RecordsState) -> Iterator[tuple[Told, RecordsState]]:
         """From a power-up on: what the reader's store does with it."""
-        left: list[tuple[str, RecordsState]] = []
+        self._out = []
+        self.lives.walk(_Life(state))
+        yield from self._out
+
+    def sets(self, state: RecordsState) -> tuple[Hashable, tuple[int, ...]]:
+        """What may be less is sooner wrong; where less was torn, more may be."""
+        return state.new, (_MAY & ~state.may, (1 << 64) - (1 << state.torn), *state.pages)
+
+    def shown(self, state: RecordsState) -> str:
+        pages = ", ".join(map(self.symbols.shown, state.pages))
+        return f"{pages}; {self.values.shown(state.may)}; {state[2:]}"
+
+    def told(self, what: Told) -> str:
+        steps = []
+        while what is not None:
+            what, step = what
+            steps.append(step)
+        return "; ".join(reversed(steps))
+
+    # -- what is run -----------------------------------------------------------------------------
+
+    def _script(self, ask: Ask) -> None:
+        flash = _FewPages(self, ask)
         try:
-            yield from self._life(state, choices, left)
+            self._life(flash, ask)
         except _NoRoomError:
-            if not self._fills:
-                raise BrokenError("no page takes a record") from None
-            self.full.add(state)
-            yield from left
+            ask(("full",))
 
-    def _life(
-        self, state: RecordsState, choices: Choices, left: list[tuple[str, RecordsState]]
-    ) -> Iterator[tuple[str, RecordsState]]:
-        flash = _FewPages(self, state, choices)
-        now = state
-
-        def cut(what: str, pages: list[Page]) -> None:
-            left.append(("; ".join((*choices.told, what)), replace(now, pages=tuple(pages))))
-
-        flash.on_cut = cut
+    def _life(self, flash: _FewPages, ask: Ask) -> None:
         records = self._module.Records(flash)
-        if self._is_first(records, state):
-            records = self._module.Records(flash)
-            # Nothing of what was there was told. Until this is done any of it may be back.
-            flash.know(lambda record: OLD if record.value == OLD else HOLDS)
-            there = {tuple(HOLDS if one else _ABSENT for one in values) for values in state.may}
-            first = (IN_HAND, *(_ABSENT,) * (self._keys - 1))
-            now = replace(now, may=frozenset({*there, (_ABSENT,) * self._keys, first}))
-            self._change(records.put, 0, _payload(IN_HAND))
-            seen = first
-        else:
-            seen = self._seen(records)
-            if seen not in state.may:
-                raise BrokenError(f"{seen} is read; it may be {sorted(state.may)}")
-            self._change(records.settle)
-            if self._seen(records) != seen:
-                raise BrokenError("what was read is another once it was settled")
-            now = replace(now, new=False)
-        now = replace(now, may=frozenset({_told(flash, seen)}))
-        yield from left
-        left.clear()
-        yield self._left(choices, flash, now)
-        before = next(iter(now.may))
-        way, after = self._chosen(before, choices)
-        now = replace(now, may=frozenset({before, after}))
-        self._do(records, flash, way)
-        if self._seen(records) != after:
-            raise BrokenError(f"{self._seen(records)} is read after {way}, in place of {after}")
-        now = replace(now, may=frozenset({_told(flash, after)}), new=False)
-        yield from left
-        yield self._left(choices, flash, now)
-
-    def told_by(self, state: RecordsState) -> Iterator[RecordsState]:
-        """As few as tell states apart."""
-        if not state.new:
-            state = _turned(_renumbered(_settled(_outdated(state), self.slots)), self.slots)
-        yield state
-
-    def wider(self, state: RecordsState) -> Iterator[RecordsState]:
-        """States out of which all can come that can come out of this one."""
-        for number, page in enumerate(state.pages):
-            for more in (VOID, BLANK) if page != BLANK else (VOID,):
-                if more in _reads(page):
-                    continue
-                pages = list(state.pages)
-                pages[number] = _wavers(_reads(page) | {more})
-                yield replace(state, pages=tuple(pages))
-
-    def _left(
-        self, choices: Choices, flash: _FewPages, now: RecordsState
-    ) -> tuple[str, RecordsState]:
-        told = "; ".join((*choices.told, "power goes"))
-        return told, replace(now, pages=tuple(flash.pages))
-
-    def _is_first(self, records: Any, state: RecordsState) -> bool:
         try:
             first = not records.load() or records.at_first()
         except self._module.DamagedError:
-            raise BrokenError("nothing can be read any more") from None
-        if first and not state.new:
-            raise BrokenError("taken for records from the factory")
-        return bool(first)
+            ask(("broken", "nothing can be read any more"))
+        ask(("loaded", first))
+        if first:
+            records = self._module.Records(flash)
+            seen: Values = (IN_HAND, *(_ABSENT,) * (self._keys - 1))
+            ask(("begins", seen))
+            self._change(records.put, 0, _payload(IN_HAND))
+        else:
+            seen = self._seen(records, ask)
+            ask(("seen", seen))
+            self._change(records.settle)
+            if self._seen(records, ask) != seen:
+                ask(("broken", "what was read is another once it was settled"))
+        ask(("settled", seen, first))  # with nothing but a first record it may begin anew again
+        way, after = ask(("work", tuple(HOLDS if value else _ABSENT for value in seen)))
+        self._do(records, ask, way)
+        last = self._seen(records, ask)
+        if last != after:
+            ask(("broken", f"{last} is read after {way}, in place of {after}"))
+        ask(("done", after, False))
 
-    def _seen(self, records: Any) -> tuple[int, ...]:
+    def _seen(self, records: Any, ask: Ask) -> Values:
         try:
             values = [records.get(key) for key in range(self._keys)]
         except OSError:
-            raise BrokenError("a value can no longer be read") from None
+            ask(("broken", "a value can no longer be read"))
         return tuple(value[0] if value else _ABSENT for value in values)
 
-    def _chosen(self, before: tuple[int, ...], choices: Choices) -> tuple[str, tuple[int, ...]]:
+    def _do(self, records: Any, ask: Ask, way: str) -> None:
+        verb, _, key = way.partition(" ")
+        if verb == "puts":
+            self._change(records.put, int(key), _payload(IN_HAND))
+        elif verb == "deletes":
+            self._change(records.delete, int(key))
+        else:
+            self._change(records.restart, 0, _payload(IN_HAND))
+            self._change(records.scrub)
+            ask(("scrubbed",))
+
+    def _change(self, change: Callable[..., None], *arguments: Any) -> None:
+        try:
+            change(*arguments)
+        except OSError:
+            raise _NoRoomError from None
+
+    # -- what may come of it ---------------------------------------------------------------------
+
+    def _step(self, life: _Life, question: Question) -> list[tuple[Hashable, _Life]]:
+        """The first word of a question says who answers it."""
+        found = getattr(self, f"_on_{question[0]}")(life, *question[1:])
+        return [(None, life)] if found is None else found
+
+    def _on_broken(self, life: _Life, what: str) -> None:
+        raise self._broken(life, what)
+
+    def _on_loaded(self, life: _Life, first: bool) -> None:
+        if first and not life.new:
+            raise self._broken(life, "taken for records from the factory")
+
+    def _on_seen(self, life: _Life, seen: Values) -> None:
+        if not life.may >> self.values.number(seen) & 1:
+            raise self._broken(life, f"{seen} is read; it may be {self.values.shown(life.may)}")
+
+    def _on_settled(self, life: _Life, seen: Values, new: bool) -> None:
+        self._know(life, seen)
+        life.new, life.torn = new, 0
+        self._leave(life, "power goes")
+
+    _on_done = _on_settled
+
+    def _on_full(self, life: _Life) -> None:
+        if not self._fills:
+            raise self._broken(life, "no page takes a record")
+        self.full.add(life.start)
+
+    def _on_read(self, life: _Life, number: int) -> list[tuple[Hashable, _Life]]:
+        if life.now[number] >= 0:
+            return [(life.now[number], life)]
+        options = self.symbols.numbers(life.pages[number])
+        if len(options) == 1:
+            life.now[number] = options[0]
+            return [(options[0], life)]
+        found: list[tuple[Hashable, _Life]] = []
+        for read in options:
+            other = life.answered(f"page {number} reads {self.symbols[read]}")
+            other.now[number] = read
+            found.append((read, other))
+        return found
+
+    def _on_program(self, life: _Life, number: int, written: int) -> None:
+        page = life.pages[number]
+        self._cut(life, f"program {number}", {number: page | 1 << written | self._void})
+        if 1 << written == self._void:
+            life.pages[number] = self._void
+        elif 1 << life.now[number] != self._blank:
+            life.pages[number] = self._void  # both are there: neither is
+        elif page != self._blank:
+            # What was weak and is not programmed now stays weak.
+            life.pages[number] = 1 << written | self._void
+            life.now[number] = written
+            return
+        else:
+            life.pages[number] = 1 << written
+        life.now[number] = life.pages[number].bit_length() - 1
+
+    def _on_erase(self, life: _Life, sector: int) -> None:
+        numbers = range(sector * self.slots, (sector + 1) * self.slots)
+        torn = {
+            number: life.pages[number] | self._blank | self._void
+            for number in numbers
+            if life.pages[number] != self._blank
+        }
+        self._cut(life, f"erase {sector}", torn)
+        for number in numbers:
+            life.pages[number], life.now[number] = self._blank, -1
+
+    def _cut(self, life: _Life, what: str, torn: dict[int, int]) -> None:
+        life.changes += 1
+        if life.changes > _ENDLESS:
+            raise self._broken(life, f"it writes and writes: {what}")
+        if self._torn is not None and life.torn >= self._torn:
+            self._leave(life, f"{what} is cut before")
+            return
+        pages = life.pages
+        life.pages = [torn.get(number, page) for number, page in enumerate(pages)]
+        life.torn += 1
+        self._leave(life, f"{what} is cut")
+        life.pages = pages
+        life.torn -= 1
+
+    def _on_begins(self, life: _Life, first: Values) -> None:
+        """Nothing of what was there was told. Until this is done any of it may be back."""
+        self._rename(life, "begins", lambda record: OLD if record.value == OLD else HOLDS)
+        there = [
+            tuple(HOLDS if one else _ABSENT for one in values)
+            for values in self.values.reads(life.may)
+        ]
+        life.may = self.values.cell([*there, (_ABSENT,) * self._keys, first])
+
+    def _on_work(self, life: _Life, before: Values) -> list[tuple[Hashable, _Life]]:
         """What is changed now, and what is read after it."""
         ways = {f"puts {key}": _with(before, key, IN_HAND) for key in range(self._keys)}
         ways |= {
@@ -332,118 +385,175 @@ class RecordsWorld:
         }
         if self._restarts:
             ways["restarts"] = (IN_HAND, *(_ABSENT,) * (self._keys - 1))
-        way = choices.one("then it", list(ways))
-        return way, ways[way]
+        found: list[tuple[Hashable, _Life]] = []
+        for way, after in ways.items():
+            other = life.answered(f"then it {way}")
+            other.may = self.values.cell([before, after])
+            found.append(((way, after), other))
+        return found
 
-    def _do(self, records: Any, flash: _FewPages, way: str) -> None:
-        verb, _, key = way.partition(" ")
-        if verb == "puts":
-            self._change(records.put, int(key), _payload(IN_HAND))
-        elif verb == "deletes":
-            self._change(records.delete, int(key))
-        else:
-            self._change(records.restart, 0, _payload(IN_HAND))
-            self._change(records.scrub)
-            for page in flash.pages:
-                for one in _reads(page):
-                    if isinstance(one, KeptRecord) and one.value not in (_ABSENT, IN_HAND):
-                        raise BrokenError("what was given up is still in flash")
+    def _on_scrubbed(self, life: _Life) -> None:
+        for page in life.pages:
+            for one in self.symbols.reads(page):
+                if isinstance(one, KeptRecord) and one.value not in (_ABSENT, IN_HAND):
+                    raise self._broken(life, "what was given up is still in flash")
 
-    def _change(self, change: Callable[..., None], *arguments: Any) -> None:
-        try:
-            change(*arguments)
-        except OSError:
-            raise _NoRoomError from None
+    def _know(self, life: _Life, seen: Values) -> None:
+        """From now on these values hold; every other is old."""
+
+        def known(record: KeptRecord) -> int:
+            holds = record.key < len(seen) and record.value == seen[record.key]
+            return HOLDS if holds else OLD
+
+        self._rename(life, seen, known)
+        life.may = self.values.cell([tuple(HOLDS if value else _ABSENT for value in seen)])
+
+    def _rename(self, life: _Life, name: Hashable, value: Callable[[KeptRecord], int]) -> None:
+        def known(read: PageRead) -> PageRead:
+            if not isinstance(read, KeptRecord) or not read.value:
+                return read
+            return replace(read, value=value(read))
+
+        self._changed(life, name, known)
+
+    def _changed(self, life: _Life, name: Hashable, change: Callable[[PageRead], PageRead]) -> None:
+        life.pages = [self.symbols.changed(page, name, change) for page in life.pages]
+        life.now = [
+            self.symbols.changed(1 << one, name, change).bit_length() - 1 if one >= 0 else -1
+            for one in life.now
+        ]
+
+    def _on_number(self, life: _Life, sequence: int) -> list[tuple[Hashable, _Life]]:
+        """The next number may be one that is there, see proof/numbers.py."""
+        off = apart(sequence, (n for page in life.pages for n in self._fact(page).sequences))
+        if not off:
+            return [(None, life)]
+
+        def lower(read: PageRead) -> PageRead:
+            if not isinstance(read, KeptRecord):
+                return read
+            return replace(
+                read,
+                sequence=down_to(read.sequence, sequence, off),
+                floor=down_to(read.floor, sequence, off),
+            )
+
+        other = life.answered(f"number {sequence} was there before")
+        self._changed(other, (sequence, off), lower)
+        return [(None, life), (None, other)]
+
+    def _broken(self, life: _Life, what: str) -> BrokenError:
+        error = BrokenError(what)
+        error.told = self.told(life.told)
+        return error
+
+    # -- what is left ----------------------------------------------------------------------------
+
+    def _leave(self, life: _Life, how: str) -> None:
+        pages = tuple(life.pages)
+        if not life.new:
+            pages = self._told_apart(pages)
+        torn = min(life.torn, self._torn) if self._torn is not None else 0
+        state = RecordsState(pages, life.may, life.new, torn)
+        told = f"{life.changes}: {how}" if life.changes else how
+        self._out.append(((life.told, told), state))
+
+    def _told_apart(self, pages: tuple[int, ...]) -> tuple[int, ...]:
+        """As few as tell states apart."""
+        newest, last = self._solid(pages)
+        pages = self._outdated(pages, newest, last)
+        if not self._exact:
+            pages = self._erasable(pages)
+        pages = self._renumbered(pages)
+        return pages if self._exact else self._turned(pages)
+
+    def _fact(self, page: int) -> _Facts:
+        if page not in self._facts:
+            self._facts[page] = _Facts(self.symbols.reads(page))
+        return self._facts[page]
+
+    def _solid(self, pages: tuple[int, ...]) -> tuple[KeptRecord | None, dict[int, int]]:
+        """The newest record that is there whenever it is read; each key's newest number."""
+        solid = sorted(one for page in pages if (one := self._fact(page).solid) is not None)
+        return (solid[-1] if solid else None), {one.key: one.sequence for one in solid}
+
+    def _outdated(
+        self, pages: tuple[int, ...], newest: KeptRecord | None, last: dict[int, int]
+    ) -> tuple[int, ...]:
+        """What is below the floor of a record that is there whenever it is read, or older than such
+        a record of its key, must never be read again, whatever it is: it is old."""
+        if newest is None:
+            return pages
+
+        def less(read: PageRead) -> PageRead:
+            if not isinstance(read, KeptRecord) or read.sequence >= newest.sequence:
+                return read
+            if read.key == _NO_KEY:
+                return replace(read, floor=0)
+            if read.sequence < newest.floor or read.sequence < last.get(read.key, 0):
+                return KeptRecord(read.sequence, 0, read.key, OLD)
+            return read
+
+        name = ("less", newest.sequence, newest.floor, *sorted(last.items()))
+        return tuple(self.symbols.changed(page, name, less) for page in pages)
+
+    def _erasable(self, pages: tuple[int, ...]) -> tuple[int, ...]:
+        """A sector without records is erased before it is used, and no other is looked at for blank
+        pages than behind what is in it."""
+        found = list(pages)
+        for begin in range(0, len(pages), self.slots):
+            numbers = range(begin, begin + self.slots)
+            written = not any(self._fact(pages[number]).sequences for number in numbers)
+            for number in reversed(numbers):
+                if written and not self._fact(pages[number]).sequences:
+                    found[number] = self._void
+                written = written or not pages[number] & self._blank
+        return tuple(found)
+
+    def _renumbered(self, pages: tuple[int, ...]) -> tuple[int, ...]:
+        newest, _ = self._solid(pages)
+        numbers = sorted({n for page in pages for n in self._fact(page).sequences})
+        if not numbers:
+            return pages
+        middle = newest.sequence if newest is not None else numbers[-1]
+        to = nearer(numbers, middle, self.sectors * self.slots)
+
+        def numbered(read: PageRead) -> PageRead:
+            if not isinstance(read, KeptRecord):
+                return read
+            floor = 0
+            if read.floor > numbers[0]:
+                at = bisect_left(numbers, read.floor)
+                floor = to[numbers[at]] if at < len(numbers) else to[numbers[-1]] + 1
+            return replace(read, sequence=to[read.sequence], floor=floor)
+
+        return tuple(self.symbols.changed(page, ("to", *to.items()), numbered) for page in pages)
+
+    def _turned(self, pages: tuple[int, ...]) -> tuple[int, ...]:
+        """The sectors are a ring: it is told by where its oldest record is."""
+
+        def oldest(begin: int) -> tuple[int, tuple[int, ...]]:
+            found = [
+                n for page in pages[begin : begin + self.slots] for n in self._fact(page).sequences
+            ]
+            return min(found, default=1 << 40), pages[begin:] + pages[:begin]
+
+        first = min(range(0, len(pages), self.slots), key=oldest)
+        return pages[first:] + pages[:first]
+
+
+class _Facts:
+    """What is looked at again and again of a page."""
+
+    def __init__(self, reads: list[PageRead]) -> None:
+        records = [one for one in reads if isinstance(one, KeptRecord)]
+        self.sequences = tuple(sorted({one.sequence for one in records}))
+        self.solid = records[0] if len(reads) == len(records) == 1 else None
 
 
 def _payload(value: int) -> bytes:
     return bytes([value]) * _PAYLOAD
 
 
-def _with(values: tuple[int, ...], key: int, value: int) -> tuple[int, ...]:
+def _with(values: Values, key: int, value: int) -> Values:
     return (*values[:key], value, *values[key + 1 :])
-
-
-def _told(flash: _FewPages, seen: tuple[int, ...]) -> tuple[int, ...]:
-    """From now on these values hold; every other is old."""
-    flash.know(
-        lambda record: HOLDS if record.key < len(seen) and record.value == seen[record.key] else OLD
-    )
-    return tuple(HOLDS if value else _ABSENT for value in seen)
-
-
-def _outdated(state: RecordsState) -> RecordsState:
-    """What is below the floor of a record that is there whenever it is read counts for nothing.
-    Of what is older than such a record of its key only the age counts."""
-    solid = [one for one in state.pages if isinstance(one, KeptRecord)]
-    if not solid:
-        return state
-    newest = max(solid)
-    last = {one.key: one.sequence for one in sorted(solid)}
-
-    def less(read: PageRead) -> PageRead:
-        if not isinstance(read, KeptRecord):
-            return read
-        if read.sequence < newest.floor:
-            return VOID
-        dead = read.sequence < newest.sequence and (
-            read.key == _NO_KEY or read.sequence < last.get(read.key, 0)
-        )
-        return KeptRecord(read.sequence, 0, _NO_KEY, _ABSENT) if dead else read
-
-    return replace(state, pages=_every(state.pages, less))
-
-
-def _settled(state: RecordsState, slots: int) -> RecordsState:
-    """A sector without records is erased before it is used, and no other is looked at for blank
-    pages than behind what is in it."""
-    pages = list(state.pages)
-    for begin in range(0, len(pages), slots):
-        written = not any(
-            isinstance(one, KeptRecord) for page in pages[begin : begin + slots]
-            for one in _reads(page)
-        )  # fmt: skip
-        for number in range(begin + slots - 1, begin - 1, -1):
-            reads = _reads(pages[number])
-            if written and not any(isinstance(one, KeptRecord) for one in reads):
-                pages[number] = VOID
-            written = written or BLANK not in reads
-    return replace(state, pages=tuple(pages))
-
-
-def _turned(state: RecordsState, slots: int) -> RecordsState:
-    """The sectors are a ring: it is told by where its oldest record is."""
-    count = len(state.pages)
-
-    def oldest(begin: int) -> tuple[int, str]:
-        found = [
-            one.sequence for page in state.pages[begin : begin + slots] for one in _reads(page)
-            if isinstance(one, KeptRecord)
-        ]  # fmt: skip
-        return min(found, default=1 << 40), repr(state.pages[begin:] + state.pages[:begin])
-
-    first = min(range(0, count, slots), key=oldest)
-    return replace(state, pages=state.pages[first:] + state.pages[:first])
-
-
-def _renumbered(state: RecordsState) -> RecordsState:
-    """Sequence numbers in their order, from 2: none is the first of all any more."""
-    numbers = sorted(
-        {one.sequence for page in state.pages for one in _reads(page)
-         if isinstance(one, KeptRecord)}
-    )  # fmt: skip
-
-    def rank(number: int) -> int:
-        return 2 + bisect_left(numbers, number)
-
-    def ranked(read: PageRead) -> PageRead:
-        if not isinstance(read, KeptRecord):
-            return read
-        floor = rank(read.floor) if read.floor > numbers[0] else 0
-        return replace(read, sequence=rank(read.sequence), floor=floor)
-
-    return replace(state, pages=_every(state.pages, ranked))
-
-
-def _every(pages: Iterable[Page], change: Callable[[PageRead], PageRead]) -> tuple[Page, ...]:
-    return tuple(_wavers(map(change, _reads(page))) for page in pages)

@@ -1,10 +1,9 @@
 """Visits every state of a small world until no new one appears.
 
-A world runs on from a power-up. Wherever something may go one way or another (how a weak bit reads,
-whether a sector wears out now) it asks `Choices`, and the run is repeated until every answer was
-given. On its way it tells what would be left if the power went there: the next states. A state is
-not visited when one that can do all that it can, and more, was. A violation is kept with the way
-that leads to it.
+A world runs on from a power-up, in every way that it may go (how a weak bit reads, whether a sector
+wears out now), and tells what would be left if the power went there: the next states. A state is
+not visited when one that can do all that it can, and more, came up as well. A violation is kept
+with the way that leads to it.
 """
 
 from __future__ import annotations
@@ -13,57 +12,74 @@ import hashlib
 import heapq
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 S = TypeVar("S", bound=Hashable)
-T = TypeVar("T")
 
 
 class BrokenError(Exception):
-    """A guarantee does not hold; the message says which, and what was seen."""
+    """A guarantee does not hold; the message says which, and what was seen. told: on the way."""
 
-
-class Choices:
-    """The answers of one run: those that are given, then the first of each."""
-
-    def __init__(self, given: Sequence[int]) -> None:
-        self._given = given
-        self.made: list[int] = []
-        self.of: list[int] = []  # so many answers there were
-        self.told: list[str] = []
-
-    def one(self, what: str, options: Sequence[T]) -> T:
-        """One of these. `what`: for whoever reads the way to a violation."""
-        at = len(self.made)
-        number = self._given[at] if at < len(self._given) else 0
-        self.made.append(number)
-        self.of.append(len(options))
-        self.told.append(f"{what}: {options[number]}")
-        return options[number]
+    told: str = ""
 
 
 class World(Protocol[S]):
     """What is explored."""
 
+    @property
+    def walked(self) -> int:
+        """Lives from a power-up on, so far."""
+
     def starts(self) -> Iterator[S]:
         """Where it begins."""
 
-    def run(self, state: S, choices: Choices) -> Iterator[tuple[str, S]]:
+    def run(self, state: S) -> Iterator[tuple[Any, S]]:
         """From a power-up on: (where the power goes, what is left). Raises BrokenError."""
 
-    def told_by(self, state: S) -> Iterator[S]:
-        """The states that stand for what is left."""
+    def sets(self, state: S) -> tuple[Hashable, tuple[int, ...]]:
+        """A state can do all that another can when the first of these is equal, and each set (a
+        number, a bit for each member) holds that of the other."""
 
-    def wider(self, state: S) -> Iterator[S]:
-        """States that can do all that this one can."""
+    def shown(self, state: S) -> str:
+        """A state, the same in every run."""
+
+    def told(self, what: Any) -> str:
+        """Where the power went, in words."""
+
+
+class Covers:
+    """Finds a wider state among those that came."""
+
+    def __init__(self) -> None:
+        self._roots: dict[Hashable, dict[int, Any]] = {}
+
+    def add(self, bucket: Hashable, sets: Sequence[int]) -> None:
+        at = self._roots.setdefault(bucket, {})
+        for one in sets:
+            at = at.setdefault(one, {})
+
+    def wider(self, bucket: Hashable, sets: tuple[int, ...]) -> bool:
+        """Whether one other than this itself holds it."""
+        root = self._roots.get(bucket)
+        return root is not None and _holds(root, sets, 0, False)
+
+
+def _holds(node: dict[int, Any], sets: tuple[int, ...], at: int, more: bool) -> bool:
+    if at == len(sets):
+        return more
+    own = sets[at]
+    for other, after in node.items():
+        if own & other == own and _holds(after, sets, at + 1, more or own != other):
+            return True
+    return False
 
 
 @dataclass
 class SearchFinding(Generic[S]):
     """closed: no new state appeared: what was visited is all there is. states: visited; covered:
-    not visited for a wider one. runs: from a power-up on, each with other answers. way: to the
-    first violation, a line for each power-up; empty: none.
-    digest: of all states, whatever their order."""
+    not visited for a wider one. runs: lives from a power-up on, each with other answers. way: to
+    the first violation, a line for each power-up; empty: none. digest: of all states that were
+    visited."""
 
     states: int = 0
     covered: int = 0
@@ -74,73 +90,60 @@ class SearchFinding(Generic[S]):
     digest: str = ""
 
 
+Came = dict[S, tuple[S | None, Any]]
+
+
 def visit(
     world: World[S],
     limit: int | None = None,
     tell: Callable[[int, int], None] = lambda done, waiting: None,
+    covering: bool = True,
 ) -> SearchFinding[S]:
     """`limit`: states to visit at most. `tell`: where it stands. Wide states come first: they cover
-    others."""
+    others; without `covering` all are visited."""
     found: SearchFinding[S] = SearchFinding()
-    came: dict[S, tuple[S | None, tuple[str, ...]]] = {}
+    came: Came[S] = {}
     queue: list[tuple[int, int, S]] = []
+    covers = Covers()
+    names: list[bytes] = []
+
+    def add(state: S, before: S | None, what: Any) -> None:
+        if state in came:
+            return
+        came[state] = (before, what)
+        bucket, sets = world.sets(state)
+        covers.add(bucket, sets)
+        heapq.heappush(queue, (-sum(one.bit_count() for one in sets), len(came), state))
+
     for start in world.starts():
-        came[start] = (None, ())
-        heapq.heappush(queue, (0, len(came), start))
+        add(start, None, None)
     while queue and (limit is None or found.states < limit):
         state = heapq.heappop(queue)[2]
-        if any(other in came for other in world.wider(state)):
+        if covering and covers.wider(*world.sets(state)):
             found.covered += 1
             continue
         found.states += 1
-        broken = _visit(world, state, found, came, queue)
-        if broken:
-            found.broken = broken
+        names.append(hashlib.blake2b(world.shown(state).encode(), digest_size=16).digest())
+        try:
+            for what, after in world.run(state):
+                add(after, state, what)
+        except BrokenError as error:
+            found.broken = str(error)
+            found.way = [*_way(world, came, state), error.told]
             break
         tell(found.states, len(queue))
+    found.runs = world.walked
     found.closed = not queue and not found.broken
-    names = sorted(hashlib.blake2b(repr(one).encode(), digest_size=16).digest() for one in came)
-    found.digest = hashlib.blake2b(b"".join(names), digest_size=16).hexdigest()
+    found.digest = hashlib.blake2b(b"".join(sorted(names)), digest_size=16).hexdigest()
     return found
 
 
-def _visit(
-    world: World[S],
-    state: S,
-    found: SearchFinding[S],
-    came: dict[S, tuple[S | None, tuple[str, ...]]],
-    queue: list[tuple[int, int, S]],
-) -> str:
-    """Every run from here; what is broken, or nothing."""
-    given: list[int] = []
-    while True:
-        choices = Choices(given)
-        found.runs += 1
-        try:
-            for what, left in world.run(state, choices):
-                for after in world.told_by(left):
-                    if after not in came:
-                        came[after] = (state, (what,))
-                        heapq.heappush(queue, (-len(repr(after)), len(came), after))
-        except BrokenError as error:
-            found.way = [*_way(came, state), "; ".join(choices.told)]
-            return str(error)
-        # The last answer that has another after it.
-        made, of = choices.made, choices.of
-        at = len(made) - 1
-        while at >= 0 and made[at] + 1 == of[at]:
-            at -= 1
-        if at < 0:
-            return ""
-        given = [*made[:at], made[at] + 1]
-
-
-def _way(came: dict[S, tuple[S | None, tuple[str, ...]]], state: S) -> list[str]:
+def _way(world: World[S], came: Came[S], state: S) -> list[str]:
     steps: list[str] = []
     at: S | None = state
     while at is not None:
-        before, told = came[at]
+        before, what = came[at]
         if before is not None:
-            steps = [*told, *steps]
+            steps.append(world.told(what))
         at = before
-    return steps
+    return steps[::-1]

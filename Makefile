@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: boards campaign changelog compiled coverage docs foreign fresh fuzz-reader fuzz-tokens ha help hooks papers release setup packages pythons demo soak test lint upgrade format bench image privacyidea clean
+.PHONY: boards campaign changelog compiled coverage docs foreign fresh fuzz-reader fuzz-tokens ha help hooks papers release setup packages pythons demo soak test test-whole lint upgrade format bench image privacyidea clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -46,6 +46,9 @@ test: ## Lint, then every test
 	@$(MAKE) --no-print-directory -j2 setup packages
 	@$(MAKE) --no-print-directory -j3 compiled pythons foreign lint
 	$(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
+
+test-whole: ## As test, with every case of the long tests (hours)
+	@TALLY_CAMPAIGN=1 $(MAKE) --no-print-directory test
 
 # The ports' stubs overwrite one another in one site-packages: each has a folder of its own.
 STUBS := $(VENV)/stubs

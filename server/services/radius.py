@@ -13,6 +13,7 @@ import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,8 @@ class RadiusServer:
                 continue
             except OSError:
                 break
+            if self._closing:
+                break
             if not self._room.acquire(blocking=False):
                 self._tell("full", "RADIUS requests are dropped: %d are waiting", WAITING)
                 continue
@@ -151,7 +154,10 @@ class RadiusServer:
         self._pool.shutdown()
 
     def close(self) -> None:
+        """At once: it waits for a packet, and gets one that says nothing."""
         self._closing = True
+        with suppress(OSError):
+            self._sock.sendto(b"", self._sock.getsockname())
 
     def _handle(self, data: bytes, peer: tuple[Any, ...]) -> None:
         try:

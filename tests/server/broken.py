@@ -1,4 +1,4 @@
-"""A pytest plugin (`-p tests.server.broken`): the guard that TALLY_BREAK names does nothing.
+"""Servers of which one guard does nothing.
 
 Each row of docs/reference/server-threats.md that names a guard has its patch here; the tests that
 the row cites must fail with it.
@@ -6,10 +6,11 @@ the row cites must fail with it.
 
 from __future__ import annotations
 
-import os
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
+from tallystick.server.accounts import passwords
 from tallystick.tools.campaign.server.accounts_zoo import ZOO, BrokenServer, Patch
 
 
@@ -537,7 +538,12 @@ BROKEN = {
     "help-void": _no_voids,
 } | {one.name: one.patches for one in ZOO}
 
-name = os.environ.get("TALLY_BREAK")
-if name:
-    loose = BrokenServer(name, "", BROKEN[name], ()).let_loose()  # kept: it is never tamed
+LOOSE: list[AbstractContextManager[None]] = []
+
+
+def let_loose(name: str) -> None:
+    """For good: in a process that does nothing else."""
+    passwords._hashing.cache_clear()  # its threads were left behind
+    loose = BrokenServer(name, "", BROKEN[name], ()).let_loose()
     loose.__enter__()
+    LOOSE.append(loose)  # what nobody keeps is tamed

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -22,9 +24,10 @@ from playwright.sync_api import sync_playwright
 from pskc import PSKC
 
 from tallystick.common.secret import Secret
-from tallystick.server.accounts import passwords
+from tallystick.server.accounts import hashing, passwords
 from tallystick.server.accounts.credentials import NewCredential
 from tallystick.server.rules.otp import hotp
+from tallystick.server.serving import lean
 from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.settings import Settings, settings_from
 from tallystick.server.state import open_state
@@ -36,6 +39,7 @@ from tests.server.portal_driver import Browser, Portal
 HOTP_URI = "urn:ietf:params:xml:ns:keyprov:pskc:hotp"
 NOON = 1_800_000_000.0
 FILES = ("server.db", "server.keys")
+LOOKS_EVERY_S = 0.005
 
 
 @dataclass
@@ -140,6 +144,29 @@ class Server:
 
     def reason(self, code: str, **more: object) -> str:
         return self.verify(code, **more).json()["reason"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_ends() -> Iterator[None]:
+    """uvicorn looks ten times a second whether it is to end, and waits a tenth of one once more:
+    with a server for each test that is most of what a test takes. Here it looks more often."""
+
+    def sleep(delay: float) -> Awaitable[None]:
+        return asyncio.sleep(min(delay, LOOKS_EVERY_S))
+
+    genuine = lean.uvicorn.server.asyncio
+    lean.uvicorn.server.asyncio = SimpleNamespace(**vars(asyncio) | {"sleep": sleep})
+    yield
+    lean.uvicorn.server.asyncio = genuine
+
+
+@pytest.fixture(scope="session", autouse=True)
+def busy_as_others() -> None:
+    """The thread that hashes passwords yields to all others; beside other workers' tests it would
+    seldom have its turn."""
+    genuine, hashing.NICENESS = hashing.NICENESS, 0
+    passwords._hashing().run(lambda: None)
+    hashing.NICENESS = genuine
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from tallystick.server.signing_in import recovery
 from tallystick.server.store.opened import opened
 
 PASSWORD = "correct horse battery"
+LOOKS = 1500  # for a message, 20 ms from one to the next
 
 
 class Browser:
@@ -105,7 +106,7 @@ class Portal:
 
     def code(self, count: int) -> str:
         """The code in the message that is the `count`th of those with a code."""
-        for _ in range(1500):
+        for _ in range(LOOKS):
             codes = [re.search(r"\b\d{6}\b", m["text"]) for m in self.messages(count)]
             codes = [found.group() for found in codes if found]
             if len(codes) >= count:
@@ -116,7 +117,7 @@ class Portal:
     def messages(self, count: int = 1) -> list[dict[str, str]]:
         """What the gateways have sent, once there are at least `count` of them."""
         sink = self.folder / "sent.jsonl"
-        for _ in range(1500):
+        for _ in range(LOOKS):
             lines = sink.read_text().splitlines() if sink.exists() else []
             if len(lines) >= count:
                 return [json.loads(line) for line in lines]
@@ -125,7 +126,7 @@ class Portal:
 
     def told(self, *words: str, to: str = "") -> list[dict[str, str]]:
         """What the gateways have sent (to one address), once each of `words` is in one of them."""
-        for _ in range(1500):
+        for _ in range(LOOKS):
             sent = [one for one in self.messages(0) if to in one["to"]]
             missing = [word for word in words if not any(word in str(one) for one in sent)]
             if not missing:

@@ -148,8 +148,8 @@ def test_what_a_stale_session_must_not_do_is_done_by_a_fresh_one(act, monkeypatc
 @pytest.mark.slow
 def test_several_processes_play_different_runs(tmp_path):
     state = tmp_path / "state.json"
-    done = run(steps=400, seed=6, zoo=False, jobs=2, state=state)
-    assert done.found == [] and done.steps >= 400 and done.runs >= 2
+    done = run(steps=120, seed=6, zoo=False, jobs=2, state=state)
+    assert done.found == [] and done.steps >= 120 and done.runs >= 2
     again = run(steps=done.steps + 1, zoo=False, jobs=2, state=state)
     assert again.runs > done.runs and again.seed == 6
 

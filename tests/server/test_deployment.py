@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from pyrad import packet
+from pyrad.dictionary import Dictionary
 
 from tallystick.common.errors import BadInputError
 from tallystick.server.operating import operations
@@ -35,6 +37,7 @@ from tallystick.server.operating.commands.options import environment
 from tallystick.server.operating.deployment import files
 from tallystick.server.operating.deployment.plan import (
     KEYS,
+    RADIUS_CLIENTS,
     REQUEST_LOG,
     STATE,
     DeploymentKind,
@@ -42,6 +45,7 @@ from tallystick.server.operating.deployment.plan import (
     DeploymentProxy,
 )
 from tallystick.server.rules.otp import hotp
+from tallystick.server.services.radius import DICTIONARY
 from tallystick.server.serving.running import (
     MOST_CONNECTIONS,
     add_credential,
@@ -51,6 +55,7 @@ from tallystick.server.serving.running import (
 from tallystick.server.store.opened import opened
 from tests import needs
 from tests.server.ground import small_disk
+from tests.server.test_radius import Vpn
 from tests.server.test_services import free_port, running, until
 
 TALLY = str(Path(sys.executable).with_name("tally"))
@@ -101,6 +106,7 @@ def test_the_units_are_sound_and_shut_in(tmp_path):
     assert "tallystick" not in done.stdout + done.stderr
     assert exposure(folder / "tallystick.service") <= MOST_EXPOSED
     assert exposure(folder / "tallystick-backup.service") <= MOST_EXPOSED
+    assert exposure(folder / "tallystick-radius.service") <= MOST_EXPOSED
     guide = (needs.ROOT / "docs/guides/operations.md").read_text(encoding="utf-8")
     assert f"{exposure(folder / 'tallystick.service')} of 10" in guide
 
@@ -197,6 +203,38 @@ def test_the_server_runs_under_the_units_filter(tmp_path):
         assert manager.recv(100) == b"STOPPING=1"
     assert "Error" not in log.read_text(), log.read_text()
     assert subprocess.run([*shut_in, "/usr/sbin/chroot", "/", "true"], check=False).returncode
+
+
+def test_the_radius_unit_waits_for_its_clients_and_answers_them(tmp_path):
+    """Under its filter of system calls, by the command of the unit."""
+    needs.systemd_analyze.or_skip()
+    needs.seccomp.or_skip()
+    path = written(tmp_path) / "tallystick-radius.service"
+    unit = settings_of(path)
+    assert unit["ConditionPathExists"] == [RADIUS_CLIENTS]
+    assert (unit["Restart"], unit["Environment"]) == (["always"], ["RADIUS_HOST=127.0.0.1"])
+    secret = secrets.token_hex(16)
+    clients = tmp_path / "clients.toml"
+    clients.write_text(f'[[client]]\naddress = "127.0.0.1"\nsecret = "{secret}"\n')
+    clients.chmod(0o600)
+    _, *words = shlex.split(unit["ExecStart"][0])
+    where = {RADIUS_CLIENTS: str(clients), "${RADIUS_HOST}": "127.0.0.1"}
+    port = free_port(socket.SOCK_DGRAM)
+    run = [
+        *("/usr/bin/python3", str(Path(__file__).with_name("sandboxed.py")), str(path), TALLY),
+        *(where.get(word, word) for word in words),
+        *("--port", str(port), "--db", f"sqlite:///{tmp_path / 's.db'}"),
+        *("--key-file", str(tmp_path / "s.keys")),
+    ]
+    log = tmp_path / "log"
+    with running(*run, log=log):
+        until("the RADIUS server", log, lambda: "radius://" in log.read_text())
+        asked = packet.AuthPacket(
+            code=packet.StatusServer, secret=secret.encode(), dict=Dictionary(str(DICTIONARY))
+        )
+        asked.add_message_authenticator()
+        data = Vpn(port).raw(asked.RequestPacket(), wait_s=30)
+        assert data is not None and data[0] == packet.AccessAccept
 
 
 @pytest.fixture(scope="module")

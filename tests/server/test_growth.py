@@ -401,7 +401,7 @@ def test_what_waits_on_disk_is_not_in_clear_and_has_no_name():
 
 def test_memory_does_not_grow_with_the_file():
     peaks = []
-    for entries in (10_000, 40_000):
+    for entries in (5_000, 20_000):
         content = SealedFile.of(table(entries))
         tracemalloc.start()
         taken = read_tokens(content, PLAIN, NOON, IntakeWish())

@@ -31,12 +31,12 @@ class Peer:
         self.vpn, self.name, self.state = vpn, name, b""
         self.identifier = 7
 
-    def send(self, eap: bytes, **more: object):
+    def send(self, eap: bytes, wait_s: float = 5, **more: object):
         state = {"State": self.state} if self.state else {}
         request = self.vpn.request(User_Name=self.name, **state, **more)
         for part in radius_eap.attributes(eap) if eap else [b""]:
             request.AddAttribute("EAP-Message", part)
-        data = self.vpn.raw(request.RequestPacket(), 2)
+        data = self.vpn.raw(request.RequestPacket(), wait_s)
         if data is None:
             return None, b""
         answer = request.CreateReply(packet=data)
@@ -128,7 +128,7 @@ def test_what_is_refused(vpn, seed, eap):
 @APPEND
 @pytest.mark.parametrize("eap", ["0107000501", "02", "02070004", "0207ffff01"])
 def test_what_is_no_eap_is_dropped(vpn, seed, eap):
-    assert Peer(vpn).send(bytes.fromhex(eap)) == (None, b"")
+    assert Peer(vpn).send(bytes.fromhex(eap), wait_s=0.3) == (None, b"")
 
 
 @ALLOWED
@@ -154,7 +154,7 @@ def test_eap_is_never_let_in_unsigned(vpn, seed):
     request = packet.AuthPacket(secret=SECRET.encode(), dict=Dictionary(str(DICTIONARY)))
     request["User-Name"] = "ann"
     request.AddAttribute("EAP-Message", response(7, 1, b"ann"))
-    assert vpn.raw(request.RequestPacket(), 1) is None
+    assert vpn.raw(request.RequestPacket(), 0.3) is None
 
 
 @ALLOWED

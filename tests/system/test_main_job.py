@@ -28,8 +28,9 @@ def tally(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedPro
 
 @pytest.mark.parametrize("board", CARD_BOARDS)
 def test_demo(board: str, tmp_path: Path) -> None:
-    done = tally("demo", "--board", board, "--json", cwd=tmp_path)
+    done = tally("demo", "--board", board, "--json", cwd=tmp_path, **ASCII)
     assert done.returncode == 0, done.stderr
+    _leaves_no_process_and_no_secret(done, tmp_path)
     facts = json.loads(done.stdout)
     assert facts == json.loads((tmp_path / "build" / "demo.json").read_text())
     assert facts["accepted"] is True
@@ -39,18 +40,15 @@ def test_demo(board: str, tmp_path: Path) -> None:
         assert picture.width > 800
 
 
-def test_demo_leaves_no_process_and_no_secret(tmp_path: Path) -> None:
-    done = tally("demo", "--json", cwd=tmp_path, **ASCII)
-    assert done.returncode == 0, done.stderr
-    folder = str(tmp_path)
+def _leaves_no_process_and_no_secret(done: subprocess.CompletedProcess[str], folder: Path) -> None:
     running = [
         path
         for path in Path("/proc").glob("[0-9]*/cwd")
-        if _link(path) == folder and path.parent.name != str(0)
+        if _link(path) == str(folder) and path.parent.name != str(0)
     ]
     assert running == []
     # The credential file is not needed once the station is enrolled, and is not left behind.
-    assert not (tmp_path / "build" / "demo" / "station.json").exists()
+    assert not (folder / "build" / "demo" / "station.json").exists()
     assert "psk" not in done.stdout + done.stderr
 
 

@@ -16,6 +16,7 @@ from tallystick.common.failing import why
 from tallystick.server.operating.deployment.plan import (
     ENVIRONMENT_FILE,
     KEYS,
+    RADIUS_CLIENTS,
     REQUEST_LOG,
     STATE,
     DeploymentKind,
@@ -35,7 +36,12 @@ TEMPLATES = Environment(  # noqa: S701
 MODEM = re.compile(r"modem://(/dev/[A-Za-z0-9/._-]+)")  # the device, as a unit names it
 # Prometheus and Grafana have braces of their own: these are written as they are.
 MONITORING = Path(__file__).parent / "monitoring"
-UNITS = ("tallystick.service", "tallystick-backup.service", "tallystick-backup.timer")
+UNITS = (
+    "tallystick.service",
+    "tallystick-backup.service",
+    "tallystick-backup.timer",
+    "tallystick-radius.service",
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ def made_of(plan: DeploymentPlan) -> list[DeploymentFile]:
         "keys": KEYS,
         "key_file": f"{KEYS}/server.keys",
         "environment_file": ENVIRONMENT_FILE,
+        "radius_clients": RADIUS_CLIENTS,
         "request_log": REQUEST_LOG,
         "server_name": plan.server_name,
         "https_port": plan.proxy_port,

@@ -19,6 +19,7 @@ STATE = "/var/lib/tallystick"
 KEYS = "/var/lib/tallystick-keys"
 REQUEST_LOG = "/var/log/tallystick/requests.log"
 ENVIRONMENT_FILE = "/etc/tallystick/tallystick.env"
+RADIUS_CLIENTS = "/etc/tallystick/radius/clients.toml"
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - from a unit
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 FIRST_FREE_PORT = 1024

@@ -9,7 +9,7 @@ from tallystick.emulator.fingerprints.impression import Press
 from tallystick.emulator.parts.r503_flash import CAPACITY
 from tests.emulator.fingerprints import host as driver
 
-THUMB, INDEX = finger("right-thumb"), finger("left-index")
+THUMB, INDEX = "right-thumb", "left-index"
 
 EXPECTED = {
     "usual": 0, "still": 0, "high": 1, "low": 2, "left": 3, "right": 4, "quick": driver.TOO_FAST,
@@ -36,9 +36,9 @@ def test_all_behaviours_are_expected():
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-@pytest.mark.parametrize("master", [THUMB, INDEX], ids=["thumb", "index"])
-def test_behaviour_leads_to_its_feedback(host, module, virtual_clock, name, master):
-    act(module, virtual_clock, master, name)
+@pytest.mark.parametrize("whose", [THUMB, INDEX], ids=["thumb", "index"])
+def test_behaviour_leads_to_its_feedback(host, module, virtual_clock, name, whose):
+    act(module, virtual_clock, finger(whose), name)
     assert host.take_sample(1) == EXPECTED[name]
 
 
@@ -47,16 +47,16 @@ def test_no_activity(host):
 
 
 def test_no_lift_and_lift(host, module, virtual_clock):
-    module.present(THUMB, Press())
+    module.present(finger(THUMB), Press())
     assert host.take_sample(1) == 0
     assert host.await_lift() == driver.NO_LIFT
     virtual_clock.after(500_000, module.lift)
     assert host.await_lift() == 0
 
 
-def enrol(host, module, masters, page=0):
-    for buffer, master in enumerate(masters, start=1):
-        module.present(master, Press(turn_deg=3.0 * buffer))
+def enrol(host, module, fingers, page=0):
+    for buffer, name in enumerate(fingers, start=1):
+        module.present(finger(name), Press(turn_deg=3.0 * buffer))
         assert host.take_sample(buffer) == 0
         module.lift()
     return host.finish(page)
@@ -82,5 +82,5 @@ def test_full(host, module):
 def test_without_the_hint_a_driver_says_poor(host, module, virtual_clock):
     """A real module leaves the high byte of its status register 0."""
     host.hint = lambda: 0
-    act(module, virtual_clock, THUMB, "left")
+    act(module, virtual_clock, finger(THUMB), "left")
     assert host.take_sample(1) == driver.POOR

@@ -36,6 +36,7 @@ from tests.emulator.reader.raw import (
     refused,
 )  # fmt: skip
 from tests.emulator.reader.rig import Rig
+from tests.whole import WHOLE
 
 PERMISSION = ClientPin.PERMISSION
 UP, UV = 1, 4
@@ -608,7 +609,7 @@ STATUSES: list[tuple[int, Any, int]] = [
 @pytest.fixture(scope="module")
 def asked(reader_image: Any, in_service: Life) -> Any:
     """A reader that is asked all of these, one after the other."""
-    rig = Rig(reader_image, in_service.flash, in_service.sensor)
+    rig = Rig(reader_image, in_service.flash, in_service.sensor, spared=not WHOLE)
     yield rig
     rig.close()
 

@@ -3,12 +3,14 @@ that was counted is forgotten, and what was open is closed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fido2 import cbor
 from fido2.ctap2 import ClientPin
 
+from tests.emulator.reader.conftest import Life
 from tests.emulator.reader.raw import ASSERT, BIO, CREDENTIALS, HASH, INFO, NEXT, Host, permitted
 from tests.emulator.reader.raw import PIN as PIN_COMMAND
 from tests.emulator.reader.rig import PIN, Rig
@@ -36,6 +38,12 @@ class _Faulty:
         assert self.host.status(0x0C, {1: 10, 3: 0}) == OTHER
         assert self._rig.reader.mcu.boots == self.boots
         assert "KeyError: fault" in self._rig.reader.console
+
+
+@pytest.fixture
+def rig(new_rig: Callable[..., Rig], in_service: Life) -> Rig:
+    """Modules come and go as on the board: the prompt changes one of them."""
+    return new_rig(in_service, spared=False)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -22,8 +21,7 @@ from tallystick.tools.campaign.ctap.alphabet import CHANCE, LARGE, LETTERS, REDU
 from tallystick.tools.campaign.ctap.animals import ANIMALS
 from tallystick.tools.campaign.ctap.walk import Walker, WalkPlan, WalkTally
 from tallystick.tools.campaign.engine.subject import image_under_test
-
-WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
+from tests.whole import WHOLE
 
 # name → the shortest way on which it is caught.
 CAUGHT = {

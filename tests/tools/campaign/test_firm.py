@@ -43,8 +43,8 @@ from tallystick.tools.campaign.firm.sites import FirmTally, sites
 from tallystick.tools.campaign.firm.soak import FORMAT, Soaked, _alone_with, soak
 from tallystick.tools.campaign.firm.story import FirmLine, FirmStory
 from tallystick.tools.campaign.firm.world import START, FirmEvent
+from tests.whole import WHOLE
 
-WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
 LIVELY = SimulatedFirm(cards=12, readers=1, days=3, level=Level.HIGH, seed=250)
 """Of three days with nearly everything that can happen."""
 HUNTED = zoo.ALL if WHOLE else [zoo.find(name) for name in ("used-again", "never-locked")]

@@ -5,12 +5,11 @@ The normal run hunts some of the animals; `tally campaign zoo`, which `make camp
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tallystick.tools.campaign.commands.zoo import find, hunt
 from tallystick.tools.campaign.reader.animals import ANIMALS
+from tests.whole import WHOLE
 
 # name → (scenario, power cuts of the shortest reproduction). No cut: wrong already without one.
 CAUGHT = {
@@ -44,7 +43,6 @@ QUICK = [
     "reader-scrub-forgotten",
     "reader-one-sector",
 ]
-WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
 
 
 def test_each_is_expected() -> None:

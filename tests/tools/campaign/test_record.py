@@ -26,6 +26,7 @@ from tallystick.tools.campaign.engine.campaign import (
     Progress,
 )
 from tests.tools.campaign.conftest import workshop_of
+from tests.whole import some
 
 PLAN = CampaignPlan("pico", ("press", "first-boot"), depth=3, sample=0.03, deeper=40, third=100)
 TIMES = {"seconds": 0.0, "states_per_second": 0.0, "jobs": 0}
@@ -67,7 +68,7 @@ def test_workers_find_the_same_as_one_process(
     assert file.read_bytes() == whole[1]
 
 
-@pytest.mark.parametrize("at", [1, 2, 10, 33, 60, 85])
+@pytest.mark.parametrize("at", some((1, 2, 10, 33, 60, 85), 0, 3, 5))
 def test_stopped_anywhere_it_comes_to_the_same(
     pico: CardWorkshop, tmp_path: Path, whole: tuple[CampaignResult, bytes], at: int
 ) -> None:
@@ -91,15 +92,15 @@ def test_stopped_again_and_again(
     assert file.read_bytes() == whole[1]
 
 
-@pytest.mark.parametrize(
-    ("left", "torn"),
-    [
-        *((left, b"") for left in (0, 1, 2, 3, 4, 5, 30, 70, 95)),
-        *((left, b'{"state":"7') for left in (0, 2, 4, 30)),
-        *((left, b'{"state":"7"}') for left in (1, 2, 70)),
-        *((left, b"\0\0\0\0") for left in (0, 3, 30)),
-    ],
+LEFT = (
+    *((left, b"") for left in (0, 1, 2, 3, 4, 5, 30, 70, 95)),
+    *((left, b'{"state":"7') for left in (0, 2, 4, 30)),
+    *((left, b'{"state":"7"}') for left in (1, 2, 70)),
+    *((left, b"\0\0\0\0") for left in (0, 3, 30)),
 )
+
+
+@pytest.mark.parametrize(("left", "torn"), some(LEFT, 1, 3, 7, 8, 12, 14, 17))
 def test_whatever_of_the_record_is_left(
     pico: CardWorkshop,
     tmp_path: Path,

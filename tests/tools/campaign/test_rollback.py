@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,8 +17,8 @@ from tallystick.tools.campaign.engine.subject import ViolationError, image_under
 from tallystick.tools.campaign.rollback.animals import ANIMALS
 from tallystick.tools.campaign.rollback.run import RollbackTally, rob
 from tallystick.tools.campaign.rollback.thief import Thief
+from tests.whole import WHOLE
 
-WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
 HUNTED = ANIMALS if WHOLE else ANIMALS[:2]  # make campaign hunts all of them
 LAST = 5  # number of the owner's last copy; 2: with the finger that was removed
 

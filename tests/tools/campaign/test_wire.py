@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -18,8 +17,8 @@ from tallystick.tools.campaign.wire.acts import TO_CARD_ACTS, TO_STATION_ACTS
 from tallystick.tools.campaign.wire.deeds import TO_CARD, TO_STATION, Deed
 from tallystick.tools.campaign.wire.relay import renumbered
 from tallystick.tools.campaign.wire.run import Wire, WireTally, line_of, subject
+from tests.whole import WHOLE
 
-WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
 ALL = (*zoo.CARDS, *zoo.STATIONS)
 HUNTED = ALL if WHOLE else [one for one in ALL if one.name == "wire-challenge-again"]
 

@@ -54,7 +54,8 @@ class BrokenServer:
 
     @contextmanager
     def let_loose(self) -> Iterator[None]:
-        """While it lasts, every module of the server that uses the name has the patch."""
+        """While it lasts, every module of the server that uses the name has the patch, and so has
+        every test of it that is loaded."""
         changed: list[tuple[Any, str, Any]] = []
         try:
             for owner, name, instead in self.patches():
@@ -74,7 +75,7 @@ def _users_of(name: str, real: Any, owner: Any) -> list[Any]:
     return [
         module
         for path, module in list(sys.modules.items())
-        if path.startswith("tallystick.server.")
+        if path.startswith(("tallystick.server.", "tests.server."))
         and module is not owner
         and getattr(module, name, None) is real
     ]

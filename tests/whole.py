@@ -1,0 +1,15 @@
+"""Whether a run takes every case of the long tests (`make test-whole`), or some of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
+
+
+def some(cases: Sequence[T], *numbers: int) -> list[T]:
+    """All of them in a whole run, else those of these numbers."""
+    return list(cases) if WHOLE else [cases[number] for number in numbers]

@@ -159,6 +159,7 @@ class RecordsWorld:
     first always has a value. reserve: sectors that are kept free, in place of the firmware's 8.
     torn: so many operations at most are torn before a start comes to its end; None: any number.
     restarts: all keys lose their values at once, too. fills: a ring without room is no violation.
+    cuts: without, the power goes at rest only.
     exact: states that cannot be told apart by lib/records.py as it is are not taken for one."""
 
     def __init__(
@@ -172,6 +173,7 @@ class RecordsWorld:
         torn: int | None = None,
         restarts: bool = False,
         fills: bool = True,
+        cuts: bool = True,
         new: bool = False,
         exact: bool = False,
     ) -> None:
@@ -179,6 +181,7 @@ class RecordsWorld:
         self._module._RESERVE = reserve
         self.sectors, self.slots, self._keys, self._torn = sectors, slots, keys, torn
         self._restarts, self._fills, self._new, self._exact = restarts, fills, new, exact
+        self._cuts = cuts
         self.symbols: Symbols[PageRead] = Symbols()
         self.values: Symbols[Values] = Symbols()
         self._blank, self._void = self.symbols.cell([BLANK]), self.symbols.cell([VOID])
@@ -356,6 +359,8 @@ class RecordsWorld:
         life.changes += 1
         if life.changes > _ENDLESS:
             raise self._broken(life, f"it writes and writes: {what}")
+        if not self._cuts:
+            return
         if self._torn is not None and life.torn >= self._torn:
             self._leave(life, f"{what} is cut before")
             return

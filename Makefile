@@ -122,7 +122,7 @@ campaign: setup ## Cut the power in every way, every command in every order, acc
 	$(BIN)/tally campaign zoo
 	$(BIN)/tally campaign proof --slots 3
 	$(BIN)/tally campaign proof --replaces
-	$(BIN)/tally campaign proof --rots --leaps --torn 1
+	$(BIN)/tally campaign proof --rots --leaps
 	$(BIN)/tally campaign proof --of records --slots 3
 	$(BIN)/tally campaign stores
 	$(BIN)/tally campaign wear

@@ -60,6 +60,38 @@ def test_a_fault_of_our_own_is_found(name: str, old: str, new: str) -> None:
         assert "is read; it may be" in visit(world, 400).broken
 
 
+ROOMY = {"sectors": 4, "slots": 3, "reserve": 2, "fills": False, "cuts": False}
+
+
+def test_a_ring_that_is_not_cut_has_room() -> None:
+    """Three sectors are too few for that: there lives end for want of room."""
+    found = visit(RecordsWorld(Library(), **ROOMY))
+    assert (found.closed, found.broken) == (True, ""), "\n".join(found.way)
+    assert visit(RecordsWorld(Library(), **{**ROOMY, "sectors": 3, "reserve": 1})).broken
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("            self._flash.erase(sector)\n", "            pass\n"),
+        ("_MOVES = const(2)", "_MOVES = const(0)"),
+    ],
+)
+def test_who_gives_no_sector_back_is_found(old: str, new: str) -> None:
+    with Animal("full", "Full.", (Patch("lib/records.py", old, new),)).firmware() as root:
+        assert visit(RecordsWorld(Library(root), **ROOMY)).broken == "no page takes a record"
+
+
+RESTARTS = {"sectors": 4, "slots": 2, "reserve": 2, "keys": 2, "restarts": True}
+
+
+@pytest.mark.parametrize("name", ["reader-no-floor", "reader-erase-then-new"])
+def test_a_broken_restart_is_found(name: str) -> None:
+    assert visit(RecordsWorld(Library(), **RESTARTS), 8).broken == ""
+    with BY_NAME[name].firmware() as root:
+        assert "is read; it may be" in visit(RecordsWorld(Library(root), **RESTARTS), 8).broken
+
+
 def test_a_restart_needs_room_ahead() -> None:
     """Found here, and written down: with fewer than four free sectors what `settle` makes void, or
     what is erased next, may be the old records, while a restart that was cut still wavers."""

@@ -125,7 +125,7 @@ class JournalState(NamedTuple):
 Told = tuple["Told", str] | None
 
 
-class _Life:
+class _JournalLife:
     """A journal with power. now: how its cells read, -1 where it was not looked."""
 
     __slots__ = (
@@ -140,14 +140,14 @@ class _Life:
         self.changes = 0
         self.told: Told = None
 
-    def copy(self) -> _Life:
-        other = object.__new__(_Life)
-        for name in _Life.__slots__:
+    def copy(self) -> _JournalLife:
+        other = object.__new__(_JournalLife)
+        for name in _JournalLife.__slots__:
             setattr(other, name, getattr(self, name))
         other.cells, other.now = self.cells[:], self.now[:]
         return other
 
-    def answered(self, what: str) -> _Life:
+    def answered(self, what: str) -> _JournalLife:
         other = self.copy()
         other.told = (self.told, what)
         return other
@@ -225,7 +225,7 @@ class JournalWorld:
         self._solid: dict[int, int] = {}
         self._out: list[tuple[Told, JournalState]] = []
         self._plain = (-1, self.symbols.number(BLANK))
-        self.lives = Lives(self._script, self._step, _Life.copy, self._alike)
+        self.lives = Lives(self._script, self._step, _JournalLife.copy, self._alike)
 
     @property
     def walked(self) -> int:
@@ -246,7 +246,7 @@ class JournalWorld:
         """From a power-up on. What a cut before an operation leaves needs not be looked at, unless
         none may be torn any more: one in it may leave the same."""
         self._out = []
-        self.lives.walk(_Life(state))
+        self.lives.walk(_JournalLife(state))
         yield from self._out
 
     def sets(self, state: JournalState) -> tuple[Hashable, tuple[int, ...]]:
@@ -295,52 +295,54 @@ class JournalWorld:
 
     # -- what may come of it ---------------------------------------------------------------------
 
-    def _step(self, life: _Life, question: Question) -> list[tuple[Hashable, _Life]]:
+    def _step(self, life: _JournalLife, question: Question) -> list[tuple[Hashable, _JournalLife]]:
         """The first word of a question says who answers it."""
         found = getattr(self, f"_on_{question[0]}")(life, *question[1:])
         return [(None, life)] if found is None else found
 
-    def _on_broken(self, life: _Life, what: str) -> None:
+    def _on_broken(self, life: _JournalLife, what: str) -> None:
         raise self._broken(life, what)
 
-    def _on_settled(self, life: _Life, state: int, skipped: int) -> None:
+    def _on_settled(self, life: _JournalLife, state: int, skipped: int) -> None:
         self._know(life, state)
         life.cuts = max(0, life.cuts - skipped)
         life.torn = 0
         self._leave(life, "sleeps", clean=True)
 
-    def _on_done(self, life: _Life) -> None:
+    def _on_done(self, life: _JournalLife) -> None:
         self._know(life, IN_HAND)
         life.cuts = 0
         self._leave(life, "sleeps", clean=True)
         self._leave(life, "power goes", cut=True)
 
-    def _on_number(self, life: _Life, record: int) -> list[tuple[Hashable, _Life]]:
+    def _on_number(self, life: _JournalLife, record: int) -> list[tuple[Hashable, _JournalLife]]:
         other = self._meets(life, record) if self._ranks else None
         return [(None, life), (None, other)] if other is not None else [(None, life)]
 
-    def _alike(self, life: _Life, question: Question) -> Hashable:
+    def _alike(self, life: _JournalLife, question: Question) -> Hashable:
         """Once the journal is loaded, of all that was read only what it remembers counts, and which
         slots are blank: it does not look at anything else again."""
         if question[0] != "loaded" or not self._ranks:
             return None
         return question, tuple(one if one in self._plain else -2 for one in life.now)
 
-    def _on_read(self, life: _Life, number: int) -> list[tuple[Hashable, _Life]]:
+    def _on_read(self, life: _JournalLife, number: int) -> list[tuple[Hashable, _JournalLife]]:
         if life.now[number] >= 0:
             return [(life.now[number], life)]
         options = self.symbols.numbers(life.cells[number])
         if len(options) == 1:
             life.now[number] = options[0]
             return [(options[0], life)]
-        found: list[tuple[Hashable, _Life]] = []
+        found: list[tuple[Hashable, _JournalLife]] = []
         for read in options:
             other = life.answered(f"slot {number} reads {self.symbols[read]}")
             other.now[number] = read
             found.append((read, other))
         return found
 
-    def _on_program(self, life: _Life, number: int, record: int) -> list[tuple[Hashable, _Life]]:
+    def _on_program(
+        self, life: _JournalLife, number: int, record: int
+    ) -> list[tuple[Hashable, _JournalLife]]:
         cell = life.cells[number]
         spoils = self._spoiled(record)
         early, late = cell | spoils, 1 << record | spoils
@@ -360,7 +362,7 @@ class JournalWorld:
             life.now[number] = record
         return [(None, life), *found]
 
-    def _cut_program(self, life: _Life, number: int, early: int, late: int) -> None:
+    def _cut_program(self, life: _JournalLife, number: int, early: int, late: int) -> None:
         cell = life.cells[number]
         ways = {late: "late", early: "early"} if self._may_tear(life) else {cell: "before"}
         life.torn += 1
@@ -369,11 +371,11 @@ class JournalWorld:
         life.cells[number] = cell
         life.torn -= 1
 
-    def _may_tear(self, life: _Life) -> bool:
+    def _may_tear(self, life: _JournalLife) -> bool:
         """Whether one more operation may be torn before a start comes to its end."""
         return self._torn is None or life.torn < self._torn
 
-    def _on_erase(self, life: _Life, sector: int) -> list[tuple[Hashable, _Life]]:
+    def _on_erase(self, life: _JournalLife, sector: int) -> list[tuple[Hashable, _JournalLife]]:
         self._change(life, f"erase {sector}")
         numbers = range(sector * self.slots, (sector + 1) * self.slots)
         half = {number: self._half_erased(life.cells[number]) for number in numbers}
@@ -386,7 +388,7 @@ class JournalWorld:
             life.now[number] = -1
         return [(None, life), *found]
 
-    def _cut_erase(self, life: _Life, sector: int, half: dict[int, int]) -> None:
+    def _cut_erase(self, life: _JournalLife, sector: int, half: dict[int, int]) -> None:
         if not self._may_tear(life):
             self._leave(life, f"erase {sector} is cut before", cut=True)
             return
@@ -408,8 +410,8 @@ class JournalWorld:
         return every
 
     def _worn(
-        self, life: _Life, sector: int, what: str, left: dict[int, int]
-    ) -> list[tuple[Hashable, _Life]]:
+        self, life: _JournalLife, sector: int, what: str, left: dict[int, int]
+    ) -> list[tuple[Hashable, _JournalLife]]:
         """What is left where the sector is worn out, and did not do it."""
         if life.worn != sector and not (life.worn < 0 and self._wears):
             return []
@@ -419,7 +421,7 @@ class JournalWorld:
             [one for one in self.symbols.numbers(cell) if isinstance(self.symbols[one], Spoiled)]
             for cell in torn.values()
         ]
-        found: list[tuple[Hashable, _Life]] = []
+        found: list[tuple[Hashable, _JournalLife]] = []
         for reads in itertools.product(*halves):
             told = ", ".join(str(self.symbols[one]) for one in reads)
             other = life.answered(f"{what} fails: {told}")
@@ -432,8 +434,8 @@ class JournalWorld:
         return found
 
     def _on_loaded(
-        self, life: _Life, state: int, skipped: int, _told: Hashable
-    ) -> list[tuple[Hashable, _Life]]:
+        self, life: _JournalLife, state: int, skipped: int, _told: Hashable
+    ) -> list[tuple[Hashable, _JournalLife]]:
         if not state and not life.new:
             raise self._broken(life, "taken for a journal from the factory")
         if state and not life.may >> state & 1:
@@ -444,14 +446,14 @@ class JournalWorld:
         clean, life.clean = life.clean, False
         return [(clean, life)]
 
-    def _on_work(self, life: _Life) -> list[tuple[Hashable, _Life]]:
+    def _on_work(self, life: _JournalLife) -> list[tuple[Hashable, _JournalLife]]:
         life.may = 1 << HOLDS | 1 << IN_HAND
         ways = ["appends"]
         if self._replaces and life.worn < 0:
             ways.append("replaces")
         return [(way, life.answered(f"then it {way}")) for way in ways]
 
-    def _on_replaced(self, life: _Life) -> None:
+    def _on_replaced(self, life: _JournalLife) -> None:
         if life.worn < 0 and any(
             isinstance(one, JournalRecord) and one.state != IN_HAND
             for cell in life.cells
@@ -459,7 +461,7 @@ class JournalWorld:
         ):
             raise self._broken(life, "what was replaced is still in flash")
 
-    def _know(self, life: _Life, now: int) -> None:
+    def _know(self, life: _JournalLife, now: int) -> None:
         """From now on this state holds; every other is old."""
 
         def known(read: Read) -> Read:
@@ -474,12 +476,12 @@ class JournalWorld:
         ]
         life.may, life.new = 1 << HOLDS, False
 
-    def _change(self, life: _Life, what: str) -> None:
+    def _change(self, life: _JournalLife, what: str) -> None:
         life.changes += 1
         if life.changes > _ENDLESS:
             raise self._broken(life, f"it writes and writes: {what}")
 
-    def _broken(self, life: _Life, what: str) -> BrokenError:
+    def _broken(self, life: _JournalLife, what: str) -> BrokenError:
         error = BrokenError(what)
         error.told = self.told(life.told)
         return error
@@ -497,7 +499,7 @@ class JournalWorld:
         """The state that stands for this one."""
         return state._replace(cells=self._told_apart(list(state.cells), state.new))
 
-    def _leave(self, life: _Life, how: str, cut: bool = False, clean: bool = False) -> None:
+    def _leave(self, life: _JournalLife, how: str, cut: bool = False, clean: bool = False) -> None:
         cuts = min(life.cuts + cut, self.sectors * self.slots) if self._counts else 0
         cells = self._told_apart(life.cells, life.new)
         torn = min(life.torn, self._torn) if self._torn is not None else 0
@@ -531,7 +533,7 @@ class JournalWorld:
 
         return tuple(self.symbols.changed(cell, name, told) for cell in cells)
 
-    def _meets(self, life: _Life, record: int) -> _Life | None:
+    def _meets(self, life: _JournalLife, record: int) -> _JournalLife | None:
         """Numbers in flash that are higher than the next one may be far, or it is the next: then
         they are as many lower. None: there are none, or they are near."""
         sequence = _sequence(self.symbols[record])

@@ -98,7 +98,7 @@ class RecordsState(NamedTuple):
     torn: int = 0
 
 
-class _Life:
+class _RecordsLife:
     """Records with power. now: how pages read, -1 where it was not looked."""
 
     __slots__ = ("changes", "may", "new", "now", "pages", "start", "told", "torn")
@@ -110,14 +110,14 @@ class _Life:
         self.changes = 0
         self.told: Told = None
 
-    def copy(self) -> _Life:
-        other = object.__new__(_Life)
-        for name in _Life.__slots__:
+    def copy(self) -> _RecordsLife:
+        other = object.__new__(_RecordsLife)
+        for name in _RecordsLife.__slots__:
             setattr(other, name, getattr(self, name))
         other.pages, other.now = self.pages[:], self.now[:]
         return other
 
-    def answered(self, what: str) -> _Life:
+    def answered(self, what: str) -> _RecordsLife:
         other = self.copy()
         other.told = (self.told, what)
         return other
@@ -159,6 +159,7 @@ class RecordsWorld:
     first always has a value. reserve: sectors that are kept free, in place of the firmware's 8.
     torn: so many operations at most are torn before a start comes to its end; None: any number.
     restarts: all keys lose their values at once, too. fills: a ring without room is no violation.
+    cuts: without, the power goes at rest only.
     exact: states that cannot be told apart by lib/records.py as it is are not taken for one."""
 
     def __init__(
@@ -172,6 +173,7 @@ class RecordsWorld:
         torn: int | None = None,
         restarts: bool = False,
         fills: bool = True,
+        cuts: bool = True,
         new: bool = False,
         exact: bool = False,
     ) -> None:
@@ -179,12 +181,13 @@ class RecordsWorld:
         self._module._RESERVE = reserve
         self.sectors, self.slots, self._keys, self._torn = sectors, slots, keys, torn
         self._restarts, self._fills, self._new, self._exact = restarts, fills, new, exact
+        self._cuts = cuts
         self.symbols: Symbols[PageRead] = Symbols()
         self.values: Symbols[Values] = Symbols()
         self._blank, self._void = self.symbols.cell([BLANK]), self.symbols.cell([VOID])
         self._facts: dict[int, _Facts] = {}
         self._out: list[tuple[Told, RecordsState]] = []
-        self.lives = Lives(self._script, self._step, _Life.copy)
+        self.lives = Lives(self._script, self._step, _RecordsLife.copy)
         self.full: set[RecordsState] = set()  # out of which no sector was left to write to
 
     @property
@@ -204,7 +207,7 @@ class RecordsWorld:
     def run(self, state: RecordsState) -> Iterator[tuple[Told, RecordsState]]:
         """From a power-up on: what the reader's store does with it."""
         self._out = []
-        self.lives.walk(_Life(state))
+        self.lives.walk(_RecordsLife(state))
         yield from self._out
 
     def sets(self, state: RecordsState) -> tuple[Hashable, tuple[int, ...]]:
@@ -283,49 +286,49 @@ class RecordsWorld:
 
     # -- what may come of it ---------------------------------------------------------------------
 
-    def _step(self, life: _Life, question: Question) -> list[tuple[Hashable, _Life]]:
+    def _step(self, life: _RecordsLife, question: Question) -> list[tuple[Hashable, _RecordsLife]]:
         """The first word of a question says who answers it."""
         found = getattr(self, f"_on_{question[0]}")(life, *question[1:])
         return [(None, life)] if found is None else found
 
-    def _on_broken(self, life: _Life, what: str) -> None:
+    def _on_broken(self, life: _RecordsLife, what: str) -> None:
         raise self._broken(life, what)
 
-    def _on_loaded(self, life: _Life, first: bool) -> None:
+    def _on_loaded(self, life: _RecordsLife, first: bool) -> None:
         if first and not life.new:
             raise self._broken(life, "taken for records from the factory")
 
-    def _on_seen(self, life: _Life, seen: Values) -> None:
+    def _on_seen(self, life: _RecordsLife, seen: Values) -> None:
         if not life.may >> self.values.number(seen) & 1:
             raise self._broken(life, f"{seen} is read; it may be {self.values.shown(life.may)}")
 
-    def _on_settled(self, life: _Life, seen: Values, new: bool) -> None:
+    def _on_settled(self, life: _RecordsLife, seen: Values, new: bool) -> None:
         self._know(life, seen)
         life.new, life.torn = new, 0
         self._leave(life, "power goes")
 
     _on_done = _on_settled
 
-    def _on_full(self, life: _Life) -> None:
+    def _on_full(self, life: _RecordsLife) -> None:
         if not self._fills:
             raise self._broken(life, "no page takes a record")
         self.full.add(life.start)
 
-    def _on_read(self, life: _Life, number: int) -> list[tuple[Hashable, _Life]]:
+    def _on_read(self, life: _RecordsLife, number: int) -> list[tuple[Hashable, _RecordsLife]]:
         if life.now[number] >= 0:
             return [(life.now[number], life)]
         options = self.symbols.numbers(life.pages[number])
         if len(options) == 1:
             life.now[number] = options[0]
             return [(options[0], life)]
-        found: list[tuple[Hashable, _Life]] = []
+        found: list[tuple[Hashable, _RecordsLife]] = []
         for read in options:
             other = life.answered(f"page {number} reads {self.symbols[read]}")
             other.now[number] = read
             found.append((read, other))
         return found
 
-    def _on_program(self, life: _Life, number: int, written: int) -> None:
+    def _on_program(self, life: _RecordsLife, number: int, written: int) -> None:
         page = life.pages[number]
         self._cut(life, f"program {number}", {number: page | 1 << written | self._void})
         if 1 << written == self._void:
@@ -341,7 +344,7 @@ class RecordsWorld:
             life.pages[number] = 1 << written
         life.now[number] = life.pages[number].bit_length() - 1
 
-    def _on_erase(self, life: _Life, sector: int) -> None:
+    def _on_erase(self, life: _RecordsLife, sector: int) -> None:
         numbers = range(sector * self.slots, (sector + 1) * self.slots)
         torn = {
             number: life.pages[number] | self._blank | self._void
@@ -352,10 +355,12 @@ class RecordsWorld:
         for number in numbers:
             life.pages[number], life.now[number] = self._blank, -1
 
-    def _cut(self, life: _Life, what: str, torn: dict[int, int]) -> None:
+    def _cut(self, life: _RecordsLife, what: str, torn: dict[int, int]) -> None:
         life.changes += 1
         if life.changes > _ENDLESS:
             raise self._broken(life, f"it writes and writes: {what}")
+        if not self._cuts:
+            return
         if self._torn is not None and life.torn >= self._torn:
             self._leave(life, f"{what} is cut before")
             return
@@ -366,7 +371,7 @@ class RecordsWorld:
         life.pages = pages
         life.torn -= 1
 
-    def _on_begins(self, life: _Life, first: Values) -> None:
+    def _on_begins(self, life: _RecordsLife, first: Values) -> None:
         """Nothing of what was there was told. Until this is done any of it may be back."""
         self._rename(life, "begins", lambda record: OLD if record.value == OLD else HOLDS)
         there = [
@@ -375,7 +380,7 @@ class RecordsWorld:
         ]
         life.may = self.values.cell([*there, (_ABSENT,) * self._keys, first])
 
-    def _on_work(self, life: _Life, before: Values) -> list[tuple[Hashable, _Life]]:
+    def _on_work(self, life: _RecordsLife, before: Values) -> list[tuple[Hashable, _RecordsLife]]:
         """What is changed now, and what is read after it."""
         ways = {f"puts {key}": _with(before, key, IN_HAND) for key in range(self._keys)}
         ways |= {
@@ -385,20 +390,20 @@ class RecordsWorld:
         }
         if self._restarts:
             ways["restarts"] = (IN_HAND, *(_ABSENT,) * (self._keys - 1))
-        found: list[tuple[Hashable, _Life]] = []
+        found: list[tuple[Hashable, _RecordsLife]] = []
         for way, after in ways.items():
             other = life.answered(f"then it {way}")
             other.may = self.values.cell([before, after])
             found.append(((way, after), other))
         return found
 
-    def _on_scrubbed(self, life: _Life) -> None:
+    def _on_scrubbed(self, life: _RecordsLife) -> None:
         for page in life.pages:
             for one in self.symbols.reads(page):
                 if isinstance(one, KeptRecord) and one.value not in (_ABSENT, IN_HAND):
                     raise self._broken(life, "what was given up is still in flash")
 
-    def _know(self, life: _Life, seen: Values) -> None:
+    def _know(self, life: _RecordsLife, seen: Values) -> None:
         """From now on these values hold; every other is old."""
 
         def known(record: KeptRecord) -> int:
@@ -408,7 +413,9 @@ class RecordsWorld:
         self._rename(life, seen, known)
         life.may = self.values.cell([tuple(HOLDS if value else _ABSENT for value in seen)])
 
-    def _rename(self, life: _Life, name: Hashable, value: Callable[[KeptRecord], int]) -> None:
+    def _rename(
+        self, life: _RecordsLife, name: Hashable, value: Callable[[KeptRecord], int]
+    ) -> None:
         def known(read: PageRead) -> PageRead:
             if not isinstance(read, KeptRecord) or not read.value:
                 return read
@@ -416,14 +423,16 @@ class RecordsWorld:
 
         self._changed(life, name, known)
 
-    def _changed(self, life: _Life, name: Hashable, change: Callable[[PageRead], PageRead]) -> None:
+    def _changed(
+        self, life: _RecordsLife, name: Hashable, change: Callable[[PageRead], PageRead]
+    ) -> None:
         life.pages = [self.symbols.changed(page, name, change) for page in life.pages]
         life.now = [
             self.symbols.changed(1 << one, name, change).bit_length() - 1 if one >= 0 else -1
             for one in life.now
         ]
 
-    def _on_number(self, life: _Life, sequence: int) -> list[tuple[Hashable, _Life]]:
+    def _on_number(self, life: _RecordsLife, sequence: int) -> list[tuple[Hashable, _RecordsLife]]:
         """The next number may be one that is there, see proof/numbers.py."""
         off = apart(sequence, (n for page in life.pages for n in self._fact(page).sequences))
         if not off:
@@ -442,14 +451,14 @@ class RecordsWorld:
         self._changed(other, (sequence, off), lower)
         return [(None, life), (None, other)]
 
-    def _broken(self, life: _Life, what: str) -> BrokenError:
+    def _broken(self, life: _RecordsLife, what: str) -> BrokenError:
         error = BrokenError(what)
         error.told = self.told(life.told)
         return error
 
     # -- what is left ----------------------------------------------------------------------------
 
-    def _leave(self, life: _Life, how: str) -> None:
+    def _leave(self, life: _RecordsLife, how: str) -> None:
         pages = tuple(life.pages)
         if not life.new:
             pages = self._told_apart(pages)

@@ -229,6 +229,9 @@ def test_a_weak_bit_anywhere_in_what_is_programmed_is_solid(flash: NorFlash, bit
     flash.weak = {at - 1, at + bit, at + UNIT * 8}
     flash.program(2 * UNIT, bytes(UNIT))
     assert flash.weak == {at - 1, at + UNIT * 8}
+    flash.weak = {at + bit}
+    flash.program(2 * UNIT, bytes(UNIT))
+    assert flash.weak == set()
 
 
 def test_while_the_supply_gives_way_some_bits_are_done(flash: NorFlash) -> None:

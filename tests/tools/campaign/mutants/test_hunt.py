@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError, ExitCode
-from tallystick.tools.campaign.mutants import command, contexts, patch, scope
+from tallystick.emulator import boards
+from tallystick.tools.campaign.mutants import command, contexts, cuts, patch, scope
 from tallystick.tools.campaign.mutants.contexts import Contexts
 from tallystick.tools.campaign.mutants.generate import mutants
 from tallystick.tools.campaign.mutants.hunt import Hunter
@@ -379,6 +380,19 @@ def test_what_is_left_is_counted():
     counts = report(found, some)
     assert (counts["killed"], counts["equivalent"], counts["survived"]) == (1, 1, 0)
     assert counts["left"] == counts["mutants"] - 2
+
+
+def test_every_module_of_the_firmware_is_tried_on_a_board_there_is():
+    for file in scope.files():
+        if file.startswith("firmware/"):
+            assert boards.find(cuts.board_of(file)).name and scope.tests_of(file), file
+        else:
+            assert (scope.ROOT / scope.mapped_by(file)).is_dir(), file
+
+
+def test_the_tests_of_the_firmware_are_there():
+    for _, suites in scope.FIRMWARE_TESTS:
+        assert all((scope.ROOT / test).exists() for tests in suites for test in tests)
 
 
 def test_a_path_that_is_not_mutated():

@@ -134,6 +134,21 @@ def test_what_a_test_notices_is_killed_by_it(hunter):
     assert found.outcome == "killed" and found.by == "tests/test_guard.py::test_old_enough"
 
 
+def test_functions_are_found_however_often_tests_are_imported(mapped, tmp_path):
+    """What one import has brought is changed as well after the next one."""
+    root, known = mapped
+    (root / "tests/test_later.py").write_text("def test_later():\n    pass\n")
+    tree = Tree(root)
+    try:
+        one = Hunter(tree, known, lambda board: {}, start_s=8.0)
+        tree.warm(["tests/test_guard.py::test_count"])
+        tree.warm(["tests/test_later.py::test_later"])
+        assert one.hunt(mutant("return None", "allowed")).outcome == "killed"
+    finally:
+        tree.close()
+        (root / "tests/test_later.py").unlink()
+
+
 def test_what_no_test_notices_survives(hunter):
     found = hunter.hunt(mutant("age >= 18 → age > 18", "allowed"))
     assert (found.outcome, found.by) == ("survived", "1 tests pass")

@@ -234,6 +234,12 @@ def test_a_weak_bit_anywhere_in_what_is_programmed_is_solid(flash: NorFlash, bit
     assert flash.weak == set()
 
 
+def test_an_erase_that_fails_makes_nothing_solid(flash: NorFlash) -> None:
+    flash.weak = {3}
+    flash.fault_plan = lambda operation: Failure(operation.old)
+    assert not flash.erase(0) and flash.weak == {3}
+
+
 def test_while_the_supply_gives_way_some_bits_are_done(flash: NorFlash) -> None:
     class Half(random.Random):
         def randbytes(self, n: int) -> bytes:

@@ -289,3 +289,24 @@ def test_one_of_its_own_memory_is_closed_once() -> None:
     with pytest.raises(ValueError, match="closed"):
         view[0]
     flash.close()
+
+
+def test_each_weak_bit_is_thrown_for(flash: NorFlash) -> None:
+    class Coin(random.Random):
+        def getrandbits(self, k: int) -> int:
+            assert k == 1
+            return 0
+
+    flash.weak = {0, 9}
+    flash.power_up(Coin())
+    assert flash.memory[:2] == b"\xfe\xfd"
+
+
+def test_what_is_cut_counts_and_makes_nothing_solid(flash: NorFlash) -> None:
+    flash.weak = {3}
+    flash.fault_plan = cut(Phase.BEFORE)  # type: ignore[assignment]
+    with pytest.raises(PowerLostError):
+        flash.program(0, bytes(UNIT))
+    with pytest.raises(PowerLostError):
+        flash.erase(0)
+    assert flash.weak == {3} and flash.erases == {0: 1}

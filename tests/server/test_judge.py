@@ -196,3 +196,14 @@ def test_a_clock_that_is_off_is_followed_and_its_step_is_used_once(off):
 def test_which_codes_fit(codes, fit):
     assert Generator().fits(codes) is fit
     assert Generator(digits=8).fits(("12345678",)) and not Generator(digits=8).fits(("123456",))
+
+
+def test_the_very_first_code_is_told_as_used_too():
+    assert judge(SEED, CodeState(1), (code(0),), POLICY, 0).reason is Reason.REPLAYED
+    timed = Generator(step_s=30)
+    verdict = judge(SEED, CodeState(1), (code(0),), POLICY, 0, generator=timed)
+    assert verdict.reason is Reason.REPLAYED
+
+
+def test_what_a_generator_is_called():
+    assert (Generator().type, Generator(step_s=30).type) == ("hotp", "totp")

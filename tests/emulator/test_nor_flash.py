@@ -229,6 +229,15 @@ def test_a_weak_bit_anywhere_in_what_is_programmed_is_solid(flash: NorFlash, bit
     flash.weak = {at - 1, at + bit, at + UNIT * 8}
     flash.program(2 * UNIT, bytes(UNIT))
     assert flash.weak == {at - 1, at + UNIT * 8}
+    flash.weak = {at + bit}
+    flash.program(2 * UNIT, bytes(UNIT))
+    assert flash.weak == set()
+
+
+def test_an_erase_that_fails_makes_nothing_solid(flash: NorFlash) -> None:
+    flash.weak = {3}
+    flash.fault_plan = lambda operation: Failure(operation.old)
+    assert not flash.erase(0) and flash.weak == {3}
 
 
 def test_while_the_supply_gives_way_some_bits_are_done(flash: NorFlash) -> None:
@@ -280,3 +289,24 @@ def test_one_of_its_own_memory_is_closed_once() -> None:
     with pytest.raises(ValueError, match="closed"):
         view[0]
     flash.close()
+
+
+def test_each_weak_bit_is_thrown_for(flash: NorFlash) -> None:
+    class Coin(random.Random):
+        def getrandbits(self, k: int) -> int:
+            assert k == 1
+            return 0
+
+    flash.weak = {0, 9}
+    flash.power_up(Coin())
+    assert flash.memory[:2] == b"\xfe\xfd"
+
+
+def test_what_is_cut_counts_and_makes_nothing_solid(flash: NorFlash) -> None:
+    flash.weak = {3}
+    flash.fault_plan = cut(Phase.BEFORE)  # type: ignore[assignment]
+    with pytest.raises(PowerLostError):
+        flash.program(0, bytes(UNIT))
+    with pytest.raises(PowerLostError):
+        flash.erase(0)
+    assert flash.weak == {3} and flash.erases == {0: 1}

@@ -76,6 +76,14 @@ def test_the_cell_is_brought_up_to_date_once(cell: Any, supply: Supply) -> None:
     assert supply.voltage_mv() == 2970
     assert cell.drawn == [(10.0, HOUR_US), (40.0, 2 * HOUR_US)]
     assert cell.asked == [30.0]
+    supply.draw(HOUR_US)
+    supply.settle()
+    assert cell.drawn[2:] == [(30.0, HOUR_US)]  # what was taken is not taken again
+
+
+def test_an_empty_cell_holds_nothing(cell: Any, supply: Supply) -> None:
+    cell.mv = 0
+    assert not supply.holds(1)
 
 
 def test_on_a_dock_the_cell_is_spared(cell: Any, supply: Supply) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tallystick.server.rules.judge import CodePolicy, CodeState, Generator, Reason, judge
+from tallystick.server.rules.judge import CodePolicy, CodeState, Generator, Reason, Verdict, judge
 from tallystick.server.rules.otp import hotp
 from tallystick.server.rules.throttle import Throttle
 
@@ -127,3 +128,82 @@ class Card(RuleBasedStateMachine):
 
 TestCard = Card.TestCase
 TestCard.settings = hypothesis_settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+def test_a_code_of_the_future_that_was_one_of_the_past_is_good():
+    """Six digits come again: the one that is expected now is no replay of the other."""
+    seed = b"collides 00000009067"
+    assert hotp(seed, 10, 6) == hotp(seed, 7, 6)
+    verdict = judge(seed, CodeState(10), (hotp(seed, 10, 6),), POLICY, 0)
+    assert (verdict.reason, verdict.state) == (Reason.OK, CodeState(11))
+
+
+def test_how_far_a_clock_may_be_off():
+    timed, now = Generator(step_s=30), 30 * 100
+    reasons = {
+        step: judge(SEED, CodeState(0), (code(step),), POLICY, now, generator=timed).reason
+        for step in (79, 80, 98, 99, 101, 102, 119, 120)
+    }
+    good, drifted = Reason.OK, Reason.RESYNCHRONISE
+    assert reasons[99] is reasons[101] is good
+    assert reasons[102] is reasons[119] is drifted
+    assert reasons[79] is reasons[120] is Reason.WRONG
+    assert reasons[98] is Reason.REPLAYED or reasons[98] is drifted
+
+
+def test_what_holds_where_nothing_else_is_said():
+    policy = CodePolicy()
+    windows = (policy.look_ahead, policy.look_back, policy.resync_window, policy.steps_around)
+    assert windows == (10, 10, 100, 1)
+    assert Generator() == Generator("sha1", 0, 6)
+    assert Verdict(Reason.OK) == Verdict(Reason.OK, 0, "", "", "", ())
+    told = Verdict(Reason.OK)
+    assert (told.retry_after_s, told.kind, told.serial, told.why, told.amr) == (0, "", "", "", ())
+    assert told.accepted and not Verdict(Reason.WRONG).accepted
+    verdict = judge(SEED, CodeState(10), (code(10),), POLICY, 0)
+    assert (verdict.retry_after_s, verdict.skipped) == (0, 0)
+
+
+def test_where_the_search_for_a_drifted_card_ends():
+    state = CodeState(10)
+    for factor, reason in ((34, Reason.RESYNCHRONISE), (35, Reason.WRONG)):
+        verdict = judge(SEED, state, (code(factor),), POLICY, 0)
+        assert (verdict.reason, verdict.skipped) == (reason, 24 if factor == 34 else 0)
+    for factor, reason in ((33, Reason.OK), (34, Reason.OK), (35, Reason.WRONG)):
+        pair = (code(factor), code(factor + 1))
+        verdict = judge(SEED, state, pair, POLICY, 0)
+        skipped = 0 if reason is Reason.WRONG else factor - 10
+        assert (verdict.reason, verdict.skipped) == (reason, skipped)
+
+
+@pytest.mark.parametrize("off", [-1, 0, 1])
+def test_a_clock_that_is_off_is_followed_and_its_step_is_used_once(off):
+    timed, now = Generator(step_s=30), 30 * 100 + 29
+    verdict = judge(SEED, CodeState(0), (code(100 + off),), POLICY, now, generator=timed)
+    assert (verdict.reason, verdict.state) == (Reason.OK, CodeState(101 + off, drift=off))
+    again = judge(SEED, verdict.state, (code(100 + off),), POLICY, now, generator=timed)
+    assert (again.reason, again.state) == (Reason.REPLAYED, verdict.state)
+    first = judge(SEED, CodeState(0), (code(0),), POLICY, 0, generator=timed)
+    assert first.reason is Reason.OK
+
+
+@pytest.mark.parametrize(
+    ("codes", "fit"),
+    [(("123456",), True), (("123456", "000000"), True), (("12345",), False), ((), True),
+     (("1234567",), False), (("123456", "12345"), False), (("12345a",), False),
+     (("１２３４５６",), False), (("",), False)],
+)  # fmt: skip
+def test_which_codes_fit(codes, fit):
+    assert Generator().fits(codes) is fit
+    assert Generator(digits=8).fits(("12345678",)) and not Generator(digits=8).fits(("123456",))
+
+
+def test_the_very_first_code_is_told_as_used_too():
+    assert judge(SEED, CodeState(1), (code(0),), POLICY, 0).reason is Reason.REPLAYED
+    timed = Generator(step_s=30)
+    verdict = judge(SEED, CodeState(1), (code(0),), POLICY, 0, generator=timed)
+    assert verdict.reason is Reason.REPLAYED
+
+
+def test_what_a_generator_is_called():
+    assert (Generator().type, Generator(step_s=30).type) == ("hotp", "totp")

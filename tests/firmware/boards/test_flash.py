@@ -134,11 +134,11 @@ def test_rows_that_are_burnt(
     given["machine"].mem16 = {0x16: 0x777}
     once = importlib.import_module("boards.once")
     monkeypatch.setattr(once, "rom", module(call=call), raising=False)
-    memory.there[0x40134000 + 4 * (0xC0 + 5)] = 0xFF800001
-    assert once.ROWS == 3136 and once.read(5) == 0x800001 and once.read(4) == 0
-    assert once.burn(5, 0x10) is burnt
+    memory.there[0x40134000 + 4 * (0xC0 + 6)] = 0xFF800001
+    assert once.ROWS == 3136 and once.read(6) == 0x800001 and once.read(4) == 0
+    assert once.burn(6, 0x10) is burnt
     word = bytes.fromhex("11008000")
-    assert calls == [(0x414F, 4, 0, 0x777), (("address of", word), 4, 0x100C5, 0x1234)]
+    assert calls == [(0x414F, 4, 0, 0x777), (("address of", word), 4, 0x100C6, 0x1234)]
 
 
 # -- the Nucleo: the chip's own controller ---------------------------------------------------------

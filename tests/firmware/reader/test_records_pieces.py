@@ -326,6 +326,29 @@ def test_every_other_sector_is_free(lib: Library, flash: Listed) -> None:
     assert log._free_sectors() == [10, 1, 2, 3, 4, 5, 6, 8]
 
 
+def test_a_floor_is_of_four_bytes(lib: Library, flash: Listed) -> None:
+    flash.put(0, 0, record(0x01000003, 1, b"below"))
+    flash.put(1, 0, record(0x01000009, 2, b"new", floor=0x01000005))
+    log = opened(lib, flash)
+    assert (log._floor, everything(log)) == (0x01000005, {2: b"new"})
+
+
+def test_nothing_is_moved_before_what_was_read_is_settled(lib: Library, flash: Listed) -> None:
+    filled(lib, flash, 4, 0).put(2, b"a")
+    flash.done.clear()
+    log = opened(lib, flash)
+    log.put(3, b"b")
+    assert flash.done[0] == "void 4.1"
+
+
+def test_a_scrub_finds_what_is_in_the_first_page_only(lib: Library, flash: Listed) -> None:
+    log = opened(lib, flash)
+    log.put(1, b"one")
+    flash.put(3, 0, b"\0")
+    log.scrub()
+    assert flash.done[2:] == ["erase 3"]
+
+
 def test_a_value_that_cannot_be_read_any_more(lib: Library, flash: Listed) -> None:
     log = opened(lib, flash)
     log.put(1, b"one")

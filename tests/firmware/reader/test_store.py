@@ -142,8 +142,8 @@ def keyed(key: bytes, data: bytes) -> bytes:
 OTHERS: dict[str, Any] = {
     "flags": 8, "pin_retries": 3, "uv_retries": 2, "min_pin": 6, "pin_length": 9,
     "signatures": 2**32 - 1, "made": 2**31 + 5, "pin_check": b"c" * 32, "pins": 2**32 - 2,
-    "verified": 65535,
-    "burnt": 2**24 + 3, "epoch": 2**16 + 1, "pages": bytes(range(20)), "newest_page": 19,
+    "verified": 65535, "burnt": 2**24 + 3, "epoch": 2**16 + 1, "pages": bytes(range(20)),
+    "newest_page": 19,
 }  # fmt: skip
 
 

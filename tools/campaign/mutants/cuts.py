@@ -21,6 +21,9 @@ from tallystick.tools.coverage import collect
 ScenarioLines = dict[str, dict[str, list[int]]]
 """Scenario → file → lines."""
 
+_PARTS = {"rp2_flash": boards.KIT, "once": boards.DEFAULT_READER, "rom": boards.DEFAULT_READER}
+"""What several boards use: one of them."""
+
 _JUDGED = 12  # states of each scenario that are judged while lines are noted
 _SEED = 1
 
@@ -28,7 +31,7 @@ _SEED = 1
 def board_of(file: str) -> str:
     """On which board a module of the firmware is tried."""
     if file.startswith("firmware/boards/"):
-        return Path(file).stem
+        return _PARTS.get(Path(file).stem, Path(file).stem)
     if file in ("firmware/lib/records.py", "firmware/reader/store.py"):
         return boards.DEFAULT_READER
     return boards.KIT

@@ -77,7 +77,8 @@ class Hunter:
             return self.tree.ask(patch, **asked)
         before = self.tree.put(mutant)
         try:
-            return self.tree.ask(patch, **asked)
+            answer = self.tree.ask(patch, **asked)
+            return self.tree.ask(None, **asked) if answer["end"] == "cold" else answer
         finally:
             self.tree.restore(mutant, before)
 

@@ -72,9 +72,12 @@ def functions() -> dict[str, list[FunctionType]]:
     return found
 
 
-def put(there: list[FunctionType], codes: dict[_Where, CodeType]) -> None:
-    """Gives the functions of a file their changed code."""
+def put(there: list[FunctionType], codes: dict[_Where, CodeType]) -> int:
+    """Gives the functions of a file their changed code. → how many there were."""
+    changed = 0
     for one in there:
         code = codes.get(_where(one.__code__))
         if code is not None:
             one.__code__ = code
+            changed += 1
+    return changed

@@ -43,6 +43,7 @@ _QUIET = ("-q", "-x", "--no-header", "--no-summary", "--tb=no", "--assert=plain"
           "-p", "no:cacheprovider", "-W",
           "ignore::pytest.PytestAssertRewriteWarning")  # fmt: skip
 _PASSED, _FAILED, _NOTHING = 0, 1, 5
+_UNPATCHED = 70
 
 
 def main() -> None:
@@ -55,6 +56,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "warm" in request:
+            gc.unfreeze()  # what is frozen is not listed
             _tests(["--collect-only", *request["warm"]])
             there = patch.functions()
             gc.freeze()  # a child's collector has nothing to do with, and copies none of it
@@ -87,9 +89,12 @@ def _apart(request: dict[str, Any], there: dict[str, list[FunctionType]]) -> dic
             resource.setrlimit(resource.RLIMIT_CPU, (request["cpu"], request["cpu"] + 5))
         code = _FAILED
         try:
-            if request.get("patch"):
-                _patch(request["patch"], there)
-            code, by = _cuts(request["cuts"]) if "cuts" in request else _tests(request["tests"])
+            if request.get("patch") and not _patch(request["patch"], there):
+                code, by = _UNPATCHED, ""
+            elif "cuts" in request:
+                code, by = _cuts(request["cuts"])
+            else:
+                code, by = _tests(request["tests"])
             os.write(writer, by.encode()[:4000])
         finally:
             os._exit(code)
@@ -101,17 +106,20 @@ def _apart(request: dict[str, Any], there: dict[str, list[FunctionType]]) -> dic
         by = pipe.read().decode("utf-8", "replace")
     if ended in (None, -signal.SIGXCPU):
         return {"end": "time", "by": "it does not end"}
+    if ended == _UNPATCHED:
+        return {"end": "cold", "by": "it has to be imported"}
     if ended in (_PASSED, _NOTHING):
         return {"end": "passed", "by": ""}
     return {"end": "failed", "by": by or "its process ended"}
 
 
-def _patch(wanted: dict[str, str], there: dict[str, list[FunctionType]]) -> None:
+def _patch(wanted: dict[str, str], there: dict[str, list[FunctionType]]) -> bool:
+    """False: nothing of it is imported here."""
     path = os.path.realpath(wanted["file"])
     mutant = Path(path).read_text(encoding="utf-8")
     codes = patch.changed(wanted["original"], mutant, path)
     assert codes is not None
-    patch.put(there.get(path, []), codes)
+    return patch.put(there.get(path, []), codes) > 0
 
 
 def _wait(child: int, seconds: float) -> int | None:

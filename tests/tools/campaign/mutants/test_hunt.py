@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError, ExitCode
-from tallystick.tools.campaign.mutants import command, contexts, patch, scope
+from tallystick.emulator import boards
+from tallystick.tools.campaign.mutants import command, contexts, cuts, patch, scope
 from tallystick.tools.campaign.mutants.contexts import Contexts
 from tallystick.tools.campaign.mutants.generate import mutants
 from tallystick.tools.campaign.mutants.hunt import Hunter
@@ -131,6 +132,21 @@ def test_a_test_that_fails_by_itself_is_in_no_map(tmp_path):
 def test_what_a_test_notices_is_killed_by_it(hunter):
     found = hunter.hunt(mutant("return None", "allowed"))
     assert found.outcome == "killed" and found.by == "tests/test_guard.py::test_old_enough"
+
+
+def test_functions_are_found_however_often_tests_are_imported(mapped, tmp_path):
+    """What one import has brought is changed as well after the next one."""
+    root, known = mapped
+    (root / "tests/test_later.py").write_text("def test_later():\n    pass\n")
+    tree = Tree(root)
+    try:
+        one = Hunter(tree, known, lambda board: {}, start_s=8.0)
+        tree.warm(["tests/test_guard.py::test_count"])
+        tree.warm(["tests/test_later.py::test_later"])
+        assert one.hunt(mutant("return None", "allowed")).outcome == "killed"
+    finally:
+        tree.close()
+        (root / "tests/test_later.py").unlink()
 
 
 def test_what_no_test_notices_survives(hunter):
@@ -379,6 +395,19 @@ def test_what_is_left_is_counted():
     counts = report(found, some)
     assert (counts["killed"], counts["equivalent"], counts["survived"]) == (1, 1, 0)
     assert counts["left"] == counts["mutants"] - 2
+
+
+def test_every_module_of_the_firmware_is_tried_on_a_board_there_is():
+    for file in scope.files():
+        if file.startswith("firmware/"):
+            assert boards.find(cuts.board_of(file)).name and scope.tests_of(file), file
+        else:
+            assert (scope.ROOT / scope.mapped_by(file)).is_dir(), file
+
+
+def test_the_tests_of_the_firmware_are_there():
+    for _, suites in scope.FIRMWARE_TESTS:
+        assert all((scope.ROOT / test).exists() for tests in suites for test in tests)
 
 
 def test_a_path_that_is_not_mutated():

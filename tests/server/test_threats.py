@@ -58,9 +58,8 @@ def test_a_row_fails_without_its_guard(request, tmp_path, guard, cited):
         let_loose(guard)
 
     done = run_forked(request, cited[0], tmp_path, change)
-    if done.skipped:
-        pytest.skip(done.told.removeprefix("Skipped: "))
-    assert done.failed == ["call"], done.told
+    # One that cannot run on this machine says so where it is.
+    assert done.skipped or done.failed == ["call"], done.told
 
 
 def test_a_fork_in_which_nothing_is_changed_passes(request, tmp_path):

@@ -80,7 +80,8 @@ class _Told:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._last = 0.0
-        self.lines: asyncio.Queue[list[AnswerLine] | None] = asyncio.Queue(4)
+        # And whether they are the last: no sign of life comes after these.
+        self.lines: asyncio.Queue[tuple[list[AnswerLine], bool]] = asyncio.Queue(4)
         self.gone = threading.Event()
 
     def tell(self, doing: str, done: int, of: int) -> None:
@@ -91,9 +92,9 @@ class _Told:
             self._last = moments.steady()
             self.put([{"progress": {"doing": doing, "done": done, "of": of or None}}])
 
-    def put(self, lines: list[AnswerLine] | None) -> None:
+    def put(self, lines: list[AnswerLine], *, last: bool = False) -> None:
         """Waits where the client takes lines slowly. Raises BrokenOffError."""
-        waiting = asyncio.run_coroutine_threadsafe(self.lines.put(lines), self._loop)
+        waiting = asyncio.run_coroutine_threadsafe(self.lines.put((lines, last)), self._loop)
         while not self.gone.is_set():
             try:
                 waiting.result(OFTEN_S)
@@ -106,7 +107,6 @@ class _Told:
     def work(self, work: Callable[[Tell], Iterator[AnswerLine]]) -> None:
         try:
             self._work(work)
-            self.put(None)
         except BrokenOffError:
             log.info("whoever asked has gone before the end")
 
@@ -123,7 +123,7 @@ class _Told:
         except Exception as error:
             refused = _in_words(error)
             lines = [refused.body() | {"status": refused.status}]
-        self.put(lines)
+        self.put(lines, last=True)
 
 
 def in_lines(work: Callable[[Tell], Iterator[AnswerLine]]) -> StreamingResponse:
@@ -140,17 +140,16 @@ async def _lines(work: Callable[[Tell], Iterator[AnswerLine]]) -> AsyncIterator[
     told = _Told(asyncio.get_running_loop())
     working = asyncio.ensure_future(run_in_threadpool(told.work, work))
     try:
-        last: list[AnswerLine] = [{"progress": {"doing": "read", "done": 0, "of": None}}]
-        while True:
+        sign: list[AnswerLine] = [{"progress": {"doing": "read", "done": 0, "of": None}}]
+        over = False
+        while not over:
             try:
                 async with asyncio.timeout(ALIVE_S):
-                    lines = await told.lines.get()
+                    lines, over = await told.lines.get()
             except TimeoutError:
-                lines = last
-            if lines is None:
-                break
+                lines = sign
             if lines and "progress" in lines[-1]:
-                last = lines[-1:]
+                sign = lines[-1:]
             yield "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     finally:
         told.gone.set()

@@ -362,6 +362,24 @@ def test_a_long_work_gives_signs_of_life(monkeypatch):
     assert signs[-1]["progress"] == {"doing": "sealed", "done": 5, "of": 10}
 
 
+def test_nothing_comes_after_the_last_line(monkeypatch):
+    """No sign of life either, however long the thread takes to end."""
+    monkeypatch.setattr(streaming, "ALIVE_S", 0.01)
+    genuine = streaming._Told._work
+
+    def slowly(*arguments: object) -> None:
+        genuine(*arguments)
+        threading.Event().wait(0.1)
+
+    monkeypatch.setattr(streaming._Told, "_work", slowly)
+
+    async def asked() -> list[dict]:
+        lines = streaming.in_lines(lambda _tell: iter([{"result": {}}])).body_iterator
+        return [json.loads(line) async for line in lines]
+
+    assert asyncio.run(asked())[-1] == {"result": {}}
+
+
 def test_a_form_that_is_none_is_told_and_nothing_of_it_shown(server):
     headers = bearer(server.admin)
     secret = "00112233445566778899aabbccddeeff"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.firmware.journal.test_pieces import SECTOR, SLOT, Listed, record, spoiled
+from tests.firmware.journal.test_pieces import SECTOR, SLOT, Listed, number, record, spoiled
 
 FIRMWARE = Path(__file__).parents[3] / "firmware"
 IDENTITY = SimpleNamespace(serial=b"TS00000001", transport=bytes(range(48)))
@@ -95,7 +95,7 @@ def test_every_byte_of_a_state(module: Any, flash: Listed, short: bool) -> None:
     store.commit(**fields)
     expected = encoded(**{**state_of(store), **fields})
     assert flash.memory[12:212] == expected
-    assert bytes(flash.memory[:220]) == record(1, expected)
+    assert bytes(flash.memory[:220]) == record(number(0), expected)
     again = opened(module, flash)
     assert state_of(again) == state_of(store)
 
@@ -116,7 +116,7 @@ def test_how_far_a_start_jumps(module: Any, torn: int, jump: int) -> None:
     flash = Listed()
     store = opened(module, flash)
     store.commit(seed=b"s" * 20, moving_factor=70_000)
-    spoil = bytes(spoiled(record(2, b"x" * 200)))
+    spoil = bytes(spoiled(record(number(1), b"x" * 200)))
     for n in range(torn):
         at = SLOT + n * SLOT
         flash.memory[at : at + len(spoil)] = spoil

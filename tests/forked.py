@@ -81,6 +81,8 @@ def _run(
 def _go_over_to(items: list[pytest.Item], asking: pytest.Item, told: ForkedTest) -> None:
     """The test that asks is over here. What is there for the whole session stays: it is the
     parent's."""
+    # Without sources: the parser's state may be that of a thread that was left behind.
+    asking.config.option.tbstyle = "native"
     asking.session._setupstate.teardown_exact(items[0])
     for item in items:
         for report in runtestprotocol(item, log=False, nextitem=asking):

@@ -25,6 +25,7 @@ from tallystick.tools.campaign.engine.campaign import (
     CampaignResult,
     Progress,
 )
+from tallystick.tools.campaign.reader.workshop import ReaderWorkshop
 from tests.tools.campaign.conftest import workshop_of
 from tests.whole import some
 
@@ -325,6 +326,21 @@ def test_kinds_of_faults_are_counted(pico: CardWorkshop, tmp_path: Path) -> None
             finding for finding in audit_record(file).findings if f"faults '{kind}'" in finding
         ]
         assert found, kind
+
+
+def test_a_first_start_has_no_record_before_that_could_rot(tmp_path: Path) -> None:
+    """Nor has what begins damaged; from its first record on each has."""
+    file = tmp_path / "record.jsonl"
+    names = ("reader-first-start", "reader-first-start-worn", "reader-reset-damaged")
+    plan = CampaignPlan("pico2", names, depth=1)
+    Campaign(plan, ReaderWorkshop.of("pico2"), file).run(0, StopAfter(1, _interrupt))
+    assert not [finding for finding in audit_record(file).findings if "faults" in finding]
+    rows: Rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows[1:4]:
+        row["roots"] = [root for root in row["roots"] if "v" not in root[0]]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    less = [finding for finding in audit_record(file).findings if "faults 'v'" in finding]
+    assert all(any(name in finding for finding in less) for name in names)
 
 
 def test_what_is_no_record_is_refused(tmp_path: Path) -> None:

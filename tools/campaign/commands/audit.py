@@ -30,6 +30,8 @@ _PROGRAM = {"p": 1, "n": 3, "x": 3}
 _ERASE = {"t": 3, "n": 3, "w": 3, "x": 9}
 _AT_A_PAGE = {"f": 1}
 _ROT = {"v": 6}  # of the record before: the first operation of all has none
+# Nor have those of these scenarios, until something was written: flash begins blank, or damaged.
+_NOTHING_BEFORE = ("reader-first-start", "reader-first-start-worn", "reader-reset-damaged")
 _PAGE = 256
 
 
@@ -127,8 +129,13 @@ class _Auditor:
                 self._finding(f"{row['scenario']}: {step!r} is no step")
                 continue
             there[int(match[1]), match[2]] += 1
+        written: set[int] = set()
         for index, (kind, size, address, changes) in enumerate(row["operations"]):
-            for fault, least in self._wanted(kind, size, address, changes, index).items():
+            begun = row["scenario"] not in _NOTHING_BEFORE or bool(written - {address})
+            rots = bool(index) and begun
+            if kind == "program" and changes:
+                written.add(address)
+            for fault, least in self._wanted(kind, size, address, changes, rots=rots).items():
                 if there[index, fault] < least:
                     self._finding(
                         f"{row['scenario']}: operation {index} has {there[index, fault]} faults "
@@ -138,7 +145,7 @@ class _Auditor:
             self._finding(f"{row['scenario']}: no cut when all was over")
 
     def _wanted(
-        self, kind: str, size: int, address: int, changes: int, index: int
+        self, kind: str, size: int, address: int, changes: int, *, rots: bool
     ) -> dict[str, int]:
         clean = {"b": 1, "a": 1}
         if not changes or self._plan["sample"] < 1:
@@ -147,7 +154,7 @@ class _Auditor:
         if size == 1:
             wanted.pop("p", None)
         if address % _PAGE == 0:
-            wanted |= _AT_A_PAGE | (_ROT if index else {})
+            wanted |= _AT_A_PAGE | (_ROT if rots else {})
         return wanted
 
     def _cut(self, digest: str, state: _State) -> None:

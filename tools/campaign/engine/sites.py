@@ -60,6 +60,7 @@ _ROLES: dict[str, dict[str, str]] = {
         "secret": "reader/protocol.py",
         "shared": "reader/protocol.py",
         "agreement": "reader/protocol.py",
+        "sequence": "reader/sequence.py",
         "sensor": "lib/r503.py",
         "_sensor": "lib/r503.py",
         "machine": "",

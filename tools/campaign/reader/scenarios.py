@@ -335,6 +335,11 @@ def _min_pin(rig: ReaderRig) -> Command:
     return lambda: config.set_min_pin_length(6)
 
 
+def _min_pin_told(rig: ReaderRig) -> Command:
+    config = _config(rig)
+    return lambda: config.set_min_pin_length(6, rp_ids=["example.com", "example.org"])
+
+
 def blobs(rig: ReaderRig, text: bytes, times: int = 1) -> Command:
     """Writes an array that is nearly as large as can be, also several times."""
     return _blob_command(rig.pin_token(PERMISSION.LARGE_BLOB_WRITE), text, times)
@@ -442,6 +447,7 @@ for _scenario in (
     Scenario("reader-remove-finger", "A finger removed.", "in service", _remove),
     Scenario("reader-always-uv", "alwaysUv switched on.", "in service", _always_uv),
     Scenario("reader-min-pin", "PINs must have six characters.", "in service", _min_pin),
+    Scenario("reader-min-pin-told", "And who is told of it.", "in service", _min_pin_told),
     Scenario("reader-blobs", "Large blobs.", "in service", _blobs),
     Scenario("reader-blobs-at-wrap", "Large blobs, while the ring of sectors comes round.",
              "before wrap", _ring, changes=False),

@@ -25,6 +25,7 @@ from tallystick.tools.campaign.engine.campaign import (
     CampaignResult,
     Progress,
 )
+from tallystick.tools.campaign.engine.subject import Subject
 from tallystick.tools.campaign.reader.workshop import ReaderWorkshop
 from tests.tools.campaign.conftest import workshop_of
 from tests.whole import some
@@ -328,15 +329,25 @@ def test_kinds_of_faults_are_counted(pico: CardWorkshop, tmp_path: Path) -> None
         assert found, kind
 
 
-def test_a_first_start_has_no_record_before_that_could_rot(tmp_path: Path) -> None:
-    """Nor has what begins damaged; from its first record on each has."""
+READER = ("reader-first-start", "reader-first-start-worn", "reader-reset-damaged")
+CARD = ("first-boot", "provisioning", "terminate", "press")
+
+
+@pytest.mark.parametrize(
+    ("board", "names", "workshop"),
+    [("pico", CARD, workshop_of), ("nucleo_l476rg", CARD, workshop_of),
+     ("pico2", READER, ReaderWorkshop.of)],
+)  # fmt: skip
+def test_a_first_start_has_no_record_before_that_could_rot(
+    tmp_path: Path, board: str, names: tuple[str, ...], workshop: Callable[[str], Subject]
+) -> None:
+    """Nor has what begins blank or damaged; from its first record on each has."""
     file = tmp_path / "record.jsonl"
-    names = ("reader-first-start", "reader-first-start-worn", "reader-reset-damaged")
-    plan = CampaignPlan("pico2", names, depth=1)
-    Campaign(plan, ReaderWorkshop.of("pico2"), file).run(0, StopAfter(1, _interrupt))
+    plan = CampaignPlan(board, names, depth=1)
+    Campaign(plan, workshop(board), file).run(0, StopAfter(1, _interrupt))
     assert not [finding for finding in audit_record(file).findings if "faults" in finding]
     rows: Rows = [json.loads(line) for line in file.read_text().splitlines()]
-    for row in rows[1:4]:
+    for row in rows[1 : 1 + len(names)]:
         row["roots"] = [root for root in row["roots"] if "v" not in root[0]]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     less = [finding for finding in audit_record(file).findings if "faults 'v'" in finding]

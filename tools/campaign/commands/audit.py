@@ -29,9 +29,7 @@ _ANY = {"b": 1, "a": 1, "s": 1}
 _PROGRAM = {"p": 1, "n": 3, "x": 3}
 _ERASE = {"t": 3, "n": 3, "w": 3, "x": 9}
 _AT_A_PAGE = {"f": 1}
-_ROT = {"v": 6}  # of the record before: the first operation of all has none
-# Nor have those of these scenarios, until something was written: flash begins blank, or damaged.
-_NOTHING_BEFORE = ("reader-first-start", "reader-first-start-worn", "reader-reset-damaged")
+_ROT = {"v": 6}  # of the record that the scenario wrote before; one that failed is written over
 _PAGE = 256
 
 
@@ -131,8 +129,7 @@ class _Auditor:
             there[int(match[1]), match[2]] += 1
         written: set[int] = set()
         for index, (kind, size, address, changes) in enumerate(row["operations"]):
-            begun = row["scenario"] not in _NOTHING_BEFORE or bool(written - {address})
-            rots = bool(index) and begun
+            rots = bool(written - {address})
             if kind == "program" and changes:
                 written.add(address)
             for fault, least in self._wanted(kind, size, address, changes, rots=rots).items():

@@ -26,7 +26,7 @@ from tallystick.tools.campaign.proof.cells import Symbols
 from tallystick.tools.campaign.proof.library import Library
 from tallystick.tools.campaign.proof.lives import Ask, Lives, Question
 from tallystick.tools.campaign.proof.numbers import ANCHOR, apart, down_to, nearer
-from tallystick.tools.campaign.proof.search import BrokenError
+from tallystick.tools.campaign.proof.powered import PoweredLife, PoweredWorld, Told
 
 SLOT = 256
 PAYLOAD = 4
@@ -122,35 +122,16 @@ class JournalState(NamedTuple):
     worn: int = -1
 
 
-Told = tuple["Told", str] | None
+class _JournalLife(PoweredLife):
+    """A journal with power."""
 
-
-class _JournalLife:
-    """A journal with power. now: how its cells read, -1 where it was not looked."""
-
-    __slots__ = (
-        "cells", "changes", "clean", "cuts", "may", "new", "now", "told", "torn", "worn",
-    )  # fmt: skip
+    __slots__ = ("clean", "cuts", "may", "new", "torn", "worn")
+    FIELDS = (*PoweredLife.FIELDS, *__slots__)
 
     def __init__(self, state: JournalState) -> None:
-        self.cells = list(state.cells)
+        super().__init__(state.cells)
         self.may, self.new, self.clean = state.may, state.new, state.clean
         self.torn, self.cuts, self.worn = state.torn, state.cuts, state.worn
-        self.now = [-1] * len(self.cells)
-        self.changes = 0
-        self.told: Told = None
-
-    def copy(self) -> _JournalLife:
-        other = object.__new__(_JournalLife)
-        for name in _JournalLife.__slots__:
-            setattr(other, name, getattr(self, name))
-        other.cells, other.now = self.cells[:], self.now[:]
-        return other
-
-    def answered(self, what: str) -> _JournalLife:
-        other = self.copy()
-        other.told = (self.told, what)
-        return other
 
 
 class _FewSectors:
@@ -188,7 +169,7 @@ class _FewSectors:
             self._exact.pop(number, None)
 
 
-class JournalWorld:
+class JournalWorld(PoweredWorld[Read, _JournalLife]):
     """`library`: of the firmware under test. slots: of a sector. torn: so many operations
     at most are torn before a start comes to its end; None: any number. wears: one sector
     may wear out at any time. rots: one bit of the newest record may flip. replaces: states give way
@@ -196,6 +177,8 @@ class JournalWorld:
     another. counts: no more spoiled slots are jumped over than the power was cut since the last new
     state, but for one, the first of a sector from before. ranks: numbers
     before the newest solid record are told by their order alone."""
+
+    CELL, ENDLESS = "slot", _ENDLESS
 
     def __init__(
         self,
@@ -227,10 +210,6 @@ class JournalWorld:
         self._plain = (-1, self.symbols.number(BLANK))
         self.lives = Lives(self._script, self._step, _JournalLife.copy, self._alike)
 
-    @property
-    def walked(self) -> int:
-        return self.lives.walked
-
     def starts(self) -> Iterator[JournalState]:
         """Of a card in service, or (new) as from the factory; or `begin`."""
         if self.begin is not None:
@@ -258,13 +237,6 @@ class JournalWorld:
     def shown(self, state: JournalState) -> str:
         cells = ", ".join(map(self.symbols.shown, state.cells))
         return f"{cells}; {state[1:]}"
-
-    def told(self, what: Told) -> str:
-        steps = []
-        while what is not None:
-            what, step = what
-            steps.append(step)
-        return "; ".join(reversed(steps))
 
     # -- what is run -----------------------------------------------------------------------------
 
@@ -295,14 +267,6 @@ class JournalWorld:
 
     # -- what may come of it ---------------------------------------------------------------------
 
-    def _step(self, life: _JournalLife, question: Question) -> list[tuple[Hashable, _JournalLife]]:
-        """The first word of a question says who answers it."""
-        found = getattr(self, f"_on_{question[0]}")(life, *question[1:])
-        return [(None, life)] if found is None else found
-
-    def _on_broken(self, life: _JournalLife, what: str) -> None:
-        raise self._broken(life, what)
-
     def _on_settled(self, life: _JournalLife, state: int, skipped: int) -> None:
         self._know(life, state)
         life.cuts = max(0, life.cuts - skipped)
@@ -325,20 +289,6 @@ class JournalWorld:
         if question[0] != "loaded" or not self._ranks:
             return None
         return question, tuple(one if one in self._plain else -2 for one in life.now)
-
-    def _on_read(self, life: _JournalLife, number: int) -> list[tuple[Hashable, _JournalLife]]:
-        if life.now[number] >= 0:
-            return [(life.now[number], life)]
-        options = self.symbols.numbers(life.cells[number])
-        if len(options) == 1:
-            life.now[number] = options[0]
-            return [(options[0], life)]
-        found: list[tuple[Hashable, _JournalLife]] = []
-        for read in options:
-            other = life.answered(f"slot {number} reads {self.symbols[read]}")
-            other.now[number] = read
-            found.append((read, other))
-        return found
 
     def _on_program(
         self, life: _JournalLife, number: int, record: int
@@ -469,22 +419,8 @@ class JournalWorld:
                 return read
             return replace(read, state=HOLDS if read.state == now else OLD)
 
-        life.cells = [self.symbols.changed(cell, now, known) for cell in life.cells]
-        life.now = [
-            self.symbols.changed(1 << one, now, known).bit_length() - 1 if one >= 0 else -1
-            for one in life.now
-        ]
+        self._changed(life, now, known)
         life.may, life.new = 1 << HOLDS, False
-
-    def _change(self, life: _JournalLife, what: str) -> None:
-        life.changes += 1
-        if life.changes > _ENDLESS:
-            raise self._broken(life, f"it writes and writes: {what}")
-
-    def _broken(self, life: _JournalLife, what: str) -> BrokenError:
-        error = BrokenError(what)
-        error.told = self.told(life.told)
-        return error
 
     def _spoiled(self, record: int) -> int:
         """Every way in which this one can be spoiled."""
@@ -547,12 +483,7 @@ class JournalWorld:
             return replace(read, sequence=down_to(read.sequence, sequence, off))
 
         other = life.answered(f"number {sequence} was there before")
-        name = (sequence, off)
-        other.cells = [self.symbols.changed(cell, name, lower) for cell in other.cells]
-        other.now = [
-            self.symbols.changed(1 << one, name, lower).bit_length() - 1 if one >= 0 else -1
-            for one in other.now
-        ]
+        self._changed(other, (sequence, off), lower)
         return other
 
     def _solid_number(self, cell: int) -> int:

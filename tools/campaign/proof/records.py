@@ -23,10 +23,11 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from tallystick.tools.campaign.proof.cells import Symbols
-from tallystick.tools.campaign.proof.journal import BLANK, HOLDS, IN_HAND, OLD, Blank, Told
+from tallystick.tools.campaign.proof.journal import BLANK, HOLDS, IN_HAND, OLD, Blank
 from tallystick.tools.campaign.proof.library import Library
-from tallystick.tools.campaign.proof.lives import Ask, Lives, Question
+from tallystick.tools.campaign.proof.lives import Ask, Lives
 from tallystick.tools.campaign.proof.numbers import ANCHOR, apart, down_to, nearer
+from tallystick.tools.campaign.proof.powered import PoweredLife, PoweredWorld, Told
 from tallystick.tools.campaign.proof.search import BrokenError
 
 PAGE = 256
@@ -98,29 +99,16 @@ class RecordsState(NamedTuple):
     torn: int = 0
 
 
-class _RecordsLife:
-    """Records with power. now: how pages read, -1 where it was not looked."""
+class _RecordsLife(PoweredLife):
+    """Records with power."""
 
-    __slots__ = ("changes", "may", "new", "now", "pages", "start", "told", "torn")
+    __slots__ = ("may", "new", "start", "torn")
+    FIELDS = (*PoweredLife.FIELDS, *__slots__)
 
     def __init__(self, state: RecordsState) -> None:
+        super().__init__(state.pages)
         self.start = state
-        self.pages, self.may, self.new, self.torn = list(state.pages), *state[1:]
-        self.now = [-1] * len(self.pages)
-        self.changes = 0
-        self.told: Told = None
-
-    def copy(self) -> _RecordsLife:
-        other = object.__new__(_RecordsLife)
-        for name in _RecordsLife.__slots__:
-            setattr(other, name, getattr(self, name))
-        other.pages, other.now = self.pages[:], self.now[:]
-        return other
-
-    def answered(self, what: str) -> _RecordsLife:
-        other = self.copy()
-        other.told = (self.told, what)
-        return other
+        self.may, self.new, self.torn = state[1:]
 
 
 class _FewPages:
@@ -154,13 +142,15 @@ class _NoRoomError(Exception):
     """Every sector is in use."""
 
 
-class RecordsWorld:
+class RecordsWorld(PoweredWorld[PageRead, _RecordsLife]):
     """`library`: of the firmware under test. slots: pages of a sector. keys: how many are used; the
     first always has a value. reserve: sectors that are kept free, in place of the firmware's 8.
     torn: so many operations at most are torn before a start comes to its end; None: any number.
     restarts: all keys lose their values at once, too. fills: a ring without room is no violation.
     cuts: without, the power goes at rest only.
     exact: states that cannot be told apart by lib/records.py as it is are not taken for one."""
+
+    CELL, ENDLESS = "page", _ENDLESS
 
     def __init__(
         self,
@@ -190,10 +180,6 @@ class RecordsWorld:
         self.lives = Lives(self._script, self._step, _RecordsLife.copy)
         self.full: set[RecordsState] = set()  # out of which no sector was left to write to
 
-    @property
-    def walked(self) -> int:
-        return self.lives.walked
-
     def starts(self) -> Iterator[RecordsState]:
         """Of a reader that is in service, or (new) as from the factory."""
         pages = [self._blank] * (self.sectors * self.slots)
@@ -218,13 +204,6 @@ class RecordsWorld:
         pages = ", ".join(map(self.symbols.shown, state.pages))
         return f"{pages}; {self.values.shown(state.may)}; {state[2:]}"
 
-    def told(self, what: Told) -> str:
-        steps = []
-        while what is not None:
-            what, step = what
-            steps.append(step)
-        return "; ".join(reversed(steps))
-
     # -- what is run -----------------------------------------------------------------------------
 
     def _script(self, ask: Ask) -> None:
@@ -245,11 +224,11 @@ class RecordsWorld:
             records = self._module.Records(flash)
             seen: Values = (IN_HAND, *(_ABSENT,) * (self._keys - 1))
             ask(("begins", seen))
-            self._change(records.put, 0, _payload(IN_HAND))
+            self._with_room(records.put, 0, _payload(IN_HAND))
         else:
             seen = self._seen(records, ask)
             ask(("seen", seen))
-            self._change(records.settle)
+            self._with_room(records.settle)
             if self._seen(records, ask) != seen:
                 ask(("broken", "what was read is another once it was settled"))
         ask(("settled", seen, first))  # with nothing but a first record it may begin anew again
@@ -270,29 +249,21 @@ class RecordsWorld:
     def _do(self, records: Any, ask: Ask, way: str) -> None:
         verb, _, key = way.partition(" ")
         if verb == "puts":
-            self._change(records.put, int(key), _payload(IN_HAND))
+            self._with_room(records.put, int(key), _payload(IN_HAND))
         elif verb == "deletes":
-            self._change(records.delete, int(key))
+            self._with_room(records.delete, int(key))
         else:
-            self._change(records.restart, 0, _payload(IN_HAND))
-            self._change(records.scrub)
+            self._with_room(records.restart, 0, _payload(IN_HAND))
+            self._with_room(records.scrub)
             ask(("scrubbed",))
 
-    def _change(self, change: Callable[..., None], *arguments: Any) -> None:
+    def _with_room(self, change: Callable[..., None], *arguments: Any) -> None:
         try:
             change(*arguments)
         except OSError:
             raise _NoRoomError from None
 
     # -- what may come of it ---------------------------------------------------------------------
-
-    def _step(self, life: _RecordsLife, question: Question) -> list[tuple[Hashable, _RecordsLife]]:
-        """The first word of a question says who answers it."""
-        found = getattr(self, f"_on_{question[0]}")(life, *question[1:])
-        return [(None, life)] if found is None else found
-
-    def _on_broken(self, life: _RecordsLife, what: str) -> None:
-        raise self._broken(life, what)
 
     def _on_loaded(self, life: _RecordsLife, first: bool) -> None:
         if first and not life.new:
@@ -314,61 +285,45 @@ class RecordsWorld:
             raise self._broken(life, "no page takes a record")
         self.full.add(life.start)
 
-    def _on_read(self, life: _RecordsLife, number: int) -> list[tuple[Hashable, _RecordsLife]]:
-        if life.now[number] >= 0:
-            return [(life.now[number], life)]
-        options = self.symbols.numbers(life.pages[number])
-        if len(options) == 1:
-            life.now[number] = options[0]
-            return [(options[0], life)]
-        found: list[tuple[Hashable, _RecordsLife]] = []
-        for read in options:
-            other = life.answered(f"page {number} reads {self.symbols[read]}")
-            other.now[number] = read
-            found.append((read, other))
-        return found
-
     def _on_program(self, life: _RecordsLife, number: int, written: int) -> None:
-        page = life.pages[number]
+        page = life.cells[number]
         self._cut(life, f"program {number}", {number: page | 1 << written | self._void})
         if 1 << written == self._void:
-            life.pages[number] = self._void
+            life.cells[number] = self._void
         elif 1 << life.now[number] != self._blank:
-            life.pages[number] = self._void  # both are there: neither is
+            life.cells[number] = self._void  # both are there: neither is
         elif page != self._blank:
             # What was weak and is not programmed now stays weak.
-            life.pages[number] = 1 << written | self._void
+            life.cells[number] = 1 << written | self._void
             life.now[number] = written
             return
         else:
-            life.pages[number] = 1 << written
-        life.now[number] = life.pages[number].bit_length() - 1
+            life.cells[number] = 1 << written
+        life.now[number] = life.cells[number].bit_length() - 1
 
     def _on_erase(self, life: _RecordsLife, sector: int) -> None:
         numbers = range(sector * self.slots, (sector + 1) * self.slots)
         torn = {
-            number: life.pages[number] | self._blank | self._void
+            number: life.cells[number] | self._blank | self._void
             for number in numbers
-            if life.pages[number] != self._blank
+            if life.cells[number] != self._blank
         }
         self._cut(life, f"erase {sector}", torn)
         for number in numbers:
-            life.pages[number], life.now[number] = self._blank, -1
+            life.cells[number], life.now[number] = self._blank, -1
 
     def _cut(self, life: _RecordsLife, what: str, torn: dict[int, int]) -> None:
-        life.changes += 1
-        if life.changes > _ENDLESS:
-            raise self._broken(life, f"it writes and writes: {what}")
+        self._change(life, what)
         if not self._cuts:
             return
         if self._torn is not None and life.torn >= self._torn:
             self._leave(life, f"{what} is cut before")
             return
-        pages = life.pages
-        life.pages = [torn.get(number, page) for number, page in enumerate(pages)]
+        pages = life.cells
+        life.cells = [torn.get(number, page) for number, page in enumerate(pages)]
         life.torn += 1
         self._leave(life, f"{what} is cut")
-        life.pages = pages
+        life.cells = pages
         life.torn -= 1
 
     def _on_begins(self, life: _RecordsLife, first: Values) -> None:
@@ -398,7 +353,7 @@ class RecordsWorld:
         return found
 
     def _on_scrubbed(self, life: _RecordsLife) -> None:
-        for page in life.pages:
+        for page in life.cells:
             for one in self.symbols.reads(page):
                 if isinstance(one, KeptRecord) and one.value not in (_ABSENT, IN_HAND):
                     raise self._broken(life, "what was given up is still in flash")
@@ -423,18 +378,9 @@ class RecordsWorld:
 
         self._changed(life, name, known)
 
-    def _changed(
-        self, life: _RecordsLife, name: Hashable, change: Callable[[PageRead], PageRead]
-    ) -> None:
-        life.pages = [self.symbols.changed(page, name, change) for page in life.pages]
-        life.now = [
-            self.symbols.changed(1 << one, name, change).bit_length() - 1 if one >= 0 else -1
-            for one in life.now
-        ]
-
     def _on_number(self, life: _RecordsLife, sequence: int) -> list[tuple[Hashable, _RecordsLife]]:
         """The next number may be one that is there, see proof/numbers.py."""
-        off = apart(sequence, (n for page in life.pages for n in self._fact(page).sequences))
+        off = apart(sequence, (n for page in life.cells for n in self._fact(page).sequences))
         if not off:
             return [(None, life)]
 
@@ -451,15 +397,10 @@ class RecordsWorld:
         self._changed(other, (sequence, off), lower)
         return [(None, life), (None, other)]
 
-    def _broken(self, life: _RecordsLife, what: str) -> BrokenError:
-        error = BrokenError(what)
-        error.told = self.told(life.told)
-        return error
-
     # -- what is left ----------------------------------------------------------------------------
 
     def _leave(self, life: _RecordsLife, how: str) -> None:
-        pages = tuple(life.pages)
+        pages = tuple(life.cells)
         if not life.new:
             pages = self._told_apart(pages)
         torn = min(life.torn, self._torn) if self._torn is not None else 0

@@ -4,7 +4,10 @@ in a row."""
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -105,6 +108,20 @@ def test_nothing_is_broken_in_a_sample(options: dict[str, bool]) -> None:
 def test_the_same_states_every_time() -> None:
     first, second = (visit(JournalWorld(Library(), slots=2, torn=2), 8) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("of", ["journal", "records"])
+def test_the_same_states_in_every_process(of: str) -> None:
+    words = ["-m", "tallystick.cli", "campaign", "proof", "--of", of, "--limit", "60", "--json"]
+    told = [
+        subprocess.run(
+            [sys.executable, *words], env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True, check=True,
+        ).stdout
+        for seed in ("1", "3")
+    ]  # fmt: skip
+    first, second = (json.loads(one) for one in told)
+    assert first["digest"] == second["digest"] and first["runs"] == second["runs"]
 
 
 def test_states_that_are_left_out_are_in_wider_ones() -> None:

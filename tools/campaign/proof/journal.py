@@ -426,7 +426,9 @@ class JournalWorld(PoweredWorld[Read, _JournalLife]):
         """Every way in which this one can be spoiled."""
         if record not in self._spoils:
             sequence = _sequence(self.symbols[record])
-            self._spoils[record] = self.symbols.cell(spoiled(sequence, self._counts))
+            self._spoils[record] = self.symbols.cell(
+                sorted(spoiled(sequence, self._counts), key=repr)
+            )
         return self._spoils[record]
 
     # -- what is left ----------------------------------------------------------------------------

@@ -63,13 +63,13 @@ def some_boards(known: Sequence[str], default: Sequence[str]) -> Option:
     )
 
 
-def seed(default: int = 0) -> Option:
+def seed(default: int = 0, what: str = "Fixes every random choice.") -> Option:
     return click.option(
         "--seed",
         default=default,
         show_default=True,
         type=click.IntRange(0),
-        help="Fixes every random choice.",
+        help=what,
     )
 
 

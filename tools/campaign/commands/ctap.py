@@ -50,9 +50,7 @@ def _bar(*, disable: bool) -> Progress:
 )  # fmt: skip
 @click.option("--walks", type=click.IntRange(0), help="Long ways drawn by chance.")
 @click.option("--letters", help="LETTER,LETTER,… instead of the alphabet.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the long ways."
-)
+@options.seed(1, "Of the long ways.")
 @click.option("--jobs", default=0, type=click.IntRange(0), help="Processes (0: all processors).")
 @options.state
 @click.option("--replay", "line", help="Go one way, LETTER,LETTER,…, and say what comes of it.")

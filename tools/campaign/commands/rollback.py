@@ -22,9 +22,7 @@ _DEFAULT = 2_000
     "--write-backs", default=_DEFAULT, show_default=True, type=click.IntRange(1),
     help="Copies that are written back, at least.",
 )  # fmt: skip
-@click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the first thief."
-)
+@options.seed(1, "Of the first thief.")
 @click.option("--jobs", default=0, type=click.IntRange(0), help="Processes (0: all processors).")
 @options.state
 @json_option

@@ -42,13 +42,7 @@ _STATE = Path("build/campaign/firm.json")
     "--faults", "level", type=click.Choice([one.value for one in Level]), default="normal",
     show_default=True, help="How much goes wrong.",
 )  # fmt: skip
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=1,
-    show_default=True,
-    help="The same seed gives the same bytes.",
-)
+@options.seed(1, "The same seed gives the same bytes.")
 @options.jobs
 @click.option("--replay", "line", metavar="LINE", help="A violation again, as its line names it.")
 @click.option(

@@ -30,6 +30,7 @@ from tallystick.server.store.database import Database
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import CardRow, TicketCard, TicketRow
 from tallystick.server.store.opened import opened
+from tallystick.tools import options
 from tallystick.tools.campaign.engine.memory import memory_folder
 
 _RUNS = 10_000
@@ -201,9 +202,7 @@ class Jobs:
 
 @click.command("tickets")
 @click.option("--runs", default=_RUNS, show_default=True, type=click.IntRange(1), help="Jobs.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of what the stations do."
-)
+@options.seed(1, "Of what the stations do.")
 @json_option
 def tickets_command(*, runs: int, seed: int, as_json: bool) -> None:
     """Let killed, replayed and copied stations register cards on one ticket.

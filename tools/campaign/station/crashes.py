@@ -31,6 +31,7 @@ from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.recovery import CardAtHand, look_at
 from tallystick.server.serving.running import RunningServer, running, start
+from tallystick.tools import options
 from tallystick.tools.campaign.station.rate import Rate, measure
 from tallystick.tools.campaign.station.rig import StationLife, StationRig, run_station
 from tallystick.tools.docked import DockedLink
@@ -76,9 +77,7 @@ class CrashCase:
 
 @click.command()
 @click.option("--pairs", default=20, show_default=True, help="Random cases with a second kill.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the pairs."
-)
+@options.seed(0, "Chooses the pairs.")
 @click.option("--only", metavar="CASE", help="Run this case alone, as named in a violation.")
 @click.option("--rate", "cards", metavar="CARDS", type=click.IntRange(1), help=RATE_HELP)
 @click.option("--ports", default=8, show_default=True, help="Ports for --rate.")

@@ -27,9 +27,7 @@ _SECONDS = 600.0
     type=RealRange(min=1),
     help=f"How long (default: {_SECONDS:.0f}, or --runs).",
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the first relay."
-)
+@options.seed(1, "Of the first relay.")
 @options.jobs
 @click.option("--replay", "line", help="One relay again, as a violation names it.")
 @click.option("--zoo", "broken", is_flag=True, help="Cards and stations broken on purpose.")

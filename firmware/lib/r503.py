@@ -46,6 +46,7 @@ class R503:
         self._uart = uart
         self._wait = wait
         self._buffer = bytearray(_LONGEST)
+        self._spoke = False  # in the last wait the module said something that is no answer
 
     # -- packets -------------------------------------------------------------------------------
 
@@ -69,9 +70,11 @@ class R503:
         """None when nothing whole comes in time."""
         deadline = ticks_add(ticks_ms(), limit_ms)
         got = b""
+        self._spoke = False
         while True:
             available = self._uart.any()
             if available:
+                self._spoke = True
                 count = self._uart.readinto(self._buffer, min(available, _LONGEST))
                 got += bytes(self._buffer[:count])
                 start = got.find(b"\xef\x01")
@@ -111,7 +114,14 @@ class R503:
 
     def verify_password(self, password: int) -> int:
         """VfyPwd: opens the module; its confirmation code. Raises SensorError."""
-        return self._command(b"\x13" + password.to_bytes(4, "big"), _TURN_MS)[0]
+        asked = b"\x13" + password.to_bytes(4, "big")
+        try:
+            return self._command(asked, _TURN_MS)[0]
+        except SensorError:
+            if not self._spoke:
+                raise
+        # One that starts says so, and may not have heard what was asked before.
+        return self._command(asked, _TURN_MS)[0]
 
     def set_password(self, password: int) -> int:
         """SetPwd: its confirmation code. Raises SensorError."""

@@ -100,6 +100,24 @@ def test_pulled_at_any_instant(new_rig: Callable[..., Rig], in_service: Life, na
         _is_itself(rig)
 
 
+def test_one_plugged_in_while_it_is_looked_for_is_offered(
+    new_rig: Callable[..., Rig], in_service: Life
+) -> None:
+    """It is looked for during 0.9 s of every 3.4: what it says as it starts must not be lost."""
+    rig = new_rig(in_service)
+    host = Host(rig)
+    late = []
+    for waited in range(0, 3600, 60):
+        rig.reader.unplug_sensor()
+        assert host.ask(INFO)[1][4]["uv"] is False
+        rig.reader.run_for(waited)
+        rig.reader.plug_sensor(rig.sensor)
+        rig.reader.run_for(450)
+        if host.ask(INFO)[1][4]["uv"] is not True:
+            late.append(waited)
+    assert not late
+
+
 def _is_itself(rig: Rig) -> None:
     """It says what it is able to do without a sensor, and with it again."""
     host = Host(rig)

@@ -79,8 +79,7 @@ class Journal:
             state = self._newest_in(sector)
             if state is not None:
                 self._held = sector
-                if self._sector == sector and self._next == self._slots:
-                    self._count_first((sector + 1) % self._flash.SECTORS, order)
+                self._count_first(sector, order)
                 return state
         # The first record of all may have been cut; it is in sector 0. Anything else was a state.
         for sector in range(1, self._flash.SECTORS):
@@ -90,12 +89,25 @@ class Journal:
         self.skipped = 0
         return None
 
-    def _count_first(self, sector: int, order: "list[int]") -> None:
-        """The only record of the next sector may have rotted so that nothing tells its age."""
-        if sector not in order:
-            self._flash.read(sector * self._flash.SECTOR, self._seen)
-            if self._seen != self._blank:
-                self.skipped += self._was_whole()
+    def _count_first(self, newest: int, order: "list[int]") -> None:
+        """The only record of the sector after the newest may have rotted so that nothing tells its
+        age. That sector is passed over: it is erased when what it told of is solid elsewhere.
+        """
+        sector = (newest + 1) % self._flash.SECTORS
+        if sector in order or not self._is_full(newest):
+            return
+        self._flash.read(sector * self._flash.SECTOR, self._seen)
+        if not self._was_whole():
+            return
+        self.skipped += 1
+        if self._sector == newest:
+            self._sector, self._next = sector, self._slots
+            self._sequence += self._slots  # its number is this high at most
+
+    def _is_full(self, sector: int) -> bool:
+        if self._sector == sector:
+            return self._next == self._slots
+        return self._last_written(sector) == self._slots - 1
 
     def _sectors_by_age(self) -> "list[int]":
         """Sectors with readable sequence numbers, the newest first."""

@@ -310,6 +310,55 @@ def test_the_only_record_of_the_next_sector(
         assert (loaded, journal.skipped) == (state(3 if full else 2), skipped)
 
 
+def _rotten_alone(home: int = 1) -> Listed:
+    """A full sector, and behind it a sector with one record that nothing tells the age of."""
+    flash = Listed()
+    for slot in range(4):
+        put(flash, home, slot, record(slot + 101, state(slot)))
+    put(flash, (home + 1) % 4, 0, spoiled(record(109, state(9)), 1, 9))
+    return flash
+
+
+@pytest.mark.parametrize("home", [1, 2])
+def test_what_tells_that_there_was_a_record_stays_until_the_jump_is_solid(
+    lib: Library, home: int
+) -> None:
+    """The sector behind is opened, with numbers above the one that rotted."""
+    flash = _rotten_alone(home)
+    kept = slice((home + 1) % 4 * SECTOR, ((home + 1) % 4 + 1) * SECTOR)
+    rotten, beyond = bytes(flash.memory[kept]), (home + 2) % 4
+    jump = record(113, state(20), erases=2)
+    for torn in (0, 2, 7, 9, 13, 50):
+        journal, loaded = opened(lib, flash)
+        assert (loaded, journal.skipped) == (state(3), 1)
+        journal.append(state(20))
+        assert flash.done == [("erase", beyond), ("program", beyond * SECTOR)]
+        assert flash.memory[beyond * SECTOR :][:60] == jump
+        put(flash, beyond, 0, jump[:torn] + b"\xff" * (60 - torn))  # cut there
+        assert flash.memory[kept] == rotten
+        assert opened(lib, flash)[0].skipped == 1
+        put(flash, beyond, 0, bytearray(b"\xff" * 60))
+        flash.done.clear()
+    journal, _ = opened(lib, flash)
+    for n in range(2):
+        journal.append(state(20 + n))
+    assert opened(lib, flash)[1] == state(21)
+    assert flash.memory[kept] == rotten
+
+
+def test_it_is_not_counted_behind_a_sector_that_has_room(lib: Library) -> None:
+    """Where the newest records of all are spoiled, and stand in another sector."""
+    flash = _rotten_alone()
+    put(flash, 3, 0, spoiled(record(114, state(20))))
+    journal, loaded = opened(lib, flash)
+    assert (loaded, journal.skipped) == (state(3), 2)
+    journal.append(state(21))
+    assert flash.done == [("program", 3 * SECTOR + SLOT)]
+    put(flash, 1, 3, bytearray(b"\xff" * 60))
+    put(flash, 3, 1, spoiled(record(115, state(21))))
+    assert (opened(lib, flash)[1], opened(lib, flash)[0].skipped) == (state(2), 2)
+
+
 def test_a_next_sector_whose_age_is_told_is_counted_once(lib: Library) -> None:
     flash = Listed()
     for slot in range(4):

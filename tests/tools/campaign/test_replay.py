@@ -92,10 +92,12 @@ def test_a_cut_at_rest_reads_weak_bits_anew() -> None:
         # Writes that failed, and starts that took what they left for codes that were shown.
         "pico/provisioning/1/6f/7s1.649/5p176",
         "pico/press-at-lap/1/2p176/3f/13a",
+        # The only record of a sector rotted, and the start that counted it erased that sector.
+        "nucleo_l476rg/press-at-lap/1/69r8.15/11b",
     ],
 )
-def test_what_a_campaign_once_found_stays_mended(pico: CardWorkshop, line: str) -> None:
-    one = Replay(pico, line)
+def test_what_a_campaign_once_found_stays_mended(line: str) -> None:
+    one = Replay(workshop_of(line.partition("/")[0]), line)
     result = one.go()
     one.close()
     assert (result.kind, result.verdict) == ("", "")

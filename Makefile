@@ -42,10 +42,11 @@ demo: setup ## The main job, end to end, on an emulated card
 	$(BIN)/tally demo
 
 # What waits for the network or for dpkg runs beside what computes.
+# Some images forbid Python to keep what it has compiled: every process of a test would compile anew.
 test: ## Lint, then every test
 	@$(MAKE) --no-print-directory -j2 setup packages
 	@$(MAKE) --no-print-directory -j3 compiled pythons foreign lint
-	$(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 test-whole: ## As test, with every case of the long tests (hours)
 	@TALLY_CAMPAIGN=1 $(MAKE) --no-print-directory test

@@ -91,7 +91,8 @@ QUICK = [
 @pytest.fixture(scope="module")
 def walker() -> Iterator[Walker]:
     with resident.enabled():
-        made = Walker(image_under_test("reader", "pico2", None, readable=True))
+        image = image_under_test("reader", "pico2", None, readable=True)
+        made = Walker(image, quick=not WHOLE)
         yield made
         made.close()
 

@@ -43,7 +43,7 @@ from tallystick.tools.campaign.firm.sites import FirmTally, sites
 from tallystick.tools.campaign.firm.soak import FORMAT, Soaked, _alone_with, soak
 from tallystick.tools.campaign.firm.story import FirmLine, FirmStory
 from tallystick.tools.campaign.firm.world import START, FirmEvent
-from tests.whole import WHOLE
+from tests.whole import WHOLE, long
 
 LIVELY = SimulatedFirm(cards=12, readers=1, days=3, level=Level.HIGH, seed=250)
 """Of three days with nearly everything that can happen."""
@@ -99,6 +99,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+@long
 @pytest.mark.slow
 def test_a_device_that_spares_the_host_gives_the_same_bytes(
     lived: tuple[FirmResult, Path], monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,5 @@
-"""A line of eight programmers: 500 boards (100 but in a whole run), cables that are pulled, processes
-that are killed. In the end every board has a number of its own, and every number is accounted for."""
+"""A line of eight programmers: 100 boards (500 in a whole run), cables that are pulled, processes
+that are killed. In the end every board has a number of its own, and all are accounted for."""
 
 from __future__ import annotations
 

@@ -271,7 +271,7 @@ def test_of_two_things_that_are_wrong_the_first_is_told(folder):
         verify(folder, trusted=SigningKey.of(bytes(32)).public)
     anybodys = SigningKey.development().public
     signed_anew(folder, lambda manifest: manifest.update(public_key=anybodys.hex()))
-    with pytest.raises(BadInputError, match="signature .* is wrong"):
+    with pytest.raises(BadInputError, match=r"signature .* is wrong"):
         verify(folder)
     signed_anew(folder, lambda manifest: manifest.update(public_key=KEY.public.hex()))
     signed_anew(folder)

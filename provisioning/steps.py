@@ -18,6 +18,7 @@ from tallystick.common.errors import NoDeviceError, RefusedError, TallyError
 from tallystick.provisioning import container
 from tallystick.provisioning.card.connection import CardConnection, CardRefusedError, StatusWord
 from tallystick.provisioning.card.issuer import (
+    TRANSPORT_KEYS,
     FirmwareVersion,
     IssuerSession,
     LifeCycle,
@@ -130,7 +131,7 @@ class Provisioner:
         Raises NoDeviceError when it goes away, RefusedError when card, policy or server refuse,
         UnreachableError when the server's answer stays unknown. Each says what was kept.
         """
-        run = CardRun(self, connection, report, waiting or Waiting())
+        run = CardRun(self, connection, report, waiting)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return run.finish()
@@ -146,7 +147,11 @@ class CardRun:
     """One card's way through the steps."""
 
     def __init__(
-        self, parent: Provisioner, connection: CardConnection, report: Report, waiting: Waiting
+        self,
+        parent: Provisioner,
+        connection: CardConnection,
+        report: Report,
+        waiting: Waiting | None,
     ) -> None:
         self._custody = parent.custody
         self._registry = parent.registry
@@ -158,7 +163,7 @@ class CardRun:
         self._report = report
         self._waiting = waiting
         self._serial = ""
-        self._resumed = False
+        self._resumed: bool  # once it is admitted
         self._began = parent.clock()
 
     def finish(self) -> Outcome:
@@ -181,7 +186,7 @@ class CardRun:
 
     def interrupted(self, what: str) -> NoDeviceError:
         """The error for a card that went away, with what is safe about it."""
-        record = self._journal.open_run(self._serial) if self._serial else None
+        record = self._journal.open_run(self._serial)
         if record is None:
             return NoDeviceError(
                 what,
@@ -228,7 +233,7 @@ class CardRun:
         version = IssuerSession(channel).version()  # inside the channel, so nobody can fake it
         self._check_version(version)
         life_cycle = LifeCycle.OP_READY
-        if channel.update.key_version in range(0x01, 0x80):
+        if channel.update.key_version != TRANSPORT_KEYS:
             life_cycle = IssuerSession(channel).life_cycle()
         return _Card(channel, serial, version, life_cycle)
 
@@ -346,8 +351,6 @@ class CardRun:
             card.channel.close()
             card.channel = SecureChannel.open(self._connection, self._custody.channel_keys)
             self._check_new_keys(card)
-            if card.life_cycle is LifeCycle.OP_READY:
-                card.life_cycle = LifeCycle.INITIALIZED
         self._note(CardState.KEYED)
 
     def _check_new_keys(self, card: _Card) -> None:
@@ -502,11 +505,11 @@ class CardRun:
     def _certificate(self, serial: str) -> str | None:
         """Of a card that was made on a ticket. A server that does not sign it now is asked again at
         the job's end: the card is good without."""
-        registry, noted = self._registry, self._journal.certificate(serial)
+        registry = self._registry
         if not isinstance(registry, Certifier) or registry.ticket is None:
             return None
-        if noted is None or noted.facts is None:
-            return None
+        noted = self._journal.certificate(serial)
+        assert noted is not None and noted.facts is not None
         try:
             text = registry.certify(serial, json.loads(noted.facts))
         except (RegistryRefusedError, OutcomeUnknownError):

@@ -201,7 +201,7 @@ class SecureChannel:
             if data:
                 raise SecureChannelError("The card's error answer carries data.")
             return response
-        if len(data) < MAC_SIZE or len(data) % BLOCK != MAC_SIZE:
+        if len(data) % BLOCK != MAC_SIZE:
             raise SecureChannelError("The card's answer carries no proof of where it comes from.")
         body, mac = data[:-MAC_SIZE], data[-MAC_SIZE:]
         signed = self._chain + body + response.sw.to_bytes(2, "big")

@@ -28,7 +28,6 @@ MAX_EXTENSIONS = 600  # S(WTX) in one command: a card that asks for ever does no
 
 _MORE = 0x20
 _RESPONSE = 0x20
-_EDC_ERROR = 1
 _OTHER_ERROR = 2
 
 
@@ -215,7 +214,7 @@ class T1:
     def _serve(self, request: Block, waiting: Waiting) -> int:
         """Answer the card's S-request; returns the multiple of the block waiting time to allow."""
         kind = request.pcb & 0x1F
-        if request.pcb & _RESPONSE or kind == SType.RESYNCH:
+        if request.pcb & _RESPONSE:
             return 1  # a late answer to an earlier S(RESYNCH): wait on
         if kind == SType.WTX and len(request.inf) == 1:
             if waiting.cancel is not None and waiting.cancel.is_set():

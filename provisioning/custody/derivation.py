@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
@@ -85,12 +87,12 @@ class SoftwareChannelKeys:
         self._enc = self._mac = self._rmac = b""
 
 
-class SoftwareSealed:
+class SoftwareSealed(ABC):
     """A sealed secret whose bytes are at hand, for SoftwareChannelKeys only."""
 
     @property
     def size(self) -> int:
         return len(self.reveal())
 
-    def reveal(self) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def reveal(self) -> bytes: ...

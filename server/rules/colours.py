@@ -50,7 +50,7 @@ def _until(colour: str, *, darker: bool, against: tuple[str, ...]) -> str:
     end = 0.0 if darker else 1.0
     for step in range(_STEPS + 1):
         tried = lightness + (end - lightness) * step / _STEPS
-        found = colour if step == 0 else _hex(colorsys.hls_to_rgb(hue, tried, saturation))
+        found = _hex(colorsys.hls_to_rgb(hue, tried, saturation))
         if all(contrast(found, ground) >= AA for ground in against):
             break
     return found

@@ -88,7 +88,8 @@ def over(card):
 
 
 @pytest.mark.parametrize(
-    ("data", "parameter"), [(update(), 0x60), (update(0x70, tail=b"\0\0\7"), 0x70)]
+    ("data", "parameter"),
+    [(update(), 0x60), (update(0xEF), 0xEF), (update(0x70, tail=b"\0\0\7"), 0x70)],
 )
 def test_answers_with_and_without_a_sequence_counter(data, parameter):
     found = InitializeUpdate.parse(data)
@@ -153,9 +154,9 @@ def test_every_channel_has_a_challenge_of_its_own():
         script = Script([Response(b"", 0x6985)])
         with pytest.raises(Exception, match="open a secure channel"):
             SecureChannel.open(script, derive)
-        challenge = bytes.fromhex(script.sent[0])[5:13]
-        assert len(challenge) == 8
-        sent.add(challenge)
+        command = bytes.fromhex(script.sent[0])
+        assert command[4] == len(command[5:]) == 8
+        sent.add(command[5:])
     assert len(sent) == 4
 
 
@@ -169,8 +170,9 @@ def test_a_genuine_answer_is_read():
 @pytest.mark.parametrize(
     "padding",
     [bytes(12), b"\x81" + bytes(11), bytes(11) + b"\x01", b"\x80" + bytes(10) + b"\x01",
-     b"\x80" + bytes(27)],
-    ids=["none", "another byte", "zeros first", "rest not zero", "a block too long"],
+     b"\x80" + bytes(27), b"x" * 11 + b"\x80" + bytes(16)],
+    ids=["none", "another byte", "zeros first", "rest not zero", "a block too long",
+         "a block of nothing"],
 )  # fmt: skip
 def test_a_wrong_padding(padding):
     """Only who has the keys can make it: a faulty card, whose answer means nothing."""
@@ -212,6 +214,29 @@ def test_each_command_has_an_iv_and_a_place_in_the_chain_of_its_own():
     assert one[5:21] != two[5:21] and one[21:29] != two[21:29]
     iv = aes_block(S_ENC, (1).to_bytes(16, "big"))
     assert one[5:21] == aes_cbc(S_ENC, iv, b"the same\x80" + bytes(7))
+
+
+@pytest.mark.parametrize(("size", "length"), [(239, "f8"), (240, "000108"), (300, "000138")])
+def test_a_long_command_is_signed_with_its_long_length(size, length):
+    """Of one byte or of three, and that of what is sent: whole blocks, and the MAC."""
+    channel, script = opened(Response(b"", 0x6A88))
+    chain = channel._chain
+    channel.transmit(CommandApdu(0x80, 0xE8, 0, 0, bytes(size)))
+    sent = bytes.fromhex(script.sent[2])
+    head = bytes((0x84, 0xE8, 0, 0)) + bytes.fromhex(length)
+    body = aes_cbc(S_ENC, aes_block(S_ENC, (1).to_bytes(16, "big")),
+                   bytes(size) + b"\x80" + bytes(-(size + 1) % 16))  # fmt: skip
+    assert sent == head + body + aes_cmac(S_MAC, chain + head + body)[:8]
+
+
+def test_session_keys_are_forgotten_once():
+    """A token's are objects in it, which it has no more then."""
+    channel, _ = opened()
+    forgotten = []
+    made[-1].close = lambda: forgotten.append(1)
+    channel.close()
+    channel.close()
+    assert forgotten == [1]
 
 
 def test_a_secret_is_padded_like_any_data():

@@ -4,28 +4,33 @@ stopped in, a card that is not what it says, and secrets that stay no longer tha
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
-from tallystick.common.errors import RefusedError
+from tallystick.common.errors import NoDeviceError, RefusedError, TallyError
 from tallystick.common.identity import kdf3
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.connection import CardConnection, CardRefusedError
 from tallystick.provisioning.card.scp03 import SecureChannel, SecureChannelError
+from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.credential import CodeKind
-from tallystick.provisioning.custody.derivation import SoftwareChannelKeys
-from tallystick.provisioning.custody.software import SoftwareSeed
+from tallystick.provisioning.custody.derivation import SoftwareChannelKeys, aes_block
+from tallystick.provisioning.custody.software import SoftwareCustody, SoftwareSeed
+from tallystick.provisioning.jobs.ticket import make
 from tallystick.provisioning.journal import CardState, JournalWriteError, StationJournal
+from tallystick.provisioning.people import CardsForPeople
 from tallystick.provisioning.registry import Registered
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 from tallystick.provisioning.steps import ATTEMPTS, Plan, Provisioner
 from tests.provisioning.conftest import URL, make_ring
-from tests.provisioning.memory_card import MemoryLink
+from tests.provisioning.memory_card import MemoryLink, Refused
 from tests.provisioning.memory_registry import FailOnce, MemoryRegistry, timeout
 from tests.provisioning.test_steps import Killed
 
 ELSEWHERE = b"a seed of elsewhere!"
-PUT_KEY, PUT, CALCULATE = 0xD8, 0x01, 0xA2
+SERIAL = "TS00000001"
+PUT_KEY, PUT, CALCULATE, SET_STATUS = 0xD8, 0x01, 0xA2, 0xF0
 
 
 @pytest.fixture
@@ -46,7 +51,7 @@ def provision(custody, journal, registry):
     return run
 
 
-def killed_at(card, ins, provision, **plan):
+def killed_at(card, ins, provision, **more):
     """The station dies after the first command of this kind."""
 
     def kill(number):
@@ -55,7 +60,7 @@ def killed_at(card, ins, provision, **plan):
 
     card.after = kill
     with pytest.raises(Killed):
-        provision(card, **plan)
+        provision(card, **more)
     card.after = None
     card.power_on()
 
@@ -143,6 +148,77 @@ def test_a_stopped_reseeding_withdraws_the_old_seed_once(memory_card, registry, 
     assert "withdraw" not in registry.calls
 
 
+@pytest.fixture
+def sealing():
+    """A custody that opens no seed again, such as a token."""
+
+    class Sealing(SoftwareCustody):
+        reopens_seeds = False
+
+        def reopen_seed(self, sealed, context):
+            raise AssertionError("it cannot")
+
+    return Sealing(make_ring())
+
+
+def unanswered(card, registry, provision, custody, registered):
+    """A run that is verified; its registration came to nothing, or only its answer was lost."""
+    setattr(registry, "after" if registered else "before", FailOnce("register", timeout()))
+    with pytest.raises(OutcomeUnknownError):
+        provision(card, custody)
+    registry.calls.clear()
+    card.power_on()
+
+
+@pytest.mark.parametrize("registered", [False, True])
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_card_that_has_its_seed_is_given_nothing_again(
+    memory_card, registry, custody, sealing, provision, kept, registered, sealed
+):
+    used = sealing if sealed else custody
+    unanswered(memory_card, registry, provision, used, registered)
+    seed = memory_card.seed
+    assert provision(memory_card, used).resumed
+    sent = [command[1] for command in memory_card.commands]
+    assert (sent.count(PUT), sent.count(CALCULATE)) == (1, 2)
+    assert registry.seeds == {SERIAL: seed} and "withdraw" not in registry.calls
+    assert len(kept.seeds) == 1 and kept.forgotten()
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_card_that_lost_its_seed_gets_it_again(
+    memory_card, registry, custody, provision, registered
+):
+    unanswered(memory_card, registry, provision, custody, registered)
+    seed, memory_card.name, memory_card.seed = memory_card.seed, b"", b""
+    provision(memory_card)
+    assert registry.seeds == {SERIAL: seed} and memory_card.seed == seed
+    assert "withdraw" not in registry.calls
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_seed_that_cannot_be_opened_again_does_not_stay_on_the_server(
+    memory_card, registry, sealing, provision, registered
+):
+    """The card lost it, and gets another one."""
+    unanswered(memory_card, registry, provision, sealing, registered)
+    seed, memory_card.name, memory_card.seed = memory_card.seed, b"", b""
+    provision(memory_card, sealing)
+    assert memory_card.seed not in (b"", seed)
+    assert registry.seeds == {SERIAL: memory_card.seed}
+    assert registry.calls.count("withdraw") == registered
+
+
+def test_a_run_that_was_not_verified_asks_the_server_for_nothing(
+    memory_card, registry, sealing, provision
+):
+    killed_at(memory_card, PUT, provision, custody=sealing)
+    registry.calls.clear()
+    provision(memory_card, sealing)
+    assert registry.calls == ["lookup", "register"]
+    assert registry.seeds == {SERIAL: memory_card.seed}
+
+
 # -- what is refused before anything is written --------------------------------------------------
 
 
@@ -213,13 +289,17 @@ def test_the_oldest_firmware_that_is_taken(memory_card, provision, wanted, taken
         assert memory_card.kvn == 0xFF
 
 
+def test_firmware_of_before_the_first_release_is_not_taken(memory_card, provision):
+    memory_card.version = bytes((0, 0, 9)) + b"memory"
+    with pytest.raises(RefusedError, match=r"firmware 0\.0\.9, below the policy's 0\.1\.0"):
+        provision(memory_card)
+
+
 # -- keys ----------------------------------------------------------------------------------------
 
 
 def two_masters():
     """A station whose cards have version 1, and whose current version is 2."""
-    from tallystick.provisioning.custody.software import SoftwareCustody
-
     ring = make_ring()
     ring.firm[2] = Secret(bytes(range(16, 32)))
     ring.firm_version = 2
@@ -294,6 +374,14 @@ def test_a_card_whose_new_keys_are_others(memory_card, registry, provision):
 # -- codes ---------------------------------------------------------------------------------------
 
 
+def test_nobody_is_asked_about_a_card_whose_codes_are_wrong(memory_card, provision):
+    memory_card.code = lambda factor: "000000"
+    asked = []
+    with pytest.raises(RefusedError, match="other codes"):
+        provision(memory_card, confirm=asked.append)
+    assert not asked
+
+
 def test_each_of_the_two_codes_counts(memory_card, registry, provision):
     genuine = memory_card.code
     for wrong in (0, 1):
@@ -338,24 +426,42 @@ def test_a_seed_that_the_card_no_longer_has_can_be_taken_back(memory_card, regis
     assert "has no seed" in caught.value.kept
 
 
+@pytest.mark.parametrize(
+    ("sw", "deleted"), [("6985", False), ("6984", False), ("6985", True), ("6581", True)]
+)
 def test_a_seed_that_cannot_be_taken_back_leaves_the_run_open(
-    memory_card, registry, journal, provision
+    memory_card, registry, journal, provision, sw, deleted
 ):
-    """It is not said to be deleted when it is not."""
+    """It is not said to be deleted when it is not; and a status word alone proves nothing, as it
+    may be of whoever is on the line."""
     genuine = memory_card._oath
 
-    def keep(ins, data, secure):
+    def refuse(ins, data, secure):
         if ins == 0x02:
-            from tests.provisioning.memory_card import Refused
-
-            raise Refused("6985")
+            if deleted:
+                memory_card.name = memory_card.seed = b""
+            raise Refused(sw)
         return genuine(ins, data, secure)
 
-    memory_card._oath = keep
+    memory_card._oath = refuse
     registry.before = FailOnce("register", RegistryRefusedError("revoked", "401"))
     with pytest.raises(CardRefusedError):
         provision(memory_card)
-    assert memory_card.seed and journal.open_run(memory_card.serial) is not None
+    assert bool(memory_card.seed) is not deleted
+    assert journal.open_run(memory_card.serial) is not None
+
+
+def test_a_card_gives_248_bits_to_its_seed(memory_card, registry, custody, provision, monkeypatch):
+    """As many as fit into two blocks on the wire."""
+    given, genuine = [], custody.new_seed
+
+    def new_seed(serial, entropy):
+        given.append(entropy)
+        return genuine(serial, entropy)
+
+    monkeypatch.setattr(custody, "new_seed", new_seed)
+    provision(memory_card)
+    assert given == [memory_card.challenges(32)[:31]]
 
 
 def test_a_full_card_of_another_kind_of_refusal_is_not_reset(memory_card, registry, provision):
@@ -363,8 +469,6 @@ def test_a_full_card_of_another_kind_of_refusal_is_not_reset(memory_card, regist
     genuine = memory_card._oath
 
     def refuse(ins, data, secure):
-        from tests.provisioning.memory_card import Refused
-
         if ins == PUT:
             raise Refused("6A80")
         return genuine(ins, data, secure)
@@ -373,6 +477,283 @@ def test_a_full_card_of_another_kind_of_refusal_is_not_reset(memory_card, regist
     with pytest.raises(CardRefusedError):
         provision(memory_card)
     assert 0x04 not in {command[1] for command in memory_card.commands}
+
+
+# -- a card that is made on a ticket -------------------------------------------------------------
+
+
+class Certifying(MemoryRegistry):
+    """A server that counts cards on a ticket. certified: what it was asked to sign."""
+
+    def __init__(self):
+        super().__init__()
+        self.ticket = make(10, 6, 2_000_000_000)
+        self.certified = []
+
+    def certify(self, serial, facts):
+        self._enter("certify")
+        self.certified.append((serial, facts))
+        return f"{serial}.signed"
+
+
+@pytest.fixture
+def certifying():
+    return Certifying()
+
+
+@pytest.mark.parametrize(
+    ("plan", "tested"),
+    [({}, "2 codes"), ({"confirm": lambda serial: None}, "3 codes, display")],
+)
+def test_what_is_certified_of_a_card(memory_card, certifying, custody, journal, plan, tested):
+    if plan:
+        plan = {"confirm": lambda serial: memory_card.code(2)}
+    run = Provisioner(custody, certifying, journal, Plan(**plan), URL)
+    outcome = run.provision(CardConnection(MemoryLink(memory_card)), lambda state, serial: None)
+    said = {"img": "", "fw": "0.1.0 memory", "kv": 1, "st": tested}
+    assert certifying.certified == [(memory_card.serial, said)]
+    assert outcome.certificate == "TS00000001.signed"
+    kept = journal.certificate(memory_card.serial)
+    assert (kept.ticket, kept.jws) == (certifying.ticket.id, outcome.certificate)
+    assert json.loads(kept.facts) == said
+
+
+@pytest.mark.parametrize("error", [RegistryRefusedError("not now", "503"), timeout()])
+def test_a_card_is_good_without_its_certificate(memory_card, certifying, custody, journal, error):
+    """It is asked for again at the job's end, from what was noted."""
+    certifying.before = FailOnce("certify", error)
+    run = Provisioner(custody, certifying, journal, Plan(), URL)
+    outcome = run.provision(CardConnection(MemoryLink(memory_card)), lambda state, serial: None)
+    assert outcome.certificate is None and memory_card.life_cycle == 15
+    kept = journal.certificate(memory_card.serial)
+    assert kept.facts is not None and kept.jws is None
+
+
+def test_nothing_is_certified_without_a_ticket(memory_card, certifying, custody, journal):
+    certifying.ticket = None
+    run = Provisioner(custody, certifying, journal, Plan(), URL)
+    outcome = run.provision(CardConnection(MemoryLink(memory_card)), lambda state, serial: None)
+    assert outcome.certificate is None and not certifying.certified
+    assert journal.certificate(memory_card.serial) is None
+
+
+@pytest.mark.parametrize(("ins", "known"), [(PUT_KEY, False), (SET_STATUS, True)])
+def test_what_is_to_be_certified_is_noted_before_a_card_is_in_service(
+    memory_card, certifying, custody, journal, ins, known
+):
+    """And that it counts on the ticket, before anything is written to it."""
+
+    def kill(number):
+        if memory_card.commands[number][1] == ins:
+            raise Killed
+
+    memory_card.before = kill
+    run = Provisioner(custody, certifying, journal, Plan(), URL)
+    with pytest.raises(Killed):
+        run.provision(CardConnection(MemoryLink(memory_card)), lambda state, serial: None)
+    kept = journal.certificate(memory_card.serial)
+    assert kept.ticket == certifying.ticket.id and (kept.facts is not None) is known
+
+
+def test_a_card_that_is_refused_does_not_count_on_the_ticket(
+    memory_card, certifying, custody, journal, provision
+):
+    killed_at(memory_card, PUT_KEY, provision)
+    certifying.seeds[SERIAL] = ELSEWHERE
+    run = Provisioner(custody, certifying, journal, Plan(), URL)
+    with pytest.raises(RegistryRefusedError, match="registered elsewhere meanwhile"):
+        run.provision(CardConnection(MemoryLink(memory_card)), lambda state, serial: None)
+    assert journal.certificate(SERIAL) is None
+
+
+# -- what is told of it --------------------------------------------------------------------------
+
+
+def test_what_is_told_of_a_card_under_way_and_at_its_end(memory_card, custody, registry, journal):
+    states, times = [], iter([1.0, 3.2345678])
+    run = Provisioner(custody, registry, journal, Plan(), URL, clock=lambda: next(times))
+    connection = CardConnection(MemoryLink(memory_card))
+    outcome = run.provision(connection, lambda *state: states.append(state))
+    serial = memory_card.serial
+    reached = [CardState.SEEN, CardState.AUTHENTIC, CardState.KEYED, CardState.SEEDED,
+               CardState.VERIFIED, CardState.REGISTERED, CardState.LOCKED]  # fmt: skip
+    assert states == [(CardState.SEEN, ""), *((state, serial) for state in reached)]
+    assert (outcome.serial, str(outcome.firmware), outcome.key_version) == (serial, "0.1.0", 1)
+    assert (outcome.digits, outcome.server.status, outcome.resumed) == (6, "registered", False)
+    values = [aes_block(key, b"\1" * 16)[:3].hex() for key in memory_card.keys]
+    assert list(outcome.check_values.values()) == values
+    assert outcome.elapsed_ms == 2234.6 and outcome.certificate is None
+    assert (outcome.apdus, outcome.wire_bytes) == (connection.apdus, connection.wire_bytes)
+
+
+@pytest.mark.parametrize(
+    ("ins", "told", "kept", "todo"),
+    [
+        (0xA4, [""], "Nothing was written to the card.", "repeat the command"),
+        (0xCA, ["", SERIAL], "Nothing was written to the card.", "repeat the command"),
+        (PUT_KEY, "authentic", "got as far as 'authentic'", "`tally station resume`"),
+        (PUT, "keyed", "got as far as 'keyed'", "`tally station resume`"),
+        (SET_STATUS, "registered", "got as far as 'registered'", "`tally station resume`"),
+    ],
+)
+def test_what_is_told_of_a_card_that_went_away(
+    memory_card, custody, registry, journal, ins, told, kept, todo
+):
+    link, states = MemoryLink(memory_card), []
+
+    def pull(number):
+        link.unplugged = memory_card.commands[number][1] == ins
+
+    memory_card.after = pull
+    run = Provisioner(custody, registry, journal, Plan(), URL)
+    with pytest.raises(NoDeviceError, match="went away while it was in use") as caught:
+        run.provision(CardConnection(link), lambda *state: states.append(state))
+    assert kept in caught.value.kept and todo in caught.value.todo
+    if isinstance(told, list):
+        assert states == [(CardState.SEEN, serial) for serial in told]
+    else:
+        assert states[-1] == (CardState(told), SERIAL)
+
+
+def test_a_state_is_told_when_the_journal_has_it(memory_card, certifying, custody, journal):
+    """What is said to be done is done, whatever comes next."""
+    told = []
+
+    def check(state, serial):
+        told.append(state)
+        if state is CardState.AUTHENTIC:
+            assert journal.certificate(serial) is not None
+        if state in (CardState.SEEDED, CardState.VERIFIED, CardState.REGISTERED, CardState.LOCKED,
+                     CardState.FAILED):  # fmt: skip
+            assert journal.latest(serial).state is state
+
+    run = Provisioner(custody, certifying, journal, Plan(), URL)
+    certifying.before = FailOnce("register", RegistryRefusedError("revoked", "401"))
+    with pytest.raises(RegistryRefusedError):
+        run.provision(CardConnection(MemoryLink(memory_card)), check)
+    assert told[-1] is CardState.FAILED
+    run.provision(CardConnection(MemoryLink(memory_card)), check)
+    assert told[-1] is CardState.LOCKED
+
+
+def test_no_step_is_noted_or_taken_twice(memory_card, journal, provision):
+    """A card that was registered goes on from there; one in service is not put there again."""
+    killed_at(memory_card, SET_STATUS, provision)
+    provision(memory_card)
+    acts = [json.loads(line)["act"] for line in journal.audit_log()]
+    assert len(acts) == len(set(acts)) and acts[-2:] == ["card registered", "card locked"]
+    provision(memory_card, reseed=True)
+    assert [command[1] for command in memory_card.commands].count(SET_STATUS) == 1
+
+
+def test_a_card_is_done_when_the_version_of_its_keys_is_noted(
+    memory_card, journal, provision, monkeypatch
+):
+    """Else nobody would know which cards a rotation has to reach."""
+
+    def full(self, *arguments):
+        raise JournalWriteError("the disk is full")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(StationJournal, "note_key_version", full)
+        with pytest.raises(JournalWriteError):
+            provision(memory_card)
+    assert journal.open_run(SERIAL).state is CardState.REGISTERED
+    provision(memory_card)
+    assert journal.rotation().cards == {1: [SERIAL]}
+
+
+def test_only_cards_of_the_box_are_taken(memory_card, journal, provision):
+    for plan, said in (
+        ({"box": frozenset(["TS00000009"])}, "is not one of the box"),
+        ({"box": frozenset()}, "is not one of the box"),
+        ({"box": frozenset(), "expected_serial": "TS00000009"}, "is TS00000001, not TS00000009"),
+    ):
+        with pytest.raises(RefusedError, match=said):
+            provision(memory_card, **plan)
+        memory_card.power_on()
+    assert memory_card.kvn == 0xFF and journal.latest(SERIAL) is None
+    assert provision(memory_card, box=frozenset([SERIAL]), expected_serial=SERIAL).serial == SERIAL
+
+
+def test_a_card_that_is_not_to_be_resumed_is_told_as_that(memory_card, provision):
+    provision(memory_card)
+    with pytest.raises(RefusedError, match="not one that stopped half-way"):
+        provision(memory_card, only=frozenset(["TS00000002"]))
+
+
+@pytest.mark.parametrize(("todo", "told"), [("", "Assign it on the server."), ("Ask.", "Ask.")])
+def test_a_card_that_cannot_be_assigned_is_in_service_all_the_same(
+    memory_card, registry, journal, provision, todo, told
+):
+    error = RegistryRefusedError("knows no user", "404", todo=todo)
+    registry.before = FailOnce("assign", error)
+    with pytest.raises(RegistryRefusedError, match="knows no user") as caught:
+        provision(memory_card, user="ada")
+    assert caught.value.code == "404" and caught.value.todo == told
+    assert caught.value.kept == f"Card {SERIAL} is registered and in service, assigned to nobody."
+    assert memory_card.life_cycle == 15 and journal.latest(SERIAL).state is CardState.LOCKED
+
+
+def test_what_is_assigned_already_is_not_asked_for_again(memory_card, registry, provision):
+    provision(memory_card)
+    assert "assign" not in registry.calls
+    registry.users[SERIAL] = "ada"
+    provision(memory_card, user="ada", reseed=True)
+    assert "assign" not in registry.calls
+
+
+def test_a_card_with_the_number_of_a_reader_that_is_half_way(memory_card, journal, provision):
+    """A label was mixed up: neither of the two is touched."""
+    begun = journal.begin(memory_card.serial, "b", URL, None, device="reader")
+    with pytest.raises(RefusedError, match="was given to a reader that is half-way") as caught:
+        provision(memory_card)
+    assert "finish that reader first" in caught.value.todo
+    assert memory_card.kvn == 0xFF and journal.open_run(memory_card.serial) == begun
+
+
+def test_of_two_mistakes_that_of_the_server_is_told(memory_card, journal, provision):
+    journal.begin(memory_card.serial, "b", "http://localhost:1", None, device="reader")
+    with pytest.raises(RefusedError, match="was begun with the server"):
+        provision(memory_card)
+
+
+def test_a_user_is_asked_about_before_a_run_begins(memory_card, registry, journal, provision):
+    """Who is unknown costs no card."""
+    asked = []
+
+    def check_user(user, *, new_user=False):
+        asked.append((user, new_user))
+        if user == "eve":
+            raise RegistryRefusedError("knows no user", "404")
+
+    registry.check_user = check_user
+    with pytest.raises(RegistryRefusedError, match="knows no user"):
+        provision(memory_card, user="eve")
+    assert memory_card.kvn == 0xFF and journal.latest(memory_card.serial) is None
+    provision(memory_card, user="ada", new_user=True)
+    assert asked == [("eve", False), ("ada", True)]
+    assert registry.users == {memory_card.serial: "ada"}
+
+
+def test_the_next_of_a_list_gets_the_next_card(make_card, registry, provision):
+    people = CardsForPeople(["ada", "bob"])
+    for serial in ("TS00000001", "TS00000002"):
+        provision(make_card(serial=serial), people=people, batch="june")
+    assert registry.users == {"TS00000001": "ada", "TS00000002": "bob"}
+    left = make_card(serial="TS00000003")
+    with pytest.raises(TallyError, match="Everybody in the list has a card"):
+        provision(left, people=people, batch="june")
+    assert left.kvn == 0xFF
+
+
+def test_a_person_is_told_of_every_wait_for_the_button(memory_card, custody, registry, journal):
+    told, link = [], MemoryLink(memory_card)
+    link.waits = 1
+    run = Provisioner(custody, registry, journal, Plan(), URL)
+    waiting = Waiting(lambda: told.append(memory_card.commands[-1][1]))
+    run.provision(CardConnection(link), lambda state, serial: None, waiting)
+    assert len(told) == 4  # new keys, a seed, two codes
 
 
 # -- secrets are forgotten -----------------------------------------------------------------------
@@ -464,7 +845,6 @@ def test_a_closed_channel_sends_nothing(memory_card, link, custody):
 
 
 def test_how_often_a_lost_answer_is_tried(memory_card, registry, journal, provision, monkeypatch):
-    from tallystick.common.errors import NoDeviceError
     from tallystick.provisioning import steps
     from tallystick.provisioning.card.t1 import AnswerLostError
 

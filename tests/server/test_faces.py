@@ -38,38 +38,6 @@ def picture(
     return made.getvalue()
 
 
-# colours -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "ratio"),
-    [  # WCAG 2.2: white on black is 21:1; #767676 is the lightest grey that text on white may have
-        ("#000000", "#ffffff", 21.0),
-        ("#767676", "#ffffff", 4.54),
-        ("#777777", "#ffffff", 4.48),
-        ("#ff0000", "#ffffff", 4.00),
-    ],
-)
-def test_contrast_as_published(one, other, ratio):
-    assert colours.contrast(one, other) == pytest.approx(ratio, abs=0.005)
-    assert colours.contrast(other, one) == colours.contrast(one, other)
-
-
-@given(st.integers(0, 0xFFFFFF))
-def test_every_colour_ends_as_one_that_can_be_read(number):
-    used = colours.accents(f"#{number:06x}")
-    for ground in (colours.LIGHT_GROUND, colours.ON_LIGHT):
-        assert colours.contrast(used.light, ground) >= colours.AA
-    for ground in (colours.DARK_PAPER, colours.ON_DARK):
-        assert colours.contrast(used.dark, ground) >= colours.AA
-
-
-def test_a_readable_colour_stays():
-    assert colours.accents("#0b5cad").light == "#0b5cad"
-    assert colours.accents("#7db8f5").dark == "#7db8f5"
-    assert colours.accents("#ffff00").light != "#ffff00"
-
-
 # the logo ------------------------------------------------------------------------------------
 
 

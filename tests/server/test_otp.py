@@ -25,6 +25,7 @@ def test_find_returns_the_factor_or_none():
     assert find(RFC_SEED, "338314", range(10)) == 4
     assert find(RFC_SEED, "338314", range(5, 10)) is None
     assert find(RFC_SEED, "755224", []) is None
+    assert find(RFC_SEED, "338314", iter(range(3, 9))) == 4
 
 
 def test_find_pair_wants_successive_codes():

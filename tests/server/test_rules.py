@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import colorsys
+import csv
 import hmac
+import io
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tallystick.server.rules import acts
-from tallystick.server.rules.addresses import client_of, counted_by, networks
+from tallystick.server.rules import acts, colours, tables
+from tallystick.server.rules.addresses import client_of, counted_by, networks, plainly
 from tallystick.server.rules.judge import (
     HOTP,
     RESYNC_STEPS,
@@ -241,12 +246,29 @@ def test_the_limits_that_nobody_has_set():
         ("2001:db8:1:2::", "2001:db8:1:2::/64"),
         ("2001:db8:1:3::", "2001:db8:1:3::/64"),
         ("fe80::1%eth0", "fe80::/64"),
+        ("64:ff9b::192.0.2.7", "192.0.2.7"),
+        ("64:ff9b::ffff:ffff", "255.255.255.255"),
+        ("64:ff9b::1:0:0", "64:ff9b::/64"),
         ("+49301234567", "+49301234567"),
         ("x" * 65, "x" * 64),
     ],
 )
 def test_what_limits_count_by(source, counted):
     assert counted_by(source) == counted
+
+
+@pytest.mark.parametrize(
+    ("source", "plain"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:DB8:0::7", "2001:db8::7"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("+49301234567", "+49301234567"),
+    ],
+)
+def test_an_address_as_firewalls_know_it(source, plain):
+    assert plainly(source) == plain
 
 
 OURS = networks(["10.0.0.0/8", " 192.0.2.1 ", "", "2001:db8::/32"])
@@ -262,7 +284,9 @@ def test_networks():
     ("peer", "lines", "client"),
     [
         ("198.51.100.9", ["203.0.113.5"], "198.51.100.9"),  # whoever asks may write anything
+        ("::ffff:198.51.100.9", ["203.0.113.5"], "198.51.100.9"),
         ("10.0.0.1", [], "10.0.0.1"),
+        ("::ffff:10.0.0.1", [], "10.0.0.1"),
         ("10.0.0.1", ["203.0.113.5"], "203.0.113.5"),
         ("::ffff:10.0.0.1", ["203.0.113.5"], "203.0.113.5"),
         ("10.0.0.1", ["1.1.1.1, 203.0.113.5"], "203.0.113.5"),
@@ -294,6 +318,11 @@ def test_who_is_behind_a_proxy(peer, lines, client):
         ("for=_hidden", "10.0.0.1"),
         ("xfor=203.0.113.5", "10.0.0.1"),
         ("for = 203.0.113.5", "203.0.113.5"),
+        ("for=203.0.113.5,", "203.0.113.5"),
+        (", for=203.0.113.5 , ,", "203.0.113.5"),
+        ('for="203.0.113.5', "10.0.0.1"),  # what is not well formed says nothing
+        ("for=203.0.113.5 proto=https", "10.0.0.1"),
+        ("for=203.0.113.5;for=203.0.113.5", "10.0.0.1"),
     ],
 )
 def test_what_forwarded_says(line, client):
@@ -307,11 +336,145 @@ def test_two_headers_that_disagree_are_not_believed():
     assert client_of("10.0.0.1", OURS, **both) == "203.0.113.5"
 
 
+@pytest.mark.parametrize("nothing", ["", " ", ",", " , ;,"])
+def test_a_header_that_says_nothing_disagrees_with_none(nothing):
+    both = {"forwarded_for": ["203.0.113.5"], "forwarded": [nothing]}
+    assert client_of("10.0.0.1", OURS, **both) == "203.0.113.5"
+
+
 def test_a_long_way_is_not_followed_for_ever():
     hops = ", ".join(["203.0.113.5", *["10.0.0.2"] * 31])
     assert client_of("10.0.0.1", OURS, forwarded_for=[hops]) == "203.0.113.5"
     hops = ", ".join(["203.0.113.5", *["10.0.0.2"] * 32])
     assert client_of("10.0.0.1", OURS, forwarded_for=[hops]) == "10.0.0.2"
+
+
+# -- tables --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "'"])
+def test_a_table_program_runs_nothing(sign):
+    """What begins like a formula is marked, and comes back as it was."""
+    cells = [f"{sign}cmd|' /C calc'!A0", f"a{sign}", f"{sign}", "", "plain", 'Ada, "the" first']
+    (read,) = csv.reader(io.StringIO(tables.line(cells), newline=""), strict=True)
+    assert [cell[:1] == "'" for cell in read] == [True, False, True, False, False, False]
+    assert [tables.bare(cell) for cell in read] == cells
+
+
+def test_a_line_of_a_table():
+    assert tables.line(["a", "b,c", 'd"e', "-1", ""]) == 'a,"b,c","d""e",\'-1,\r\n'
+
+
+@pytest.mark.parametrize(
+    ("cell", "was"),
+    [
+        ("'=1", "=1"),
+        ("''", "'"),
+        ("''a", "'a"),
+        ("=1", "=1"),
+        ("plain", "plain"),
+        ("", ""),
+        ("'", "'"),  # typed by hand: an apostrophe that marks nothing
+        ("'plain", "'plain"),
+        ("' =1", "' =1"),
+    ],
+)
+def test_only_the_mark_is_taken_off(cell, was):
+    assert tables.bare(cell) == was
+
+
+@pytest.mark.parametrize(
+    ("cells", "before", "less"),
+    [
+        (["a"], ["a", "b"], True),
+        (["a", "b"], ["a", "b"], False),
+        (["a", "b", "c"], ["a", "b"], False),
+        (["a", ""], ["a", "b"], True),
+        (["a", "  "], ["a", "b"], True),
+        (["a", ""], ["a", ""], False),
+        (["a", ""], ["a", " "], False),
+        (["", "b"], ["a", "b"], False),
+        ([], [], False),
+        ([], ["a"], True),
+        (["a"], [], False),
+        (["a", "", "c"], ["a", "b"], False),
+    ],
+)
+def test_a_line_that_was_cut_has_less_than_the_one_before(cells, before, less):
+    assert tables.lacks(cells, before) is less
+
+
+# -- colours -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "ratio"),
+    [  # WCAG 2.2: white on black is 21:1; #767676 is the lightest grey that text on white may have
+        ("#000000", "#ffffff", 21.0),
+        ("#767676", "#ffffff", 4.54),
+        ("#777777", "#ffffff", 4.48),
+        ("#ff0000", "#ffffff", 4.00),
+    ],
+)
+def test_contrast_as_published(one, other, ratio):
+    assert colours.contrast(one, other) == pytest.approx(ratio, abs=0.005)
+    assert colours.contrast(other, one) == colours.contrast(one, other)
+
+
+@given(st.integers(0, 0xFFFFFF))
+def test_every_colour_ends_as_one_that_can_be_read(number):
+    used = colours.accents(f"#{number:06x}")
+    for ground in (colours.LIGHT_GROUND, colours.ON_LIGHT):
+        assert colours.contrast(used.light, ground) >= colours.AA
+    for ground in (colours.DARK_PAPER, colours.ON_DARK):
+        assert colours.contrast(used.dark, ground) >= colours.AA
+
+
+def test_a_readable_colour_stays():
+    assert colours.accents("#0b5cad").light == "#0b5cad"
+    assert colours.accents("#7db8f5").dark == "#7db8f5"
+    assert colours.accents("#ffff00").light != "#ffff00"
+
+
+@pytest.mark.parametrize(
+    ("colour", "luminance"),
+    [
+        ("#000000", 0),
+        ("#ffffff", 1),
+        ("#ff0000", 0.2126),
+        ("#00ff00", 0.7152),
+        ("#0000ff", 0.0722),
+        ("#0a0a0a", 10 / 255 / 12.92),
+        ("#0b0b0b", 0.0033465),
+        ("#808080", 0.21586),
+    ],
+)
+def test_how_bright_a_colour_is(colour, luminance):
+    """WCAG 2.2, "relative luminance"."""
+    assert colours.luminance(colour) == pytest.approx(luminance, rel=1e-4)
+
+
+def hls(colour: str) -> tuple[float, float, float]:
+    return colorsys.rgb_to_hls(*(part / 255 for part in bytes.fromhex(colour[1:])))
+
+
+@pytest.mark.parametrize(
+    "colour", ["#b00020", "#ffd000", "#8fd14f", "#0050ff", "#ffffff", "#000000", "#7a7a00"]
+)
+def test_a_colour_is_changed_as_little_as_is_needed(colour):
+    """Darker on light, lighter on dark; of the same hue, and no further than to be read."""
+    used = colours.accents(colour)
+    hue, lightness, _ = hls(colour)
+    for found, grounds, sign in (
+        (used.light, (colours.LIGHT_GROUND, colours.ON_LIGHT), -1),
+        (used.dark, (colours.DARK_PAPER, colours.ON_DARK), 1),
+    ):
+        least = min(colours.contrast(found, ground) for ground in grounds)
+        if min(colours.contrast(colour, ground) for ground in grounds) >= 4.5:
+            assert found == colour
+        else:
+            assert 4.5 <= least < 4.7 and sign * (hls(found)[1] - lightness) > 0
+            assert hls(found)[0] == pytest.approx(hue, abs=0.02)
 
 
 # -- acts ----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.common.errors import BadInputError
-from tallystick.tools.image.header import SIGNATURE_SIZE, SIZE, Header, StateFormats
+from tallystick.tools.image.header import FIRST_FORMAT, SIGNATURE_SIZE, SIZE, Header, StateFormats
 from tallystick.tools.image.keys import DEVELOPMENT_PUBLIC, is_signed
 from tallystick.tools.image.outputs import MANIFEST, SIGNATURE, SIGNED_AS
 
@@ -41,7 +41,7 @@ class Verified:
     @property
     def formats(self) -> StateFormats:
         """Of the device's state, that it reads. Before they were numbered there was one."""
-        return StateFormats(*self.manifest.get("state_formats", (1, 1)))
+        return StateFormats(*self.manifest.get("state_formats", FIRST_FORMAT))
 
     def read(self, suffix: str) -> bytes:
         """The output of this build that ends in `suffix` (`.bin`), as it was when verified.
@@ -135,7 +135,7 @@ def _parse(manifest: bytes) -> dict[str, Any]:
         for key in ("device", "board", "version", "security_version"):
             if key not in value:
                 raise KeyError(key)
-        oldest, newest = value.get("state_formats", (1, 1))
+        oldest, newest = value.get("state_formats", FIRST_FORMAT)
         if not 0 < int(oldest) <= int(newest):
             raise ValueError(oldest)
     except (ValueError, KeyError, TypeError, AttributeError):

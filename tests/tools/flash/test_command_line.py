@@ -27,7 +27,7 @@ from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.tools.flash.cli_update import update
 from tallystick.tools.selftest.cli import selftest
 from tests.tools.flash.conftest import Firm
-from tests.tools.flash.test_guards import record
+from tests.tools.flash.test_job import record
 
 BOARD = "pico"
 PHRASE = "correct horse"

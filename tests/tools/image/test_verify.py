@@ -56,6 +56,10 @@ def test_what_is_signed_anew_and_says_the_same_is_taken(folder):
     assert image.path == folder
 
 
+def test_what_a_traceback_shows_of_an_image_is_its_folder(folder):
+    assert repr(verify(folder, trusted=KEY.public)) == f"Verified(path={folder!r})"
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "manifest.sig", "card.bin"])
 def test_any_file_of_the_folder_names_it(folder, name):
     assert verify(folder / name, trusted=KEY.public).path == folder
@@ -251,11 +255,25 @@ def test_the_development_key_where_it_is_the_trusted_one(tmp_path):
         verify(tmp_path, trusted=KEY.public, development=True)
 
 
+def test_the_development_key_where_nobody_named_one(tmp_path):
+    write(build("card", "pico", "1.2.3"), tmp_path)
+    with pytest.raises(BadInputError, match="published development key") as caught:
+        verify(tmp_path)
+    assert "--development" in caught.value.todo
+    assert verify(tmp_path, development=True).version == "1.2.3"
+
+
 def test_of_two_things_that_are_wrong_the_first_is_told(folder):
-    """Who built it, before whether it was altered; and a changed file as that, whatever it says."""
+    """Who built it, before whether it was altered, before whether anybody can have; and a changed
+    file as that, whatever it says."""
     (folder / "manifest.sig").write_text("00" * SIGNATURE_SIZE)
     with pytest.raises(BadInputError, match="another key"):
         verify(folder, trusted=SigningKey.of(bytes(32)).public)
+    anybodys = SigningKey.development().public
+    signed_anew(folder, lambda manifest: manifest.update(public_key=anybodys.hex()))
+    with pytest.raises(BadInputError, match=r"signature .* is wrong"):
+        verify(folder)
+    signed_anew(folder, lambda manifest: manifest.update(public_key=KEY.public.hex()))
     signed_anew(folder)
     update = next(folder.glob("*.update"))
     update.write_bytes(bytes(SIZE) + update.read_bytes()[SIZE:])

@@ -46,7 +46,22 @@ class Contexts:
         found: set[str] = set()
         for line in lines:
             found |= self.by_line.get((file, line), set())
-        return sorted(found, key=lambda test: (self.breadth[test], test))
+        return self._narrow_first(found)
+
+    def beside(self, tests: list[str]) -> list[str]:
+        """The others of their modules: one that only looks at a constant executes no line of the
+        module that it is in."""
+        modules = {_module(test) for test in tests}
+        return self._narrow_first(
+            {one for one in self.seconds if _module(one) in modules} - set(tests)
+        )
+
+    def _narrow_first(self, tests: set[str]) -> list[str]:
+        return sorted(tests, key=lambda test: (self.breadth[test], test))
+
+
+def _module(test: str) -> str:
+    return test.split("::", maxsplit=1)[0]
 
 
 def outdated(folder: Path, files: set[str], tests: set[str], root: Path) -> list[str]:

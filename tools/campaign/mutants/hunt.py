@@ -41,10 +41,12 @@ class Hunter:
         return self._host(mutant)
 
     def _host(self, mutant: Mutant) -> Result:
-        tests = self.contexts.tests(mutant.file, range(mutant.line, mutant.until + 1))
         at_import = _runs_at_import(mutant)
-        if not tests and at_import:  # before any test began
+        if at_import:  # before any test began, or in whichever was the first to import it
             tests = self.contexts.tests(mutant.file, range(mutant.text.count(b"\n") + 2))
+            tests += self.contexts.beside(tests)
+        else:
+            tests = self.contexts.tests(mutant.file, range(mutant.line, mutant.until + 1))
         if not tests:
             return Result(mutant.name, "survived", "no test executes it")
         path = self.tree.root / mutant.file

@@ -61,13 +61,13 @@ class LineRecorder:
                     lines.setdefault(file, []).append(line)
         self._folder.mkdir(parents=True, exist_ok=True)
         for module in {test.split("::")[0] for test in self._seconds}:
+            executed = modules.get(module, {})
             tests = {
-                test: {"seconds": self._seconds[test], "lines": lines}
-                for test, lines in modules.get(module, {}).items()
-                if test not in self._unfit
+                test: {"seconds": seconds, "lines": executed.get(test, {})}
+                for test, seconds in self._seconds.items()
+                if test.split("::")[0] == module and test not in self._unfit
             }
-            executed = modules.get(module, {}).values()
-            files = {module, *(file for lines in executed for file in lines)}
+            files = {module, *(file for lines in executed.values() for file in lines)}
             sources = {file: digest(self._root / file) for file in sorted(files)}
             row = {"module": module, "tests": tests, "sources": sources}
             path = self._folder / f"{module.replace('/', '+')}.json"

@@ -46,9 +46,12 @@ def untested():
 
 def named(age=7):
     return age == AGE
+
+
+LIMIT = 3
 """
 SMALL = "def small(age):\n    return age < 3\n\n\ndef untested():\n    return 1\n"
-TESTS = """from server.guard import allowed, count, named
+TESTS = """from server.guard import LIMIT, allowed, count, named
 from server.small import small
 
 
@@ -66,6 +69,10 @@ def test_count():
 
 def test_named():
     assert named(18) and not named()
+
+
+def test_limit():
+    assert LIMIT == 3
 """
 
 
@@ -184,13 +191,48 @@ def test_a_test_that_fails_without_a_mutant_kills_none(mapped, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "function", "outcome"),
-    [("18 → 17", "_age", "killed"), ("7 → 8", "named", "survived"), ("7 → 6", "named", "survived")],
+    [
+        ("18 → 17", "_age", "killed"),
+        ("7 → 8", "named", "survived"),
+        ("7 → 6", "named", "survived"),
+        ("3 → 4", "", "killed"),
+    ],
 )
 def test_what_runs_when_the_module_is_imported_is_hunted_by_its_tests(
     hunter, change, function, outcome
 ):
     found = hunter.hunt(mutant(change, function))
     assert found.outcome == outcome and found.by != "no test executes it"
+
+
+def test_a_constant_is_hunted_by_whole_modules_of_tests(tmp_path):
+    """One test imported it, and is only the first that did; another looks at nothing else."""
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server/guard.py").write_text(GUARD)
+    first, looks, other = "a.py::test_first", "a.py::test_looks", "b.py::test_other"
+    limit = mutant("3 → 4", "")
+    known = Contexts(
+        seconds={first: 1, looks: 1, "a.py::test_wide": 1, other: 1, "c.py::test_none": 1},
+        breadth={first: 9, looks: 0, "a.py::test_wide": 3, other: 1, "c.py::test_none": 0},
+        by_line={("server/guard.py", limit.line): {first}, ("server/guard.py", 9): {other}},
+    )
+    asked = []
+
+    class Passing:
+        root = tmp_path
+
+        def put(self, mutant):
+            return b""
+
+        def restore(self, mutant, before):
+            pass
+
+        def ask(self, patch=None, **request):
+            asked.extend(request["tests"])
+            return {"end": "passed", "by": ""}
+
+    assert Hunter(Passing(), known, lambda board: {}).hunt(limit).outcome == "survived"
+    assert asked == [other, first, looks, "a.py::test_wide"]
 
 
 def test_a_mutant_that_loops_is_ended(hunter):

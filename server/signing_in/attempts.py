@@ -21,19 +21,17 @@ class Purpose(StrEnum):
     LOGIN = "login"
     RADIUS = "radius"
     RECOVERY = "recovery"
-    ENROL = "enrol"
     PROVE = "prove"
     KEY_ALONE = "key-alone"
 
 
 class Stage(StrEnum):
     """second: the password was right, a second factor is asked for. prove: a factor that may
-    recover is asked for. reset: a new password may be set. confirm: a factor waits for proof."""
+    recover is asked for. reset: a new password may be set."""
 
     SECOND = "second"
     PROVE = "prove"
     RESET = "reset"
-    CONFIRM = "confirm"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pyotp
 import pytest
+from sqlalchemy import Connection
 
 from tallystick.server.accounts import firms, passwords, people, sessions
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
@@ -13,6 +18,7 @@ from tallystick.server.signing_in import login
 from tallystick.server.signing_in.login import Browser, Signed
 from tallystick.server.signing_in.second import as_person, context_of
 from tallystick.server.state import ServerState
+from tallystick.server.store.database import WRITTEN, WRITTEN_CHAINS, Database
 
 PASSWORD = "correct horse battery"
 HERE = Browser("192.0.2.1", "a browser")
@@ -108,3 +114,30 @@ class House:
     def session(self, token, firm_id=None):
         with self.state.database.read() as connection:
             return sessions.current(connection, token, firm_id or self.firm.id, self.clock())
+
+
+class UndoneDatabase:
+    """One transaction that is never committed: each of a test's own is a savepoint in it. Nothing
+    waits for a disk, and the next test finds nothing of it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        with self._connection.begin_nested():
+            self._connection.info.update({WRITTEN: [], WRITTEN_CHAINS: []})
+            yield self._connection
+
+    read = snapshot = write
+    run: Any = Database.run
+
+
+class KnockedOutbox:
+    """Sends nothing, and counts how often it was told that there may be something."""
+
+    def __init__(self, channels: frozenset[str]) -> None:
+        self.channels, self.woken = channels, 0
+
+    def wake(self) -> None:
+        self.woken += 1

@@ -21,17 +21,19 @@ class Purpose(StrEnum):
     LOGIN = "login"
     RADIUS = "radius"
     RECOVERY = "recovery"
+    ENROL = "enrol"
     PROVE = "prove"
     KEY_ALONE = "key-alone"
 
 
 class Stage(StrEnum):
     """second: the password was right, a second factor is asked for. prove: a factor that may
-    recover is asked for. reset: a new password may be set."""
+    recover is asked for. reset: a new password may be set. confirm: a factor waits for proof."""
 
     SECOND = "second"
     PROVE = "prove"
     RESET = "reset"
+    CONFIRM = "confirm"
 
 
 @dataclass(frozen=True)

@@ -293,12 +293,13 @@ def founded(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def quick_house(founded: ServerState, clock: Clock) -> Iterator[House]:
     """As `house`, in milliseconds: for what needs no second connection to the database."""
     with founded.database.engine.connect() as connection, connection.begin() as everything:
+        database = UndoneDatabase(connection)
         yield House(
             replace(
                 founded,
                 settings=replace(founded.settings, clock=clock),
-                database=UndoneDatabase(connection),
-                outbox=KnockedOutbox(founded.outbox.channels),
+                database=database,
+                outbox=KnockedOutbox(founded.outbox.channels, database),
             ),
             clock,
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyotp
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from tallystick.server.accounts import firms, passwords, people, sessions
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
@@ -19,6 +19,7 @@ from tallystick.server.signing_in.login import Browser, Signed
 from tallystick.server.signing_in.second import as_person, context_of
 from tallystick.server.state import ServerState
 from tallystick.server.store.database import WRITTEN, WRITTEN_CHAINS, Database
+from tallystick.server.store.models_login import MessageRow
 
 PASSWORD = "correct horse battery"
 HERE = Browser("192.0.2.1", "a browser")
@@ -134,10 +135,13 @@ class UndoneDatabase:
 
 
 class KnockedOutbox:
-    """Sends nothing, and counts how often it was told that there may be something."""
+    """Sends nothing. woken: of each time that it was told that there may be something, how many
+    messages there were."""
 
-    def __init__(self, channels: frozenset[str]) -> None:
-        self.channels, self.woken = channels, 0
+    def __init__(self, channels: frozenset[str], database: UndoneDatabase) -> None:
+        self.channels, self._database = channels, database
+        self.woken: list[int] = []
 
     def wake(self) -> None:
-        self.woken += 1
+        with self._database.read() as connection:
+            self.woken.append(connection.scalar(select(func.count()).select_from(MessageRow)))

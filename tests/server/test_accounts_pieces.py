@@ -1,5 +1,5 @@
-"""Sessions, passwords, credentials, factors and rights, each by itself: whose they are, and to which
-second."""
+"""Sessions, passwords, credentials, factors and rights, each by itself: whose they are, and to
+which second."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
 from tallystick.server.accounts.rights import RIGHTS, Right
 from tallystick.server.rules.throttle import Throttle
 from tallystick.server.services import oidc_clients
-from tallystick.server.store.audit import Act
 from tallystick.server.store.models import AuditEntry, CredentialRow, PersonRow
 from tallystick.server.store.models_login import (
     Attempt,
@@ -29,7 +28,7 @@ from tallystick.server.store.models_login import (
     SentCode,
     SessionRow,
 )
-from tests.server.house import HERE, TOTP, refused
+from tests.server.house import TOTP, refused
 
 DAY_S = 86400
 
@@ -737,7 +736,7 @@ def test_what_strangers_have_locked_of_a_person(house):
     [
         lambda c, person, number: factors.get(c, person, number, lock=True),
         lambda c, person, number: factors.rename(c, person, number, "mine"),
-        lambda c, person, number: factors.remove(c, person, number),
+        factors.remove,
     ],
 )
 def test_a_factor_that_is_to_be_changed_is_locked(house, act):

@@ -235,7 +235,7 @@ def test_someone_disabled_between_the_steps(house):
             step()
 
 
-@pytest.mark.parametrize("stage", [Stage.PROVE, Stage.RESET])
+@pytest.mark.parametrize("stage", [Stage.PROVE, Stage.RESET, Stage.CONFIRM])
 def test_an_attempt_at_another_stage(house, stage):
     house.person()
     token = house.first().attempt

@@ -1,0 +1,576 @@
+"""What staff decide together, invitations, proofs in a session and keys alone: who is written to,
+who is let in, and to which second."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select, update
+
+from tallystick.server.accounts import firms, people
+from tallystick.server.accounts.people import Keeper
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.messages import outbox
+from tallystick.server.methods import METHODS
+from tallystick.server.rules.judge import Reason
+from tallystick.server.signing_in import (
+    inviting,
+    login,
+    passkey,
+    recovery,
+    stepup,
+    together,
+)
+from tallystick.server.signing_in.login import Browser, Signed
+from tallystick.server.signing_in.second import as_person
+from tallystick.server.signing_in.stepup import KeptForm
+from tallystick.server.store.models import PersonRow
+from tallystick.server.store.models_login import HelpRequest
+from tests.server.house import HERE, TOTP, refused
+from tests.server.soft_key import SoftKey
+
+NEW = "another horse battery"
+DAY_S = 86400
+
+
+@pytest.fixture
+def house(quick_house):
+    return quick_house
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(recovery, "EVENED_S", 0.0)
+
+
+@pytest.fixture
+def posted(monkeypatch):
+    """The messages of `outbox.post`."""
+    found: list[dict] = []
+    genuine = outbox.post
+
+    def post(connection, ring, **more):
+        found.append(more)
+        return genuine(connection, ring, **more)
+
+    monkeypatch.setattr(outbox, "post", post)
+    return found
+
+
+def act(house, what, *arguments, **more):
+    with house.write() as connection:
+        return what(house.state, connection, *arguments, **more)
+
+
+# -- two of the staff ------------------------------------------------------------------------------
+
+STAFF = {
+    "sue": "support", "sam": "support", "boss": "administrator", "eye": "auditor", "new": "support",
+    "barred": "support", "mute": "support",
+}  # fmt: skip
+
+
+@pytest.fixture
+def desk(house):
+    house.person(enrolled=False)
+    for name, role in STAFF.items():
+        house.person(name, enrolled=False)
+        house.change(name, role=role, email=f"{name}@x.org" if name != "mute" else None)
+    house.change("ann", email="ann@x.org")
+    house.change("barred", disabled_at=1)
+    house.change("new", colleague_from=int(house.clock()) + 1)
+    return house
+
+
+def ask(desk, asker="sue", person="ann", **more):
+    return act(
+        desk, together.ask_recovery, desk.firm, desk.known(asker), desk.known(person), **more
+    )
+
+
+def test_who_may_agree_is_written_to_and_nobody_else(desk, posted):
+    ask(desk, reason="it fell")
+    assert {one["letter"].to for one in posted} == {"sam@x.org", "boss@x.org"}
+    (letter, *_) = (one["letter"] for one in posted)
+    assert letter.subject == "sue waits for a colleague"
+    lines = letter.text.splitlines()
+    assert lines[:2] == ["sue asks to recover the account of ann.", "Why: it fell."]
+    assert lines[2].startswith("Somebody else of the staff has to agree by ")
+    assert "09:00" in lines[2]  # in an hour
+    assert lines[-1] == f"{desk.state.public_url}/p/default/waiting"
+    now = desk.clock()
+    assert {(one["channel"], one["now"], one["life_s"], one["firm_id"]) for one in posted} == {
+        (outbox.EMAIL, now, 3600, 1)
+    }
+    posted.clear()
+    desk.clock.advance(1)  # the new one counts from now on
+    ask(desk)
+    assert {one["letter"].to for one in posted} == {"sam@x.org", "boss@x.org", "new@x.org"}
+    assert posted[0]["letter"].text.splitlines()[1] == "Why: no reason was given."
+    posted.clear()
+    ask(desk, person="boss")  # two of the support have not her rights together
+    assert posted == []
+    ask(desk, asker="boss", person="eye")
+    assert {one["letter"].to for one in posted} == {"sue@x.org", "sam@x.org", "new@x.org"}
+
+
+def test_a_request_as_staff_see_it_the_oldest_first(desk, monkeypatch):
+    numbers = iter((2, 1, 3))
+    monkeypatch.setattr(recovery, "new_number", lambda: next(numbers))
+    lost = [("totp", "3")]
+    ask(desk, reason="it fell", voids=lost)
+    ask(desk, person="sam")
+    now = int(desk.clock())
+    with desk.write() as connection:
+        recovery.console_help(desk.state, connection, desk.known("eye"), now)  # waits for nobody
+        one, two = together.waiting(connection, 1, now + 3599)
+        assert two == together.WaitingDecision(
+            id=2, kind="recovery", person_id=desk.known().id, person="ann",
+            asked_by=desk.known("sue").id, asker="sue", agreed_by=None, reason="it fell",
+            detail={"voids": [["totp", "3"]]}, asked_at=now, expires_at=now + 3600,
+        )  # fmt: skip
+        mine = together.waiting(connection, 1, now, person_id=desk.known("sam").id)
+        assert [found.id for found in mine] == [one.id] == [1]
+        assert together.waiting(connection, 1, now + 3600) == []
+        assert together.waiting(connection, 2, now) == []
+
+
+def test_what_a_decision_answers_when_it_is_refused(desk):
+    number = ask(desk)
+
+    def agree(other, helped="ann", number=number):
+        act(
+            desk, together.agree, desk.firm, desk.known(other), number,
+            helped_id=desk.known(helped).id,
+        )  # fmt: skip
+
+    for code, status, refuse in (
+        ("needs-two", 403, lambda: ask(desk, "sue", "sue")),
+        ("new-colleague", 403, lambda: ask(desk, "new")),
+        ("no-such-request", 404, lambda: agree("sam", "boss")),
+        ("no-such-request", 404, lambda: agree("sam", number=number + 1)),
+        ("new-colleague", 403, lambda: agree("new")),
+        ("needs-two", 403, lambda: agree("eye")),
+        ("needs-two", 403, lambda: agree("barred")),
+        ("needs-two", 403, lambda: agree("sue")),
+    ):
+        with refused(code) as caught:
+            refuse()
+        assert caught.value.status == status
+    with refused("new-colleague") as caught:
+        agree("new")
+    assert caught.value.what == "new is new among the staff."
+    assert caught.value.todo.startswith("For 3 days,")
+    other = ask(desk, person="boss")
+    with refused("needs-more-rights") as caught:
+        agree("sam", "boss", other)
+    assert caught.value.status == 403
+    assert caught.value.what == "boss has rights that neither of you has."
+
+
+def test_a_request_is_withdrawn_alone(desk):
+    one, two = ask(desk), ask(desk, person="sam")
+    sue = desk.known("sue")
+    with refused("no-such-request"):
+        act(desk, together.withdraw, sue, one, helped_id=desk.known("sam").id)
+    act(desk, together.withdraw, sue, one, helped_id=desk.known().id)
+    with desk.write() as connection:
+        assert list(connection.scalars(select(HelpRequest.id))) == [two]
+    with refused("no-such-request"):
+        act(desk, together.withdraw, sue, one, helped_id=desk.known().id)
+
+
+def test_what_was_agreed_to_is_collected_while_both_still_might(desk):
+    one, two = ask(desk), ask(desk, person="sam")
+    ann = desk.known()
+    act(desk, together.agree, desk.firm, desk.known("sam"), one, helped_id=ann.id)
+    with desk.write() as connection:
+        agreed = dict(connection.execute(select(HelpRequest.id, HelpRequest.agreed_by)).all())
+    assert agreed == {one: desk.known("sam").id, two: None}
+    desk.change("sam", disabled_at=1)
+    with refused("needs-two"):
+        act(desk, together.collect, desk.known("sue"), one, helped_id=ann.id)
+    desk.change("sam", disabled_at=None)
+    assert act(desk, together.collect, desk.known("sue"), one, helped_id=ann.id)
+    with desk.write() as connection:
+        tags = dict(connection.execute(select(HelpRequest.id, HelpRequest.code_tag)).all())
+    assert tags[one] and tags[two] is None
+
+
+# -- invitations -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guest(house):
+    """ann, who has had no password yet, and bob, who is no guest."""
+    house.person(enrolled=False)
+    house.person("bob", enrolled=False)
+    with house.write() as connection:
+        mine = PersonRow.login == "ann"
+        nothing = {"password_hash": None, "password_at": None, "email": "ann@x.org"}
+        connection.execute(update(PersonRow).where(mine).values(**nothing))
+    return house
+
+
+def invite(house, name="ann", what=inviting.invite, **more):
+    if what is inviting.invite:
+        more = {"public_url": "https://here"} | more
+    return act(
+        house, what, house.firm, house.known(name), actor="console", now=house.clock(), **more
+    )
+
+
+def link_of(posted) -> str:
+    return posted[-1]["letter"].text.split("https://here/p/default/welcome/")[1].split()[0]
+
+
+def test_an_invitation_is_good_for_two_weeks_and_opens_a_session(guest, posted):
+    invite(guest)
+    assert posted[-1]["letter"].to == "ann@x.org"
+    link = link_of(posted)
+    guest.clock.advance(14 * DAY_S - 1)
+    assert inviting.welcomed(guest.state, "default", link, HERE).login == "ann"
+    with refused("bad-password"):
+        inviting.accept(guest.state, "default", link, "short", HERE)
+    guest.change("ann", role="support")
+    many = len(posted)
+    session = guest.session(inviting.accept(guest.state, "default", link, NEW, HERE))
+    assert (session.person.login, session.amr, session.enrol_only) == ("ann", ("pwd",), False)
+    assert guest.state.outbox.woken[-1] > many  # that the password was changed, was told
+    assert guest.known().colleague_from == int(guest.clock()) + 3 * DAY_S
+    for name in (inviting.welcomed, lambda *a: inviting.accept(*a[:3], NEW, a[3])):
+        with refused("invitation-over") as caught:
+            name(guest.state, "default", link, HERE)
+        assert caught.value.status == 401
+
+
+def test_an_invitation_that_is_over_and_links_that_are_none(guest, posted):
+    invite(guest)
+    link = link_of(posted)
+    number, _, code = link.partition("-")
+    for wrong in (
+        "", "x", f"{number}-{'2' * 12}", f"{int(number) - 1}-{code}", link.lower() + "x",
+    ):  # fmt: skip
+        with refused("invitation-over"):
+            inviting.welcomed(guest.state, "default", wrong, HERE)
+    guest.clock.advance(14 * DAY_S)
+    with refused("invitation-over"):
+        inviting.welcomed(guest.state, "default", link, HERE)
+
+
+def test_wrong_links_count_as_wrong_help_codes_do(guest):
+    guest.policy(recoveries_per_source_per_hour=5)
+    for _ in range(5):
+        with refused("invitation-over"):
+            inviting.welcomed(guest.state, "default", "x", HERE)
+    with refused("too-many"):
+        inviting.welcomed(guest.state, "default", "x", HERE)
+
+
+def test_a_person_gets_ten_invitations_in_a_day(guest):
+    guest.clock.now = 21_000 * DAY_S + DAY_S - 1.0
+    for _ in range(10):
+        invite(guest)
+    with refused("too-many") as caught:
+        invite(guest)
+    assert caught.value.retry_after_s == 1
+    guest.clock.advance(1)
+    invite(guest)
+
+
+def test_whom_nobody_invites(guest):
+    for change, words in (
+        ({"email": None}, "ann has no e-mail address."),
+        ({"disabled_at": 1}, "ann is barred."),
+        ({"password_hash": "x"}, "ann has a password already."),
+        ({"password_at": 1}, "ann has had this account before."),
+        ({"enrolled_at": 1}, "ann has had this account before."),
+    ):
+        guest.change("ann", **change)
+        with refused("not-invited") as caught:
+            invite(guest)
+        assert (caught.value.status, caught.value.what) == (409, words)
+        guest.change("ann", **dict.fromkeys(change) | {"email": "ann@x.org"})
+    invite(guest)
+
+
+def test_whose_password_is_the_directorys_is_told_where_to_sign_in(guest, posted):
+    guest.policy(directory_passwords=True)
+    guest.change("bob", source=Keeper.LDAP.value, email="bob@x.org")
+    invite(guest, "bob")
+    assert "https://here/p/default/sign-in" in posted[-1]["letter"].text
+    with refused("not-invited") as caught:
+        invite(guest, "bob", inviting.print_letter)
+    assert caught.value.what == "bob has a password in the directory."
+
+
+def test_a_letter_and_what_is_listed_of_it(guest):
+    guest.change("ann", full_name="Ann A")
+    printed = invite(guest, what=inviting.print_letter)
+    ann, end = guest.known(), int(guest.clock()) + 14 * DAY_S
+    assert (printed.login, printed.name, printed.expires_at) == ("ann", "Ann A", end)
+    assert recovery.with_help(guest.state, "default", "ann", printed.code, HERE)
+    invite(guest, what=inviting.print_letter)
+
+    def listed(after=0, firm_id=1):
+        with guest.write() as connection:
+            now = guest.clock() + after
+            found = inviting.listed(connection, firm_id, now)
+            if firm_id == 1:
+                assert inviting.of_people(connection, [ann.id], now) == found
+            assert inviting.of_people(connection, [ann.id + 1], now) == []
+            return found
+
+    wanted = inviting.OpenInvitation(
+        ann.id, "ann", "Ann A", "ann@x.org", "letter", int(guest.clock()), end, over=False
+    )
+    assert listed() == listed(14 * DAY_S - 1) == [wanted]
+    assert listed(14 * DAY_S) == [replace(wanted, over=True)]
+    assert listed(firm_id=2) == []
+
+
+def test_an_address_that_is_not_hers_any_more_takes_the_link_along_and_no_letter(guest):
+    for what, gone in ((inviting.invite, True), (inviting.print_letter, False)):
+        invite(guest, what=what)
+        with guest.write() as connection:
+            assert inviting.forget_mailed(connection, guest.known("bob").id) is False
+            assert inviting.forget_mailed(connection, guest.known().id) is gone
+            assert len(inviting.listed(connection, 1, 0)) == (not gone)
+    invite(guest, what=inviting.withdraw)
+    with refused("no-invitation") as caught:
+        invite(guest, what=inviting.withdraw)
+    assert caught.value.status == 404
+
+
+def test_who_may_be_invited_is_the_same_to_the_database(guest):
+    def invitable() -> set[str]:
+        with guest.write() as connection:
+            whom = inviting.invitable(guest.firm, guest.clock())
+            found = set(connection.scalars(select(PersonRow.login).where(whom)))
+            everybody = people.everybody(connection, 1)
+        if found:
+            assert found == {o.login for o in everybody if inviting.may_be_invited(guest.firm, o)}
+        return found
+
+    assert invitable() == {"ann"}
+    for change in ("disabled_at", "enrolled_at", "password_at"):
+        guest.change("ann", **{change: 1})
+        assert invitable() == set()
+        guest.change("ann", **{change: None})
+    guest.change("ann", password_hash="x")
+    assert invitable() == set()
+    guest.change("ann", source=Keeper.LDAP.value)
+    assert invitable() == set()
+    guest.policy(directory_passwords=True)
+    assert invitable() == {"ann"}
+    invite(guest, "ann")  # is told where to sign in; there is no invitation
+    assert invitable() == {"ann"}
+    guest.change("ann", source="", password_hash=None)
+    invite(guest, "ann")
+    assert invitable() == set()
+    guest.clock.advance(14 * DAY_S)
+    assert invitable() == {"ann"}
+
+
+# -- a proof in a session --------------------------------------------------------------------------
+
+FORM = KeptForm("/p/default/change", [("name", "value"), ("name", "ü")])
+
+
+def begun(house, session, next_url="/on", form=FORM):
+    return stepup.begin(house.state, session, HERE, next_url, form)
+
+
+def proved(house, session):
+    house.clock.advance(60)
+    return stepup.prove(house.state, session, TOTP, house.key, {"code": house.code()}, HERE)
+
+
+def test_a_proof_is_fresh_for_five_minutes(house):
+    house.person()
+    session = house.session(house.sign_in().session)
+    for after, fresh in ((299, True), (300, False)):
+        assert stepup.is_fresh(session, session.proved_at + after) is fresh
+
+
+def test_a_form_is_kept_for_where_it_belongs(house):
+    house.person()
+    session = house.session(house.sign_in().session)
+    begun(house, session)
+    begun(house, session, "", None)  # back to the choice: both stay
+    begun(house, session, "/on", None)
+    assert proved(house, session) == stepup.Proved("/on", FORM)
+    begun(house, session)
+    begun(house, session, "/elsewhere", None)
+    assert proved(house, session) == stepup.Proved("/elsewhere", None)
+    begun(house, session, "", None)
+    assert proved(house, session) == stepup.Proved("", None)
+
+
+def test_a_form_as_long_as_is_kept_and_one_longer(house):
+    house.person()
+    session = house.session(house.sign_in().session)
+    around = len(json.dumps(["/", [["a", ""]]]))
+    for more, kept in ((0, True), (1, False)):
+        form = KeptForm("/", [("a", "x" * (100_000 - around + more))])
+        begun(house, session, form=form)
+        assert proved(house, session).form == (form if kept else None)
+
+
+def test_a_form_is_for_its_session_and_its_key(house):
+    house.person()
+    session = house.session(house.sign_in().session)
+    sealed = stepup._sealed(house.state, session, FORM)
+    assert stepup._opened(house.state, session, sealed) == FORM
+    assert stepup._opened(house.state, replace(session, handle="x"), sealed) is None
+    assert stepup._opened(house.state, session, "") is None
+
+
+def test_a_code_of_a_proof_is_sent_at_once(house, posted):
+    house.person()
+    session = house.session(house.sign_in().session)
+    with house.write() as connection:
+        context = house.context(connection)
+        started = METHODS[MethodKind.EMAIL].start(
+            context, as_person(session.person), {"address": "ann@elsewhere.org"}
+        )
+        connection.exec_driver_sql("UPDATE factor SET confirmed_at = 1")
+    key = started.key
+    begun(house, session)
+    assert len(stepup.choices(house.state, session, HERE)) == 2
+    assert stepup.delivered(house.state, session, MethodKind.EMAIL, key, HERE) is None
+    many = len(posted)
+    stepup.challenge(house.state, session, MethodKind.EMAIL, key, HERE)
+    assert house.state.outbox.woken[-1] == len(posted) == many + 1
+    assert stepup.delivered(house.state, session, MethodKind.EMAIL, key, HERE) is not None
+    assert stepup.delivered(house.state, session, TOTP, house.key, HERE) is None
+    token = house.first().attempt
+    assert login.delivered(house.state, "default", token, MethodKind.EMAIL, key) is None
+    login.challenge(house.state, "default", token, MethodKind.EMAIL, key, HERE.source)
+    assert house.state.outbox.woken[-1] == len(posted) == many + 2
+    assert login.delivered(house.state, "default", token, MethodKind.EMAIL, key) is not None
+
+
+# -- a key alone -----------------------------------------------------------------------------------
+
+MODEL = UUID("00000000-0000-4000-8000-000000000007")
+
+
+@pytest.fixture
+def key(house):
+    """Of ann, in a firm that lets keys alone sign in."""
+    house.state = replace(house.state, public_url="http://localhost")
+    house.person(enrolled=False)
+    made = SoftKey(MODEL)
+    with house.write() as connection:
+        context = replace(house.context(connection), challenge=b"c" * 32)
+        owner = as_person(house.known())
+        started = METHODS[MethodKind.WEBAUTHN].start(context, owner, {"label": "Key"})
+        answer = made.create(json.loads(started.show["options"]), "http://localhost")
+        verdict = METHODS[MethodKind.WEBAUTHN].finish(
+            context, owner, started.key, {"response": answer}
+        )
+        assert verdict.accepted
+    house.policy(key_alone=True)
+    return made
+
+
+def asked(house, next_url="/on"):
+    found = passkey.begin(house.state, "default", HERE, next_url)
+    return found.attempt, json.loads(found.options)
+
+
+def answered(house, key, token, options, named=True):
+    form = {"response": key.get(options, "http://localhost", named=named)}
+    return passkey.finish(house.state, "default", token, form, HERE)
+
+
+def failures(house) -> int:
+    with house.write() as connection:
+        query = "SELECT coalesce(sum(count), 0) FROM rate WHERE bucket LIKE 'password-source|%'"
+        return connection.exec_driver_sql(query).scalar_one()
+
+
+def test_a_key_alone_is_let_in_where_it_was_asked_for(house, key):
+    token, options = asked(house)
+    assert len(options["challenge"]) == 43  # 32 bytes that nobody guesses
+    signed = answered(house, key, token, options)
+    assert isinstance(signed, Signed) and signed.next_url == "/on" and signed.known
+    assert house.session(signed.session).amr == ("pop", "user", "mfa")
+    assert failures(house) == 0
+    with refused("attempt-over"):
+        answered(house, key, token, options)
+
+
+def test_what_is_no_key_of_anybody(house, key):
+    for spoil, code, status in (
+        (lambda: setattr(key, "id", b"x" * 32), "key-unknown", 401),
+        (lambda: house.change(disabled_at=1), "key-unknown", 401),
+        (lambda: house.policy(methods=["webauthn", "totp"], key_alone=False),
+         "key-alone-not-allowed", 403),
+    ):  # fmt: skip
+        token, options = asked(house)
+        before, kept = failures(house), (key.id, house.firm.policy)
+        spoil()
+        with refused(code) as caught:
+            answered(house, key, token, options)
+        assert caught.value.status == status
+        assert failures(house) == before + (code == "key-unknown")
+        key.id = kept[0]
+        house.change(disabled_at=None)
+    with refused("key-alone-not-allowed"):
+        asked(house)
+    assert not passkey.allowed(house.firm.policy)
+    without = house.firm.policy.model_copy(
+        update={"key_alone": True, "methods": frozenset({MethodKind.TOTP})}
+    )
+    assert not passkey.allowed(without)
+
+
+def test_an_answer_that_names_nobody_or_is_wrong_counts_as_a_failure(house, key):
+    token, options = asked(house)
+    with refused("key-unknown"):
+        answered(house, key, token, options, named=False)
+    token, options = asked(house)
+    wrong = answered(house, key, token, options | {"challenge": "AAAA"})
+    assert wrong.reason is Reason.WRONG and failures(house) == 2
+    with refused("attempt-over"):
+        answered(house, key, token, options)
+
+
+def test_a_key_that_was_handed_out_opens_nothing_before_it_was_shown(house, key):
+    with house.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE factor SET facts = replace(facts, '\"handed\": false', '\"handed\": true')"
+        )
+    token, options = asked(house)
+    with refused("key-unconfirmed") as caught:
+        answered(house, key, token, options)
+    assert caught.value.status == 403 and failures(house) == 1
+
+
+def test_a_key_of_another_firm_is_nobodys(house, key):
+    with house.write() as connection:
+        firms.add(connection, house.state.ring, "other", now=house.clock(), actor="test")
+        other = firms.by_name(connection, "other")
+        policy = house.firm.policy
+        firms.set_policy(
+            connection, house.state.ring, other.id, policy, now=house.clock(), actor="test"
+        )
+    found = passkey.begin(house.state, "other", HERE, "")
+    form = {"response": key.get(json.loads(found.options), "http://localhost", named=True)}
+    with refused("key-unknown"):
+        passkey.finish(house.state, "other", found.attempt, form, HERE)
+
+
+def test_a_place_with_too_many_failures_is_asked_for_no_key(house, key):
+    house.policy(sign_in_failures_per_source=10)
+    for number in range(10):
+        with refused("wrong-password"):
+            house.first(f"nobody{number}")
+    with refused("too-many"):
+        asked(house)
+    assert passkey.begin(house.state, "default", Browser("198.51.100.7", ""), "")

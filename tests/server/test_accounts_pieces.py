@@ -18,6 +18,7 @@ from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
 from tallystick.server.accounts.rights import RIGHTS, Right
 from tallystick.server.rules.throttle import Throttle
 from tallystick.server.services import oidc_clients
+from tallystick.server.store.database import StaleError
 from tallystick.server.store.models import AuditEntry, CredentialRow, PersonRow
 from tallystick.server.store.models_login import (
     Attempt,
@@ -710,6 +711,9 @@ def test_a_factor_moves_alone_and_keeps_its_facts_unless_it_is_told(house):
         factors.move(connection, after, position=6, throttle=locked, used_at=9, facts={"b": 2})
         assert factors.get(connection, ann.id, one).facts == {"b": 2}
         assert factors.get(connection, ann.id, two).position == 0
+        with pytest.raises(StaleError):  # another request was first
+            factors.move(connection, after, position=7, throttle=locked, used_at=9)
+        assert factors.get(connection, ann.id, one).position == 6
 
 
 def test_what_strangers_have_locked_of_a_person(house):

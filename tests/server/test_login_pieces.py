@@ -1,0 +1,348 @@
+"""Signing in and recovery: what a directory says, how long there is to enrol, what a browser that is
+known is let do, what of several proofs counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import select
+
+from tallystick.common.errors import RefusedError
+from tallystick.server.accounts.people import Keeper
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.signing_in import login, recovery
+from tallystick.server.signing_in.attempts import Purpose
+from tallystick.server.signing_in.login import PendingSignIn, Signed, Way
+from tallystick.server.store.models_login import Attempt, RememberedDevice, SessionRow
+from tests.server.house import HERE, PASSWORD, TOTP, refused
+
+DAY_S = 86400
+THEIRS = "the one for the computer"
+VPN = Way(Purpose.RADIUS, "vpn", opens=False)
+
+
+@pytest.fixture
+def house(quick_house):
+    return quick_house
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(recovery, "EVENED_S", 0.0)
+
+
+# -- the directory's passwords ---------------------------------------------------------------------
+
+
+class Directory:
+    """Of one person. asked: whom it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.away = False
+
+    def has_password(self, login: str, entry_id: str, password: str) -> bool:
+        self.asked.append((login, entry_id))
+        if self.away:
+            raise RefusedError("it does not answer")
+        return (login, entry_id, password) == ("ann", "id-of-ann", THEIRS)
+
+
+@pytest.fixture
+def directory(house):
+    """It keeps ann; bob is kept here."""
+    made = Directory()
+    house.state = replace(house.state, directories={"default": made})
+    house.person("bob", enrolled=False)
+    house.person("ann", enrolled=False)
+    house.change("ann", source=Keeper.LDAP.value, external_id="id-of-ann")
+    house.policy(directory_passwords=True)
+    return made
+
+
+def test_the_password_is_the_directorys_of_those_whom_it_keeps(house, directory):
+    assert house.first(password=THEIRS).session
+    with refused("wrong-password"):
+        house.first(password=PASSWORD)  # one of here, of before
+    assert directory.asked == [("ann", "id-of-ann")] * 2
+    directory.asked.clear()
+    assert house.first("bob").session
+    with refused("wrong-password"):
+        house.first("bob", THEIRS)
+    assert directory.asked == []
+    with refused("wrong-password"):
+        house.first("nobody", THEIRS)
+    assert directory.asked == [("nobody", "")]  # takes as long as for somebody
+
+
+def test_without_policy_or_directory_the_password_of_here_counts_alone(house, directory):
+    house.policy(directory_passwords=False)
+    assert house.first(password=PASSWORD).session
+    with refused("wrong-password"):
+        house.first(password=THEIRS)
+    assert directory.asked == []
+    house.policy(directory_passwords=True)
+    house.state = replace(house.state, directories={})
+    for password in (THEIRS, PASSWORD):
+        with refused("wrong-password"):
+            house.first(password=password)
+
+
+def test_a_directory_that_does_not_answer_is_said_so(house, directory, caplog):
+    directory.away = True
+    for name in ("ann", "nobody"):
+        with refused("directory-away") as caught:
+            house.first(name, THEIRS)
+        assert (caught.value.status, caught.value.retry_after_s) == (503, 60)
+    assert "a password could not be asked for: it does not answer" in caplog.text
+    assert login.password_elsewhere().status == 409
+
+
+def test_there_are_two_weeks_to_enrol_a_second_factor(house, directory):
+    """Whose password is the directory's has them from when the account was made."""
+    began = int(house.clock())
+    for name, password in (("bob", PASSWORD), ("ann", THEIRS)):
+        house.change("ann", password_at=None)
+        house.clock.now = began + 14 * DAY_S - 1
+        assert house.first(name, password).session
+        house.clock.now += 1
+        with refused("enrol-too-late") as caught:
+            house.first(name, password)
+        assert caught.value.status == 403
+    house.policy(first_enrolment_days=0)
+    assert house.first("bob").session
+    house.policy(first_enrolment_days=1, minimum_methods=0)
+    assert house.first("bob").session
+
+
+def test_they_begin_when_policy_begins_to_ask(house):
+    house.person(enrolled=False)
+    day = datetime.fromtimestamp(house.clock(), UTC).date()
+    house.clock.advance(100 * DAY_S)
+    asked_from = day.fromordinal(day.toordinal() + 90)
+    house.policy(second_factor_from=asked_from.isoformat(), first_enrolment_days=14)
+    house.clock.now = house.firm.policy.asked_from_s() + 14 * DAY_S - 1
+    assert house.first().session
+    house.clock.advance(1)
+    with refused("enrol-too-late"):
+        house.first()
+
+
+# -- the second step -------------------------------------------------------------------------------
+
+
+def test_what_a_sign_in_gives_to_the_browser(house):
+    house.policy(remember_device_days=2)
+    house.person()
+    alone = house.second(house.first().attempt)
+    assert (alone.device, bool(alone.known), alone.next_url) == (None, True, "/next")
+    house.clock.advance(60)
+    browser = replace(HERE, source="192.0.2.9", agent="another")
+    signed = house.second(house.first(browser=browser).attempt, browser=browser, remember=True)
+    with house.write() as connection:
+        (device,) = connection.execute(select(*RememberedDevice.__table__.columns)).all()
+        session = connection.execute(
+            select(*SessionRow.__table__.columns).order_by(SessionRow.id.desc())
+        ).first()
+    assert (device.browser, device.source) == ("another", "192.0.2.9")
+    assert (session.browser, session.source) == ("another", "192.0.2.9")
+    again = house.first(browser=replace(browser, device=signed.device))
+    assert isinstance(again, Signed) and again.known == ""  # a password alone makes none known
+    assert house.session(again.session).amr == ("pwd",)
+
+
+def test_an_attempt_that_is_begun_says_what_is_lacking_and_where_from(house):
+    house.person()
+    house.policy(minimum_methods=3)
+    pending = house.first()
+    assert pending.lacking == 2 and pending.attempt
+    assert house.first(way=VPN) == PendingSignIn("", 2)
+    with house.write() as connection:
+        (row,) = connection.execute(select(*Attempt.__table__.columns)).all()
+    assert (row.source, row.purpose, row.stage) == ("192.0.2.1", "login", "second")
+
+
+def test_a_name_may_be_an_address_and_its_tries_are_the_same(house):
+    house.person(enrolled=False)
+    house.change(email="ann@x.org", email_verified=1)
+    house.policy(password_max_failures=3)
+    for name in ("ann", "ann@x.org", "ANN"):
+        with refused("wrong-password"):
+            house.first(name, "no")
+    with refused("too-many"):
+        house.first("ann@x.org")
+
+
+def lock(house) -> None:
+    """Strangers have."""
+    with house.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE factor SET failures = 10, lockout_s = 60, blocked_until = 9999999999"
+        )
+
+
+def locks(house) -> list[tuple]:
+    with house.write() as connection:
+        query = "SELECT failures, lockout_s, blocked_until FROM factor"
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+def test_a_known_browser_proves_in_spite_of_strangers_so_often_a_day(house):
+    house.policy(max_failures=3)
+    house.person()
+    known = replace(HERE, known=house.sign_in().known)
+    lock(house)
+    token = house.first(browser=known).attempt
+    stranger = house.second(token)
+    assert stranger.reason.value == "throttled" and stranger.retry_after_s > 0
+    for _ in range(2):
+        assert house.second(token, house.wrong(), known).reason.value == "wrong"
+    assert locks(house) == [(10, 60, 9999999999)]  # theirs stays as it was
+    assert isinstance(house.second(token, browser=known), Signed)
+    assert locks(house) == [(0, 0, 0)]
+    house.clock.advance(60)
+    lock(house)
+    token = house.first(browser=known).attempt
+    assert house.second(token, browser=known).reason.value == "throttled"
+    assert locks(house) == [(10, 60, 9999999999)]
+
+
+def test_a_known_browser_without_a_lock_counts_as_any_other(house):
+    house.policy(max_failures=3)
+    house.person()
+    known = replace(HERE, known=house.sign_in().known)
+    token = house.first(browser=known).attempt
+    for _ in range(3):
+        assert house.second(token, house.wrong(), known).reason.value == "wrong"
+    assert locks(house)[0][0] == 3
+    assert login.known_name(house.state, house.known(), known)
+    assert login.known_name(house.state, house.known(), HERE) == ""
+
+
+# -- recovery --------------------------------------------------------------------------------------
+
+
+def test_the_answer_takes_as_long_for_nobody(monkeypatch):
+    slept, clock = [], iter((10.0, 10.03, 20.0, 20.5))
+    monkeypatch.undo()
+    monkeypatch.setattr(recovery.beside, "sleep", slept.append)
+    monkeypatch.setattr(recovery.moments, "steady", lambda: next(clock))
+    assert recovery.evened(lambda: 7)() == 7
+    with pytest.raises(ZeroDivisionError):
+        recovery.evened(lambda: 1 // 0)()
+    assert slept == [pytest.approx(0.07), 0.0]
+
+
+def test_figures_of_recovery_that_documents_state():
+    """docs/reference/server.md, server-threats.md, people.md"""
+    assert (recovery.CONSOLE_LIFE_S, recovery.TRIES_PER_ATTEMPT) == (DAY_S, 5)
+    assert (recovery.HELP_TRIES, recovery.CODE_LENGTH, recovery.WINDOW_S) == (1000, 12, 3600)
+    assert recovery.RECOVERY_SHARE == 2
+    assert len(set(recovery.CODE_ALPHABET)) == 30
+
+
+def test_numbers_of_requests_are_drawn_from_all_that_have_nine_digits(monkeypatch):
+    seen = []
+    monkeypatch.setattr(recovery.chance, "randbelow", lambda below: seen.append(below) or 0)
+    assert recovery.new_number() == 1 and seen == [10**9 - 1]
+
+
+def with_mailbox(house, kinds=("totp", "email", "sms")):
+    """→ the key of a mailbox that ann has besides her app"""
+    house.policy(methods=list(kinds), recovery_methods=["totp", "email"])
+    house.person()
+    with house.write() as connection:
+        started = login.second.METHODS[MethodKind.EMAIL].start(
+            house.context(connection), login.second.as_person(house.known()),
+            {"address": "ann@elsewhere.org"},
+        )  # fmt: skip
+        connection.exec_driver_sql("UPDATE factor SET confirmed_at = 1")
+    return started.key
+
+
+def sent(house) -> int:
+    with house.write() as connection:
+        return connection.exec_driver_sql("SELECT count(*) FROM message").scalar_one()
+
+
+def start(house, kind=MethodKind.EMAIL, name="ann", browser=HERE):
+    return recovery.start(house.state, "default", name, kind, browser)
+
+
+def test_recoveries_send_half_of_a_persons_messages_and_no_error_tells(house):
+    with_mailbox(house)
+    house.clock.now = 500_001 * 3600.0
+    house.policy(sends_per_person_per_hour=6)
+    before = sent(house)
+    for _ in range(4):
+        start(house)
+    assert sent(house) == before + 3 == house.state.outbox.woken[-1]
+    known = replace(HERE, known=house.sign_in().known)
+    for _ in range(4):
+        start(house, browser=known)
+    assert sent(house) == before + 6  # those of her own browser are its own; six are all
+    house.clock.now = 500_002 * 3600.0
+    start(house)
+    assert sent(house) == before + 7
+    house.policy(sends_per_person_per_hour=1)
+    house.clock.advance(3600)
+    start(house)
+    start(house)
+    assert sent(house) == before + 8  # one at least
+
+
+def test_nothing_is_sent_for_nobody_nor_by_an_app(house):
+    with_mailbox(house)
+    before = sent(house)
+    start(house, name="nobody")
+    start(house, TOTP)
+    house.change(disabled_at=1)
+    start(house)
+    assert sent(house) == before
+
+
+def test_a_code_that_is_wrong_by_the_mailbox_is_told_as_any_other(house):
+    with_mailbox(house)
+    token = start(house)
+    form = {"code": "000000"}
+    for _ in range(5):
+        assert recovery.prove(house.state, "default", token, form, HERE).reason.value == "wrong"
+    with refused("attempt-over"):
+        recovery.prove(house.state, "default", token, form, HERE)
+
+
+def test_a_new_password_signs_out_and_voids_what_rests_on_the_old_one(house):
+    with_mailbox(house)
+    keep = house.sign_in()
+    gone = house.sign_in()
+    with house.write() as connection:
+        person = house.known()
+        recovery.console_help(house.state, connection, person, house.clock())
+        hashed = login.passwords.hash_new("another horse battery")
+        recovery.set_password(
+            house.state, connection, "default", house.firm.policy, person, hashed,
+            keep_session=house.session(keep.session).id, recovered_by="mailbox",
+        )  # fmt: skip
+        assert connection.exec_driver_sql("SELECT count(*) FROM help_request").scalar() == 0
+    assert house.session(keep.session) and house.session(gone.session) is None
+    assert house.known().recovered_by == "mailbox"
+    assert house.known().password_at == int(house.clock())
+
+
+def test_a_password_of_a_recovery_ends_the_count_of_tries(house):
+    with_mailbox(house)
+    house.policy(password_max_failures=3)
+    for _ in range(3):
+        with refused("wrong-password"):
+            house.first(password="no")
+    with refused("too-many"):
+        house.first()
+    token = start(house, TOTP)
+    assert recovery.prove(house.state, "default", token, {"code": house.code()}, HERE).accepted
+    many = sent(house)
+    assert recovery.reset(house.state, "default", token, "another horse battery", HERE) is None
+    assert house.state.outbox.woken[-1] == sent(house)
+    assert house.first(password="another horse battery").attempt
+    assert sent(house) >= many

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pyotp
 import pytest
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, event, func, select
+from sqlalchemy.sql import Select
 
 from tallystick.server.accounts import firms, passwords, people, sessions
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
@@ -29,6 +30,22 @@ TOTP = MethodKind.TOTP
 def refused(code: str):
     """An ApiError with this code."""
     return pytest.raises(ApiError, check=lambda error: error.code == code)
+
+
+def locked_by(connection: Connection, act: Callable[[], object]) -> set[str]:
+    """→ the tables whose rows were locked"""
+    seen: set[str] = set()
+
+    def note(_connection, clause, *_):
+        if isinstance(clause, Select) and clause._for_update_arg is not None:
+            seen.update(table.name for table in clause.get_final_froms())
+
+    event.listen(connection, "before_execute", note)
+    try:
+        act()
+    finally:
+        event.remove(connection, "before_execute", note)
+    return seen
 
 
 class House:

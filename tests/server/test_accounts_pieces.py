@@ -7,8 +7,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import event, insert, select, update
-from sqlalchemy.sql import Select
+from sqlalchemy import insert, select, update
 
 from tallystick.common.errors import BadInputError
 from tallystick.server.accounts import credentials, factors, hashing, passwords, rights, sessions
@@ -29,7 +28,7 @@ from tallystick.server.store.models_login import (
     SentCode,
     SessionRow,
 )
-from tests.server.house import TOTP, refused
+from tests.server.house import TOTP, locked_by, refused
 
 DAY_S = 86400
 
@@ -748,24 +747,8 @@ def test_a_factor_that_is_to_be_changed_is_locked(house, act):
     ann = house.person(enrolled=False)
     number = created(house)
     with house.write() as connection:
-        assert locked_by(connection, lambda: factors.get(connection, ann.id, number)) == [False]
-        assert locked_by(connection, lambda: act(connection, ann.id, number)) == [True]
-
-
-def locked_by(connection, act) -> list[bool]:
-    """→ of each query: whether it locks what it finds"""
-    seen: list[bool] = []
-
-    def note(_connection, clause, *_):
-        if isinstance(clause, Select):
-            seen.append(clause._for_update_arg is not None)
-
-    event.listen(connection, "before_execute", note)
-    try:
-        act()
-    finally:
-        event.remove(connection, "before_execute", note)
-    return seen
+        assert not locked_by(connection, lambda: factors.get(connection, ann.id, number))
+        assert locked_by(connection, lambda: act(connection, ann.id, number)) == {"factor"}
 
 
 # -- rights ----------------------------------------------------------------------------------------

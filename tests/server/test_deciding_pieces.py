@@ -10,12 +10,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, update
 
-from tallystick.server.accounts import firms, people
+from tallystick.common.secret import Secret
+from tallystick.server.accounts import credentials, firms, passwords, people
+from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.accounts.people import Keeper
-from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.accounts.policy import MethodKind, PersonRole
+from tallystick.server.loans import holding
 from tallystick.server.messages import outbox
 from tallystick.server.methods import METHODS
 from tallystick.server.rules.judge import Reason
+from tallystick.server.rules.otp import hotp
 from tallystick.server.signing_in import (
     inviting,
     login,
@@ -27,9 +31,11 @@ from tallystick.server.signing_in import (
 from tallystick.server.signing_in.login import Browser, Signed
 from tallystick.server.signing_in.second import as_person
 from tallystick.server.signing_in.stepup import KeptForm
+from tallystick.server.stock import cards
+from tallystick.server.stock.gathering import CardSeed
 from tallystick.server.store.models import PersonRow
 from tallystick.server.store.models_login import HelpRequest
-from tests.server.house import HERE, TOTP, refused
+from tests.server.house import HERE, TOTP, locked_by, refused
 from tests.server.soft_key import SoftKey
 
 NEW = "another horse battery"
@@ -156,6 +162,7 @@ def test_what_a_decision_answers_when_it_is_refused(desk):
         ("needs-two", 403, lambda: agree("eye")),
         ("needs-two", 403, lambda: agree("barred")),
         ("needs-two", 403, lambda: agree("sue")),
+        ("no-such-request", 404, lambda: agree("sue", "boss")),  # of the page: it says nothing
     ):
         with refused(code) as caught:
             refuse()
@@ -165,6 +172,12 @@ def test_what_a_decision_answers_when_it_is_refused(desk):
     assert caught.value.what == "new is new among the staff."
     assert caught.value.todo.startswith("For 3 days,")
     other = ask(desk, person="boss")
+    with refused("new-colleague"):
+        agree("new", "boss", other)
+    desk.change("new", disabled_at=1)
+    for again in (lambda: agree("new"), lambda: ask(desk, "new", "new")):
+        with refused("needs-two"):
+            again()
     with refused("needs-more-rights") as caught:
         agree("sam", "boss", other)
     assert caught.value.status == 403
@@ -198,6 +211,124 @@ def test_what_was_agreed_to_is_collected_while_both_still_might(desk):
     with desk.write() as connection:
         tags = dict(connection.execute(select(HelpRequest.id, HelpRequest.code_tag)).all())
     assert tags[one] and tags[two] is None
+
+
+def seed_of(serial: str) -> bytes:
+    return serial.encode() * 10
+
+
+def card(house, serial="A1") -> None:
+    """In the stock."""
+    seed = Secret(seed_of(serial))
+    with house.write() as connection:
+        ring, now = house.state.ring, house.clock()
+        made = credentials.add(
+            connection, ring, role=Role.STATION, name=serial, now=now, actor="test"
+        )
+        station = Caller(made.id, 1, Role.STATION, serial, "")
+        cards.register(connection, ring, station, [CardSeed(serial, seed, 0)], now)
+
+
+def hand_over(desk, login="boss", serial="A1", code=None, asker="sue", *, for_good=False):
+    codes = (code or hotp(seed_of(serial), 0, 6),)
+    return act(
+        desk, together.ask_hand_over, desk.firm, desk.known(asker), serial, login=login,
+        codes=codes, for_good=for_good,
+    )  # fmt: skip
+
+
+def acts(desk) -> list[tuple[str, str]]:
+    with desk.write() as connection:
+        query = "SELECT action, subject FROM audit ORDER BY number"
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+@pytest.mark.parametrize("for_good", [True, False])
+def test_a_card_is_handed_over_when_a_colleague_agrees(desk, posted, for_good):
+    card(desk)
+    before = len(acts(desk))
+    number = hand_over(desk, for_good=for_good)
+    assert {one["letter"].text.splitlines()[0] for one in posted} == set()  # nobody has the rights
+    desk.change("sam", role="administrator")
+    number = hand_over(desk, code=hotp(seed_of("A1"), 1, 6), for_good=for_good)
+    assert {one["letter"].to for one in posted} == {"sam@x.org"}
+    text = posted[0]["letter"].text.splitlines()
+    assert text[:2] == ["sue asks to hand a card to boss.", "Why: card A1."]
+    with desk.write() as connection:
+        (waits,) = together.waiting(connection, 1, desk.clock())
+        assert (waits.id, waits.kind, waits.reason) == (number, "hand-over", "card A1")
+        assert waits.detail == {"serial": "A1", "for_good": for_good}
+        assert (
+            waits.expires_at == int(desk.clock()) + 3600
+            and waits.asked_at == waits.expires_at - 3600
+        )
+    sam, boss = desk.known("sam"), desk.known("boss")
+    act(desk, together.agree, desk.firm, sam, number, helped_id=boss.id)
+    with desk.write() as connection:
+        assert together.waiting(connection, 1, desk.clock()) == []
+        (row,) = connection.exec_driver_sql("SELECT person_id, expires_at FROM assignment").all()
+    assert row[0] == boss.id and (row[1] is None) is for_good
+    done = "card-assigned" if for_good else "card-lent"
+    assert acts(desk)[before:] == [
+        ("hand-over-asked", "boss"), ("hand-over-asked", "boss"), ("hand-over-agreed", "boss"),
+        (done, "A1"),
+    ]  # fmt: skip
+
+
+def test_a_card_that_is_refused_leaves_what_was_asked_for_before(desk):
+    card(desk)
+    card(desk, "B2")
+    number = hand_over(desk)
+    refusal = hand_over(desk, serial="B2", code="000000")
+    assert refusal.code == "wrong-code"
+    with desk.write() as connection:
+        assert [one.id for one in together.waiting(connection, 1, desk.clock())] == [number]
+    later = hand_over(desk, serial="B2")
+    with desk.write() as connection:
+        assert [one.id for one in together.waiting(connection, 1, desk.clock())] == [later]
+    act(desk, together.withdraw, desk.known("sam"), later, helped_id=desk.known("boss").id)
+    assert acts(desk)[-1] == ("hand-over-withdrawn", "boss")
+
+
+def test_of_several_reasons_against_a_card_the_first_is_told(desk):
+    card(desk)
+    desk.change("new", disabled_at=None)
+
+    def is_refused(why, **more):
+        with refused(why):
+            hand_over(desk, **more)
+
+    with desk.write() as connection:
+        connection.exec_driver_sql("UPDATE card SET valid_until = 1")
+    is_refused("card-expired", login="nobody")
+    with desk.write() as connection:
+        connection.exec_driver_sql("UPDATE card SET status = 'lost'")
+    is_refused("card-lost")
+    with desk.write() as connection:
+        connection.exec_driver_sql("UPDATE card SET status = 'in-service', valid_until = NULL")
+        caller = cards.staff(desk.known("boss").id, 1, "boss", PersonRole.ADMINISTRATOR)
+        holding.assign(connection, desk.state.ring, caller, "A1", login="ann", now=desk.clock())
+    is_refused("needs-two", login="new", asker="new")
+    is_refused("new-colleague", asker="new")
+    is_refused("already-assigned", code="1")
+
+
+def test_a_card_that_was_named_is_lost_and_said_so_in_order(desk):
+    card(desk)
+    with desk.write() as connection:
+        caller = cards.staff(desk.known("boss").id, 1, "boss", PersonRole.ADMINISTRATOR)
+        holding.assign(connection, desk.state.ring, caller, "A1", login="ann", now=desk.clock())
+        code = recovery.console_help(
+            desk.state, connection, desk.known(), desk.clock(), [("card", "A1")]
+        )
+    token = recovery.with_help(desk.state, "default", "ann", code, HERE)
+    before = len(acts(desk))
+    recovery.reset(desk.state, "default", token, NEW, HERE)
+    found = acts(desk)[before:]
+    assert found == [
+        ("card-lost", "A1"), ("card-taken-back", "A1"), ("method-voided", "ann"),
+        ("password-changed", "ann"), ("enrol-only-session", "ann"),
+    ]  # fmt: skip
 
 
 # -- invitations -----------------------------------------------------------------------------------
@@ -295,6 +426,79 @@ def test_whom_nobody_invites(guest):
         assert (caught.value.status, caught.value.what) == (409, words)
         guest.change("ann", **dict.fromkeys(change) | {"email": "ann@x.org"})
     invite(guest)
+
+
+def test_of_several_reasons_against_an_invitation_the_first_is_told(guest):
+    guest.policy(directory_passwords=True)
+    guest.change("bob", source=Keeper.LDAP.value, disabled_at=1, email=None)
+    for what in (inviting.invite, inviting.print_letter):
+        with refused("not-invited") as caught:
+            invite(guest, "bob", what)
+        assert caught.value.what == "bob is barred."
+
+
+def test_a_password_that_is_refused_is_not_hashed(guest, posted, monkeypatch):
+    invite(guest)
+    token = helped(guest, "bob")
+    monkeypatch.setattr(passwords, "hash_new", lambda _: pytest.fail("hashed for nothing"))
+    with refused("bad-password"):
+        inviting.accept(guest.state, "default", link_of(posted), "short", HERE)
+    with refused("bad-password"):
+        recovery.reset(guest.state, "default", token, "short", HERE)
+
+
+def helped(house, name) -> str:
+    with house.write() as connection:
+        code = recovery.console_help(house.state, connection, house.known(name), house.clock())
+    return recovery.with_help(house.state, "default", name, code, HERE)
+
+
+def test_a_code_of_the_help_desk_proves_nothing(guest):
+    with refused("attempt-over"):
+        recovery.prove(guest.state, "default", helped(guest, "bob"), {"code": "1"}, HERE)
+
+
+@pytest.mark.parametrize("change", ["used", "barred"])
+def test_an_invitation_that_somebody_else_used_meanwhile(guest, posted, monkeypatch, change):
+    invite(guest)
+    genuine = passwords.hash_new
+
+    def slowly(password):
+        if change == "barred":
+            guest.change("ann", disabled_at=1)
+        else:
+            invite(guest, what=inviting.withdraw)
+        return genuine(password)
+
+    monkeypatch.setattr(passwords, "hash_new", slowly)
+    with refused("invitation-over"):
+        inviting.accept(guest.state, "default", link_of(posted), NEW, HERE)
+    assert not guest.known().has_password
+
+
+def test_whoever_is_let_in_is_not_changed_meanwhile(guest, posted):
+    """PostgreSQL: of two who open a link one is first; who would bar ann waits."""
+    invite(guest)
+    with guest.write() as connection:
+        looked = locked_by(
+            connection, lambda: inviting.welcomed(guest.state, "default", link_of(posted), HERE)
+        )
+        let_in = locked_by(
+            connection, lambda: inviting.accept(guest.state, "default", link_of(posted), NEW, HERE)
+        )
+    assert "help_request" not in looked and {"help_request", "person"} <= let_in
+
+
+def test_a_letter_makes_a_new_colleague_too(guest):
+    guest.change("ann", role="support")
+    code = invite(guest, what=inviting.print_letter).code
+    token = recovery.with_help(guest.state, "default", "ann", code, HERE)
+    assert recovery.reset(guest.state, "default", token, NEW, HERE) is None
+    assert guest.known().colleague_from == int(guest.clock()) + 3 * DAY_S
+    token = helped(guest, "bob")
+    guest.change("bob", role="support")
+    assert recovery.reset(guest.state, "default", token, NEW, HERE) is None
+    assert guest.known("bob").colleague_from is None
 
 
 def test_whose_password_is_the_directorys_is_told_where_to_sign_in(guest, posted):
@@ -497,7 +701,11 @@ def failures(house) -> int:
 def test_a_key_alone_is_let_in_where_it_was_asked_for(house, key):
     token, options = asked(house)
     assert len(options["challenge"]) == 43  # 32 bytes that nobody guesses
-    signed = answered(house, key, token, options)
+    found: list = []
+    with house.write() as connection:
+        locked = locked_by(connection, lambda: found.append(answered(house, key, token, options)))
+    (signed,) = found
+    assert "person" in locked  # PostgreSQL: who would bar her waits
     assert isinstance(signed, Signed) and signed.next_url == "/on" and signed.known
     assert house.session(signed.session).amr == ("pop", "user", "mfa")
     assert failures(house) == 0
@@ -537,6 +745,7 @@ def test_an_answer_that_names_nobody_or_is_wrong_counts_as_a_failure(house, key)
     token, options = asked(house)
     wrong = answered(house, key, token, options | {"challenge": "AAAA"})
     assert wrong.reason is Reason.WRONG and failures(house) == 2
+    assert [action for action, _ in acts(house)[-2:]] == ["key-unknown", "factor-checked"]
     with refused("attempt-over"):
         answered(house, key, token, options)
 
@@ -550,6 +759,9 @@ def test_a_key_that_was_handed_out_opens_nothing_before_it_was_shown(house, key)
     with refused("key-unconfirmed") as caught:
         answered(house, key, token, options)
     assert caught.value.status == 403 and failures(house) == 1
+    with refused("key-unconfirmed"):  # asking for it confirmed nothing
+        answered(house, key, *asked(house))
+    assert acts(house)[-1][0] == "key-unconfirmed"
 
 
 def test_a_key_of_another_firm_is_nobodys(house, key):
@@ -573,4 +785,8 @@ def test_a_place_with_too_many_failures_is_asked_for_no_key(house, key):
             house.first(f"nobody{number}")
     with refused("too-many"):
         asked(house)
+    house.policy(key_alone=False)
+    with refused("key-alone-not-allowed"):
+        asked(house)
+    house.policy(key_alone=True)
     assert passkey.begin(house.state, "default", Browser("198.51.100.7", ""), "")

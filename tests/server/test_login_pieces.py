@@ -1,5 +1,5 @@
-"""Signing in and recovery: what a directory says, how long there is to enrol, what a browser that is
-known is let do, what of several proofs counts."""
+"""Signing in and recovery: what a directory says, how long there is to enrol, what a browser that
+is known is let do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tallystick.server.signing_in import login, recovery
 from tallystick.server.signing_in.attempts import Purpose
 from tallystick.server.signing_in.login import PendingSignIn, Signed, Way
 from tallystick.server.store.models_login import Attempt, RememberedDevice, SessionRow
-from tests.server.house import HERE, PASSWORD, TOTP, refused
+from tests.server.house import HERE, PASSWORD, TOTP, locked_by, refused
 
 DAY_S = 86400
 THEIRS = "the one for the computer"
@@ -168,11 +168,56 @@ def test_a_name_may_be_an_address_and_its_tries_are_the_same(house):
     house.person(enrolled=False)
     house.change(email="ann@x.org", email_verified=1)
     house.policy(password_max_failures=3)
+    for _ in range(2):
+        with refused("wrong-password"):
+            house.first(password="no")
+    assert house.first().session  # which ends the count
     for name in ("ann", "ann@x.org", "ANN"):
         with refused("wrong-password"):
             house.first(name, "no")
     with refused("too-many"):
         house.first("ann@x.org")
+
+
+def test_whoever_has_nothing_left_that_policy_allows_is_not_let_in_by_the_password(house):
+    house.person()
+    house.change(recovered_by="telephone")
+    with refused("no-usable-method"):
+        house.first()
+    house.change(recovered_by="card")
+    house.sign_in()
+    assert house.known().recovered_by is None  # it may serve again
+
+
+def test_where_nothing_can_be_enrolled_the_password_alone_opens_nothing(house):
+    house.policy(remember_device_days=2)
+    house.person("bob", enrolled=False)
+    assert house.first("bob", way=VPN) == PendingSignIn("", 1)
+    house.person()
+    known = replace(HERE, device=house.sign_in(remember=True).device)
+    assert house.first(browser=known).session
+    house.policy(minimum_methods=2)
+    assert house.first(browser=known, way=VPN) == PendingSignIn("", 1)
+    with house.write() as connection:
+        assert connection.execute(select(Attempt.stage)).all() == []  # nothing is under way
+
+
+def test_no_token_is_no_attempt(house):
+    house.person()
+    house.first()
+    with refused("attempt-over") as caught:
+        house.second("x")
+    assert caught.value.status == 401
+    with refused("attempt-over"):
+        recovery.prove(house.state, "default", "x", {}, HERE)
+
+
+def test_whoever_is_let_in_is_not_changed_meanwhile(house):
+    """PostgreSQL: who would bar ann waits until she is in, or is in first."""
+    house.person(enrolled=False)
+    with house.write() as connection:
+        found = locked_by(connection, house.first)
+    assert "person" in found
 
 
 def lock(house) -> None:

@@ -36,10 +36,10 @@ class SignedIn:
     firm: str
     amr: tuple[str, ...]
     created_at: int
-    proved_at: int | None = None
-    handle: str = ""
-    enrol_only: bool = False
-    seen_at: int = 0
+    proved_at: int | None
+    handle: str
+    enrol_only: bool
+    seen_at: int
 
 
 @dataclass(frozen=True)

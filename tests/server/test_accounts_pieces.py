@@ -80,6 +80,19 @@ def test_a_session_that_may_only_enrol_ends_after_a_quarter_of_an_hour(house):
     assert (row.enrol_only, row.expires_at) == (1, int(house.clock()) + 900)
 
 
+def test_a_session_that_nobody_uses_is_over_after_an_hour(house):
+    """docs/reference/server.md: 60 minutes unless policy says otherwise."""
+    house.person(enrolled=False)
+    token = opened(house)
+    house.clock.advance(3599)
+    assert house.session(token)
+    house.change(disabled_at=1)
+    assert house.session(token) is None  # nor is that of somebody who is barred
+    house.change(disabled_at=None)
+    house.clock.advance(1)
+    assert house.session(token) is None
+
+
 def test_a_session_is_touched_and_strengthened_by_its_handle(house):
     house.person(enrolled=False)
     one, two = (opened(house, amr=("pwd",)) for _ in range(2))
@@ -385,8 +398,7 @@ def test_how_many_guesses_are_early(monkeypatch, guesses, early):
 
 def test_passwords_are_hashed_at_the_cost_that_is_stated(full_cost_passwords):
     """docs/reference/server.md; RFC 9106's second recommendation, in one lane."""
-    cost = (passwords.HASHER.time_cost, passwords.HASHER.memory_cost, passwords.HASHER.parallelism)
-    assert cost == (3, 65536, 1)
+    assert passwords.hash_new(GOOD).startswith("$argon2id$v=19$m=65536,t=3,p=1$")
 
 
 def test_a_password_is_right_in_the_form_that_was_typed_or_its_normal_one():
@@ -730,8 +742,11 @@ def test_what_strangers_have_locked_of_a_person(house):
         factors.unlock(connection, ann.id)
         assert not factors.any_locked(connection, ann.id, 98)
         assert factors.any_locked(connection, bob.id, 98)
-    throttles = {row.person_id: row.failures + row.lockout_s for row in rows(house, Factor)}
-    assert throttles == {ann.id: 0, bob.id: 63}
+    throttles = {
+        row.person_id: (row.failures, row.lockout_s, row.blocked_until)
+        for row in rows(house, Factor)
+    }
+    assert throttles == {ann.id: (0, 0, 0), bob.id: (3, 60, 99)}
 
 
 @pytest.mark.parametrize(

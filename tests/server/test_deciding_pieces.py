@@ -34,7 +34,7 @@ from tallystick.server.signing_in.stepup import KeptForm
 from tallystick.server.stock import cards
 from tallystick.server.stock.gathering import CardSeed
 from tallystick.server.store.models import PersonRow
-from tallystick.server.store.models_login import HelpRequest
+from tallystick.server.store.models_login import Attempt, HelpRequest
 from tests.server.house import HERE, TOTP, locked_by, refused
 from tests.server.soft_key import SoftKey
 
@@ -211,6 +211,49 @@ def test_what_was_agreed_to_is_collected_while_both_still_might(desk):
     with desk.write() as connection:
         tags = dict(connection.execute(select(HelpRequest.id, HelpRequest.code_tag)).all())
     assert tags[one] and tags[two] is None
+
+
+def nobody_agreed(desk) -> None:
+    """As no request with a code is."""
+    with desk.write() as connection:
+        connection.execute(update(HelpRequest).values(agreed_by=None))
+        for token, text in connection.execute(select(Attempt.token_hash, Attempt.context)).all():
+            context = json.loads(text)
+            context["decided"] = [context["decided"][0], None]
+            mine = update(Attempt).where(Attempt.token_hash == token)
+            connection.execute(mine.values(context=json.dumps(context)))
+
+
+@pytest.mark.parametrize(
+    ("change", "good"),
+    [
+        (lambda desk: None, True),
+        (lambda desk: desk.change("sam", disabled_at=1), False),
+        (lambda desk: desk.change("sue", role="auditor"), False),
+        (lambda desk: desk.change("ann", role="auditor"), False),
+        (lambda desk: desk.change("sue", role="administrator"), True),
+        (nobody_agreed, False),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_code_is_good_while_the_two_who_decided_might_do_so(desk, change, good, when):
+    number, ann = ask(desk), desk.known()
+    act(desk, together.agree, desk.firm, desk.known("sam"), number, helped_id=ann.id)
+    code = act(desk, together.collect, desk.known("sue"), number, helped_id=ann.id)
+    if when == "before":
+        change(desk)
+    if when == "before" and not good:
+        with refused("wrong-help-code"):
+            recovery.with_help(desk.state, "default", "ann", code, HERE)
+        return
+    token = recovery.with_help(desk.state, "default", "ann", code, HERE)
+    if when == "after":
+        change(desk)
+    if good:
+        assert recovery.reset(desk.state, "default", token, NEW, HERE) is None
+        return
+    with refused("attempt-over"):
+        recovery.reset(desk.state, "default", token, NEW, HERE)
 
 
 def seed_of(serial: str) -> bytes:
@@ -487,6 +530,25 @@ def test_whoever_is_let_in_is_not_changed_meanwhile(guest, posted):
             connection, lambda: inviting.accept(guest.state, "default", link_of(posted), NEW, HERE)
         )
     assert "help_request" not in looked and {"help_request", "person"} <= let_in
+
+
+def test_a_new_password_takes_ones_own_invitation_away(guest):
+    code = invite(guest, what=inviting.print_letter).code
+    assert recovery.reset(guest.state, "default", helped(guest, "bob"), NEW, HERE) is None
+    token = recovery.with_help(guest.state, "default", "ann", code, HERE)
+    invite(guest, what=inviting.print_letter)  # another one, meanwhile
+    assert recovery.reset(guest.state, "default", token, NEW, HERE) is None
+    with guest.write() as connection:
+        assert inviting.listed(connection, 1, guest.clock()) == []
+
+
+def test_a_letter_opens_nothing_for_whoever_has_enrolled_meanwhile(guest):
+    code = invite(guest, what=inviting.print_letter).code
+    guest.change("ann", enrolled_at=1)
+    with refused("wrong-help-code"):
+        recovery.with_help(guest.state, "default", "ann", code, HERE)
+    guest.change("ann", enrolled_at=None)
+    assert recovery.with_help(guest.state, "default", "ann", code, HERE)
 
 
 def test_a_letter_makes_a_new_colleague_too(guest):

@@ -15,7 +15,12 @@ from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.signing_in import login, recovery
 from tallystick.server.signing_in.attempts import Purpose
 from tallystick.server.signing_in.login import PendingSignIn, Signed, Way
-from tallystick.server.store.models_login import Attempt, RememberedDevice, SessionRow
+from tallystick.server.store.models_login import (
+    Attempt,
+    HelpRequest,
+    RememberedDevice,
+    SessionRow,
+)
 from tests.server.house import HERE, PASSWORD, TOTP, locked_by, refused
 
 DAY_S = 86400
@@ -75,13 +80,15 @@ def test_the_password_is_the_directorys_of_those_whom_it_keeps(house, directory)
     with refused("wrong-password"):
         house.first("nobody", THEIRS)
     assert directory.asked == [("nobody", "")]  # takes as long as for somebody
+    assert house.first("ANN", THEIRS).session and directory.asked[-1] == ("ann", "id-of-ann")
 
 
 def test_without_policy_or_directory_the_password_of_here_counts_alone(house, directory):
     house.policy(directory_passwords=False)
     assert house.first(password=PASSWORD).session
-    with refused("wrong-password"):
-        house.first(password=THEIRS)
+    for name in ("ann", "nobody"):
+        with refused("wrong-password"):
+            house.first(name, THEIRS)
     assert directory.asked == []
     house.policy(directory_passwords=True)
     house.state = replace(house.state, directories={})
@@ -150,7 +157,12 @@ def test_what_a_sign_in_gives_to_the_browser(house):
     assert (session.browser, session.source) == ("another", "192.0.2.9")
     again = house.first(browser=replace(browser, device=signed.device))
     assert isinstance(again, Signed) and again.known == ""  # a password alone makes none known
-    assert house.session(again.session).amr == ("pwd",)
+    assert house.session(again.session).amr == ("pwd",) and again.device is None
+    house.clock.advance(60)
+    typed = login.with_code(
+        house.state, "default", house.first().attempt, house.code(), HERE, login.PORTAL
+    )
+    assert isinstance(typed, Signed) and typed.device is None  # nobody asked for it
 
 
 def test_an_attempt_that_is_begun_says_what_is_lacking_and_where_from(house):
@@ -280,18 +292,15 @@ def test_the_answer_takes_as_long_for_nobody(monkeypatch):
     assert slept == [pytest.approx(0.07), 0.0]
 
 
-def test_figures_of_recovery_that_documents_state():
-    """docs/reference/server.md, server-threats.md, people.md"""
-    assert (recovery.CONSOLE_LIFE_S, recovery.TRIES_PER_ATTEMPT) == (DAY_S, 5)
-    assert (recovery.HELP_TRIES, recovery.CODE_LENGTH, recovery.WINDOW_S) == (1000, 12, 3600)
-    assert recovery.RECOVERY_SHARE == 2
-    assert len(set(recovery.CODE_ALPHABET)) == 30
-
-
-def test_numbers_of_requests_are_drawn_from_all_that_have_nine_digits(monkeypatch):
+def test_numbers_and_codes_of_requests_are_drawn_from_so_many(monkeypatch):
+    """docs/reference/server.md, server-threats.md, people.md have the figures."""
     seen = []
     monkeypatch.setattr(recovery.chance, "randbelow", lambda below: seen.append(below) or 0)
     assert recovery.new_number() == 1 and seen == [10**9 - 1]
+    assert (len(set(recovery.CODE_ALPHABET)), recovery.CODE_LENGTH) == (30, 12)
+    assert (recovery.CONSOLE_LIFE_S, recovery.WINDOW_S) == (DAY_S, 3600)
+    assert (recovery.TRIES_PER_ATTEMPT, recovery.HELP_TRIES) == (5, 1000)
+    assert recovery.RECOVERY_SHARE == 2
 
 
 def with_mailbox(house, kinds=("totp", "email", "sms")):
@@ -391,3 +400,148 @@ def test_a_password_of_a_recovery_ends_the_count_of_tries(house):
     assert house.state.outbox.woken[-1] == sent(house)
     assert house.first(password="another horse battery").attempt
     assert sent(house) >= many
+    with house.write() as connection:
+        query = "SELECT count(*) FROM audit WHERE action = 'recovery-wrong'"
+        assert connection.exec_driver_sql(query).scalar() == 0
+
+
+# -- codes of the help desk ------------------------------------------------------------------------
+
+
+def help_code(house, name="ann", **more) -> str:
+    with house.write() as connection:
+        return recovery.console_help(
+            house.state, connection, house.known(name), house.clock(), **more
+        )
+
+
+def with_help(house, code, name="ann"):
+    return recovery.with_help(house.state, "default", name, code, HERE)
+
+
+def requests(house) -> dict[str, tuple]:
+    with house.write() as connection:
+        query = (
+            "SELECT login, tries, code_tag FROM help_request JOIN person ON person.id = person_id"
+        )
+        return {row[0]: tuple(row[1:]) for row in connection.exec_driver_sql(query)}
+
+
+def test_a_wrong_help_code_counts_at_whom_it_was_tried_on(house):
+    house.person("bob", enrolled=False)
+    house.person(enrolled=False)
+    code, other = help_code(house), help_code(house, "bob")
+    for tries in (1, 2):
+        with refused("wrong-help-code") as caught:
+            with_help(house, other)
+        assert caught.value.status == 401
+        assert {name: row[0] for name, row in requests(house).items()} == {"ann": tries, "bob": 0}
+    with house.write() as connection:  # one that is made anew begins anew
+        connection.exec_driver_sql("UPDATE help_request SET tries = 999 WHERE tries = 2")
+    assert len(code) == 14
+    with_help(house, f" {code.lower()} ")
+    assert set(requests(house)) == {"bob"}
+
+
+def test_a_help_code_is_of_its_request_and_for_a_day(house):
+    house.person("bob", enrolled=False)
+    house.person(enrolled=False)
+    first = help_code(house)
+    kept = help_code(house, "bob")
+    second = help_code(house)
+    with refused("wrong-help-code"):
+        with_help(house, first)
+    with house.write() as connection:
+        of_ann = HelpRequest.person_id == house.known().id
+        number = connection.scalar(select(HelpRequest.id).where(of_ann))
+        third = recovery.make_code(house.state, connection, number)
+    assert requests(house)["ann"][0] == 0
+    with refused("wrong-help-code"):
+        with_help(house, second)
+    house.clock.advance(DAY_S - 1)
+    assert with_help(house, third)
+    house.clock.advance(1)
+    with refused("wrong-help-code"):
+        with_help(house, kept, "bob")
+
+
+def test_with_the_help_desks_code_the_directorys_password_is_asked_for_and_not_set(
+    house, directory
+):
+    session = house.first(password=THEIRS).session
+    house.clock.advance(60)
+    token = with_help(house, help_code(house))
+    asks = recovery.asks_for_directory_password
+    assert asks(house.state, "default", token)
+    with refused("wrong-password") as caught:
+        recovery.reset(house.state, "default", token, PASSWORD, HERE)
+    assert caught.value.status == 422
+    before = house.known()
+    assert recovery.reset(house.state, "default", token, THEIRS, HERE) is None
+    assert house.session(session) is None
+    assert house.known() == replace(before, password_at=int(house.clock()))
+    assert not asks(house.state, "default", token)
+    assert not asks(house.state, "default", "x")
+    assert not asks(house.state, "default", with_help(house, help_code(house, "bob"), "bob"))
+
+
+def test_of_what_proves_nothing_yet_nobody_is_asked_for_a_password(house, directory):
+    house.enrol("ann")
+    token = start(house, TOTP)
+    assert not recovery.asks_for_directory_password(house.state, "default", token)
+    token = start(house, TOTP, "nobody")
+    assert not recovery.asks_for_directory_password(house.state, "default", token)
+
+
+def test_the_directorys_password_has_so_many_tries(house, directory):
+    house.clock.now = 500_001 * 3600.0
+    token = with_help(house, help_code(house))
+    for _ in range(5):
+        with refused("wrong-password"):
+            recovery.reset(house.state, "default", token, "no", HERE)
+    with refused("too-many"):
+        recovery.reset(house.state, "default", token, THEIRS, HERE)
+
+
+def test_a_factor_recovers_no_password_of_the_directory(house, directory):
+    house.policy(methods=["totp", "email"], recovery_methods=["totp"])
+    house.enrol("ann")
+    with house.write() as connection:
+        login.second.METHODS[MethodKind.EMAIL].start(
+            house.context(connection), login.second.as_person(house.known()),
+            {"address": "ann@elsewhere.org"},
+        )  # fmt: skip
+        connection.exec_driver_sql("UPDATE factor SET confirmed_at = 1")
+    token = start(house, TOTP)
+    assert recovery.prove(house.state, "default", token, {"code": house.code()}, HERE).accepted
+    with refused("password-elsewhere"):
+        recovery.reset(house.state, "default", token, THEIRS, HERE)
+
+
+def test_what_policy_lets_recover_no_more_finishes_no_recovery(house):
+    with_mailbox(house)
+    token = start(house, TOTP)
+    house.policy(recovery_methods=["email"])
+    with refused("attempt-over"):
+        recovery.prove(house.state, "default", token, {"code": house.code()}, HERE)
+    with refused("not-for-recovery") as caught:
+        start(house, TOTP)
+    assert caught.value.status == 422
+
+
+def test_nobody_sets_no_password_at_whatever_stage(house):
+    token = start(house, TOTP, "nobody")
+    with house.write() as connection:
+        connection.exec_driver_sql("UPDATE attempt SET stage = 'reset'")
+    with refused("attempt-over"):
+        recovery.reset(house.state, "default", token, "another horse battery", HERE)
+
+
+def test_a_code_with_nothing_besides_recovers_nothing(house):
+    house.person()
+    token = start(house, TOTP)
+    with refused("needs-another-method") as caught:
+        recovery.prove(house.state, "default", token, {"code": house.code()}, HERE)
+    assert caught.value.status == 403
+    with refused("attempt-over"):
+        recovery.prove(house.state, "default", token, {"code": house.code()}, HERE)

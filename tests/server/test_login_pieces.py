@@ -3,8 +3,9 @@ is known is let do."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from sqlalchemy import select
@@ -12,11 +13,14 @@ from sqlalchemy import select
 from tallystick.common.errors import RefusedError
 from tallystick.server.accounts.people import Keeper
 from tallystick.server.accounts.policy import MethodKind
-from tallystick.server.signing_in import login, recovery
+from tallystick.server.messages import outbox
+from tallystick.server.methods.base import Held
+from tallystick.server.signing_in import login, recovery, second
 from tallystick.server.signing_in.attempts import Purpose
 from tallystick.server.signing_in.login import PendingSignIn, Signed, Way
 from tallystick.server.store.models_login import (
     Attempt,
+    Factor,
     HelpRequest,
     RememberedDevice,
     SessionRow,
@@ -36,6 +40,20 @@ def house(quick_house):
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr(recovery, "EVENED_S", 0.0)
+
+
+@pytest.fixture
+def posted(monkeypatch):
+    """The messages of `outbox.post`."""
+    found: list[dict] = []
+    genuine = outbox.post
+
+    def post(connection, ring, **more):
+        found.append(more)
+        return genuine(connection, ring, **more)
+
+    monkeypatch.setattr(outbox, "post", post)
+    return found
 
 
 # -- the directory's passwords ---------------------------------------------------------------------
@@ -308,8 +326,8 @@ def with_mailbox(house, kinds=("totp", "email", "sms")):
     house.policy(methods=list(kinds), recovery_methods=["totp", "email"])
     house.person()
     with house.write() as connection:
-        started = login.second.METHODS[MethodKind.EMAIL].start(
-            house.context(connection), login.second.as_person(house.known()),
+        started = second.METHODS[MethodKind.EMAIL].start(
+            house.context(connection), second.as_person(house.known()),
             {"address": "ann@elsewhere.org"},
         )  # fmt: skip
         connection.exec_driver_sql("UPDATE factor SET confirmed_at = 1")
@@ -507,8 +525,8 @@ def test_a_factor_recovers_no_password_of_the_directory(house, directory):
     house.policy(methods=["totp", "email"], recovery_methods=["totp"])
     house.enrol("ann")
     with house.write() as connection:
-        login.second.METHODS[MethodKind.EMAIL].start(
-            house.context(connection), login.second.as_person(house.known()),
+        second.METHODS[MethodKind.EMAIL].start(
+            house.context(connection), second.as_person(house.known()),
             {"address": "ann@elsewhere.org"},
         )  # fmt: skip
         connection.exec_driver_sql("UPDATE factor SET confirmed_at = 1")
@@ -545,3 +563,142 @@ def test_a_code_with_nothing_besides_recovers_nothing(house):
     assert caught.value.status == 403
     with refused("attempt-over"):
         recovery.prove(house.state, "default", token, {"code": house.code()}, HERE)
+
+
+# -- the second factor -----------------------------------------------------------------------------
+
+
+def test_how_many_kinds_a_person_lacks(house):
+    def held(*kinds):
+        return [Held("1", kind, "", 0, None) for kind in kinds]
+
+    policy = house.firm.policy.model_copy(
+        update={"minimum_methods": 2, "second_factor_from": date(2100, 1, 1)}
+    )
+    assert second.too_few(policy, held(TOTP, TOTP)) == 1
+    assert second.too_few(policy, held(TOTP, MethodKind.SMS, MethodKind.CARD)) == 0
+    assert second.too_few(policy, [], house.clock()) == 0  # it is not asked for yet
+    assert second.too_few(policy, [], 5e9) == 2
+
+
+def test_what_a_method_is_given_to_work_with(house):
+    with house.write() as connection:
+        context = second.context_of(
+            house.state, connection, 1, "default", house.firm.policy, "x" * 65
+        )
+    assert context.source == "x" * 64 and context.now == house.clock()
+    assert (context.attempt, context.challenge, context.known) == (b"", b"", "")
+    assert context.channels == {"sms", "email"}
+
+
+def under_way(house, token):
+    with house.write() as connection:
+        purpose = Purpose.LOGIN
+        return login.attempts.find(connection, token, 1, purpose, house.clock())
+
+
+def test_a_challenge_is_for_one_answer(house):
+    house.person()
+    token = house.first().attempt
+    assert second.challenge_of(under_way(house, token)) == b""
+    login.challenge(house.state, "default", token, TOTP, house.key, HERE.source)
+    challenge = second.challenge_of(under_way(house, token))
+    assert len(challenge) == 32
+    house.second(token, house.wrong())
+    after = under_way(house, token)
+    assert second.challenge_of(after) == b"" and after.context["next"] == "/next"
+    login.challenge(house.state, "default", token, TOTP, house.key, HERE.source)
+    assert second.challenge_of(under_way(house, token)) not in (b"", challenge)
+
+
+class Several:
+    """ann has an app, a mailbox, and a sheet of paper; a VPN asks her for a code."""
+
+    def __init__(self, house) -> None:
+        self.house = house
+        house.policy(methods=["totp", "email", "codes"], max_failures=3)
+        house.person()
+        with house.write() as connection:
+            context, owner = house.context(connection), second.as_person(house.known())
+            methods = second.METHODS
+            paper = methods[MethodKind.CODES].start(context, owner, {})
+            self.sheet = list(paper.show["codes"])
+            code = {"code": self.sheet.pop()}
+            assert methods[MethodKind.CODES].finish(context, owner, paper.key, code).accepted
+            mail = methods[MethodKind.EMAIL].start(context, owner, {"address": "a@x.org"})
+            connection.exec_driver_sql("UPDATE factor SET confirmed_at = 1")
+        self.mailbox = mail.key
+
+    def begin(self, way=VPN) -> str:
+        return self.house.first(way=way).attempt
+
+    def typed(self, code, token=None, way=VPN):
+        return login.with_code(self.house.state, "default", token or self.begin(), code, HERE, way)
+
+    def failures(self) -> dict[str, int]:
+        with self.house.write() as connection:
+            return dict(connection.execute(select(Factor.kind, Factor.failures)).all())
+
+
+@pytest.fixture
+def several(house):
+    return Several(house)
+
+
+def test_a_code_that_is_typed_may_be_of_whatever_makes_some(several, house, posted):
+    assert isinstance(several.typed(several.sheet[0]), Signed)
+    again = several.typed(several.sheet[0])
+    assert again.reason.value == "wrong" and again.kind == "totp"
+    assert isinstance(several.typed(house.code()), Signed)
+    with house.write() as connection:
+        entries = connection.exec_driver_sql(
+            "SELECT detail FROM audit WHERE action = 'factor-checked' ORDER BY number"
+        )
+        assert [json.loads(one) for (one,) in entries] == [
+            {"kind": "codes", "reason": "ok"}, {"kind": "totp", "reason": "wrong"},
+            {"kind": "totp", "reason": "ok"},
+        ]  # fmt: skip
+
+
+def test_a_wrong_code_counts_once_at_each_that_it_may_be_of(several, house):
+    assert several.typed("000000" if house.code() != "000000" else "000001").reason.value == "wrong"
+    assert several.failures() == {"totp": 1, "codes": 1, "email": 0}  # none was sent
+    right = house.code()
+    assert isinstance(several.typed(right), Signed)
+    assert several.failures() == {"totp": 0, "codes": 1, "email": 0}
+    assert several.typed(right).reason.value == "replayed"  # it was right once: no guess
+    assert several.failures() == {"totp": 0, "codes": 1, "email": 0}
+
+
+def test_a_code_that_was_sent_counts_for_its_attempt(several, house, posted):
+    token = several.begin(login.PORTAL)
+    login.challenge(house.state, "default", token, MethodKind.EMAIL, several.mailbox, HERE.source)
+    code = posted[-1]["letter"].text.split()[0]
+    assert several.typed("x", token, login.PORTAL).reason.value == "wrong"
+    assert several.failures()["email"] == 1
+    assert several.typed(code, several.begin(login.PORTAL), login.PORTAL).reason.value == "wrong"
+    assert several.failures()["email"] == 1  # none was sent for that one
+    assert isinstance(several.typed(code, token, login.PORTAL), Signed)
+    with refused("attempt-over"):
+        several.typed(code, token, login.PORTAL)
+
+
+def test_of_several_refusals_the_most_helpful_is_told(several, house):
+    """A sheet whose guesses are paused does not hide that the app's code was wrong."""
+    with house.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE factor SET blocked_until = 9999999999 WHERE kind = 'totp'"
+        )
+    assert several.typed("000000").reason.value == "wrong"
+    assert several.failures()["codes"] == 1
+    with house.write() as connection:
+        connection.exec_driver_sql("UPDATE factor SET blocked_until = 9999999999")
+    assert several.typed("000000").reason.value == "throttled"
+
+
+def test_an_unknown_method_or_one_of_another_is_not_there(several, house):
+    token = several.begin(login.PORTAL)
+    for kind, key in ((TOTP, "999"), (MethodKind.SMS, house.key), (MethodKind.CODES, house.key)):
+        with refused("no-such-method") as caught:
+            login.challenge(house.state, "default", token, kind, key, HERE.source)
+        assert caught.value.status == 404

@@ -213,6 +213,20 @@ def test_what_was_agreed_to_is_collected_while_both_still_might(desk):
     assert tags[one] and tags[two] is None
 
 
+def test_what_was_decided_is_void_for_whoever_is_somebody_else_now(desk):
+    number, ann = ask(desk), desk.known()
+    act(desk, together.agree, desk.firm, desk.known("sam"), number, helped_id=ann.id)
+    code = act(desk, together.collect, desk.known("sue"), number, helped_id=ann.id)
+    other = ask(desk, person="sam")
+    token = recovery.with_help(desk.state, "default", "ann", code, HERE)
+    ask(desk)
+    with desk.write() as connection:
+        recovery.void_help(connection, ann.id)
+        assert [one.id for one in together.waiting(connection, 1, desk.clock())] == [other]
+    with refused("attempt-over"):
+        recovery.reset(desk.state, "default", token, NEW, HERE)
+
+
 def nobody_agreed(desk) -> None:
     """As no request with a code is."""
     with desk.write() as connection:

@@ -495,7 +495,12 @@ def test_with_the_help_desks_code_the_directorys_password_is_asked_for_and_not_s
         recovery.reset(house.state, "default", token, PASSWORD, HERE)
     assert caught.value.status == 422
     before = house.known()
+    house.policy(password_max_failures=3)
+    for _ in range(3):
+        with refused("wrong-password"):
+            house.first(password="no")
     assert recovery.reset(house.state, "default", token, THEIRS, HERE) is None
+    assert house.first(password=THEIRS).session  # the count of tries begins anew
     assert house.session(session) is None
     assert house.known() == replace(before, password_at=int(house.clock()))
     assert not asks(house.state, "default", token)

@@ -370,6 +370,41 @@ def test_of_several_reasons_against_a_card_the_first_is_told(desk):
     is_refused("already-assigned", code="1")
 
 
+def test_a_card_recovers_after_its_holder_has_shown_it_beside_a_password(desk):
+    desk.policy(methods=["card", "totp"], recovery_methods=["card"])
+    desk.enrol("ann")
+    card(desk)
+    with desk.write() as connection:
+        caller = cards.staff(desk.known("boss").id, 1, "boss", PersonRole.ADMINISTRATOR)
+        holding.assign(connection, desk.state.ring, caller, "A1", login="ann", now=desk.clock())
+
+    def recovers(factor: int) -> bool:
+        token = recovery.start(desk.state, "default", "ann", MethodKind.CARD, HERE)
+        code = {"code": hotp(seed_of("A1"), factor, 6)}
+        return recovery.prove(desk.state, "default", token, code, HERE).accepted
+
+    assert not recovers(0)
+    with desk.write() as connection:  # another one of hers was shown: this one was not
+        card_two(desk, connection)
+    assert not recovers(0)
+    token = desk.first("ann").attempt
+    code = {"code": hotp(seed_of("A1"), 1, 6)}
+    assert isinstance(
+        login.with_factor(
+            desk.state, "default", token, MethodKind.CARD, "A1", code, HERE, remember=False
+        ),
+        Signed,
+    )
+    assert recovers(2)
+
+
+def card_two(desk, connection) -> None:
+    card(desk, "B2")
+    caller = cards.staff(desk.known("boss").id, 1, "boss", PersonRole.ADMINISTRATOR)
+    holding.assign(connection, desk.state.ring, caller, "B2", login="ann", now=desk.clock())
+    holding.confirm(connection, 1, "B2", desk.known().id, desk.clock())
+
+
 def test_a_card_that_was_named_is_lost_and_said_so_in_order(desk):
     card(desk)
     with desk.write() as connection:
@@ -433,6 +468,18 @@ def test_an_invitation_is_good_for_two_weeks_and_opens_a_session(guest, posted):
         with refused("invitation-over") as caught:
             name(guest.state, "default", link, HERE)
         assert caught.value.status == 401
+
+
+def test_of_two_invitations_the_newer_is_good_and_none_for_whoever_has_a_password(guest, posted):
+    invite(guest)
+    old = link_of(posted)
+    invite(guest)
+    with refused("invitation-over"):
+        inviting.welcomed(guest.state, "default", old, HERE)
+    assert inviting.welcomed(guest.state, "default", link_of(posted), HERE)
+    guest.change("ann", password_hash="x")
+    with refused("invitation-over"):
+        inviting.welcomed(guest.state, "default", link_of(posted), HERE)
 
 
 def test_an_invitation_that_is_over_and_links_that_are_none(guest, posted):
@@ -575,6 +622,7 @@ def test_a_letter_makes_a_new_colleague_too(guest):
     guest.change("bob", role="support")
     assert recovery.reset(guest.state, "default", token, NEW, HERE) is None
     assert guest.known("bob").colleague_from is None
+    assert "enrol-only-session" not in {action for action, _ in acts(guest)}
 
 
 def test_whose_password_is_the_directorys_is_told_where_to_sign_in(guest, posted):

@@ -365,6 +365,16 @@ def test_recoveries_send_half_of_a_persons_messages_and_no_error_tells(house):
     assert sent(house) == before + 8  # one at least
 
 
+def test_a_place_begins_so_many_recoveries(house):
+    house.clock.now = 500_001 * 3600.0
+    house.policy(recoveries_per_source_per_hour=5)
+    for number in range(5):
+        start(house, TOTP, f"nobody{number}")
+    with refused("too-many"):
+        start(house, TOTP)
+    assert start(house, TOTP, browser=replace(HERE, source="198.51.100.7"))
+
+
 def test_nothing_is_sent_for_nobody_nor_by_an_app(house):
     with_mailbox(house)
     before = sent(house)

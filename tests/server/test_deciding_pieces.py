@@ -28,6 +28,7 @@ from tallystick.server.signing_in import (
     stepup,
     together,
 )
+from tallystick.server.signing_in.attempts import Purpose
 from tallystick.server.signing_in.login import Browser, Signed
 from tallystick.server.signing_in.second import as_person
 from tallystick.server.signing_in.stepup import KeptForm
@@ -398,6 +399,60 @@ def test_a_card_recovers_after_its_holder_has_shown_it_beside_a_password(desk):
     assert recovers(2)
 
 
+@pytest.fixture
+def both(desk):
+    """ann has an app and card A1, and a browser that is known."""
+    desk.policy(max_failures=3)
+    desk.enrol("ann")
+    desk.known_browser = replace(HERE, known=desk.sign_in("ann").known)
+    card(desk)
+    with desk.write() as connection:
+        caller = cards.staff(desk.known("boss").id, 1, "boss", PersonRole.ADMINISTRATOR)
+        holding.assign(connection, desk.state.ring, caller, "A1", login="ann", now=desk.clock())
+    return desk
+
+
+def counted(house) -> tuple[int, int]:
+    """Failures of the app, and of the card."""
+    with house.write() as connection:
+        app = connection.exec_driver_sql("SELECT failures FROM factor").scalar_one()
+        return app, connection.exec_driver_sql("SELECT failures FROM card").scalar_one()
+
+
+def locked(house) -> None:
+    with house.write() as connection:
+        for table in ("factor", "card"):
+            connection.exec_driver_sql(
+                f"UPDATE {table} SET failures = 9, lockout_s = 60, blocked_until = 9999999999"
+            )
+
+
+def test_a_wrong_code_counts_once_at_a_card_and_an_app(both):
+    vpn = login.Way(Purpose.RADIUS, "vpn", opens=False)
+    token = both.first(way=vpn).attempt
+    wrong = login.with_code(both.state, "default", token, "000000", HERE, vpn)
+    assert wrong.reason is Reason.WRONG and counted(both) == (1, 1)
+
+
+def test_a_code_of_a_card_is_as_good_as_an_apps_where_policy_allows_cards(both):
+    both.policy(methods=["totp"], recovery_methods=[])
+    token = both.first("ann").attempt
+    assert both.second(token, hotp(seed_of("A1"), 0, 6)).reason is Reason.WRONG
+    both.policy(methods=["totp", "card"])
+    assert isinstance(both.second(token, hotp(seed_of("A1"), 0, 6)), Signed)
+
+
+def test_a_known_browser_proves_by_a_card_in_spite_of_strangers(both):
+    for factor, kind, key in ((0, TOTP, both.key), (1, MethodKind.CARD, "A1")):
+        locked(both)
+        token = both.first("ann", browser=both.known_browser).attempt
+        code = {"code": hotp(seed_of("A1"), factor, 6)}
+        signed = login.with_factor(
+            both.state, "default", token, kind, key, code, both.known_browser, remember=False
+        )
+        assert isinstance(signed, Signed) and counted(both) == (0, 0)
+
+
 def card_two(desk, connection) -> None:
     card(desk, "B2")
     caller = cards.staff(desk.known("boss").id, 1, "boss", PersonRole.ADMINISTRATOR)
@@ -462,6 +517,7 @@ def test_an_invitation_is_good_for_two_weeks_and_opens_a_session(guest, posted):
     many = len(posted)
     session = guest.session(inviting.accept(guest.state, "default", link, NEW, HERE))
     assert (session.person.login, session.amr, session.enrol_only) == ("ann", ("pwd",), False)
+    assert ("invitation-used", "ann") in acts(guest)
     assert guest.state.outbox.woken[-1] > many  # that the password was changed, was told
     assert guest.known().colleague_from == int(guest.clock()) + 3 * DAY_S
     for name in (inviting.welcomed, lambda *a: inviting.accept(*a[:3], NEW, a[3])):
@@ -593,6 +649,31 @@ def test_whoever_is_let_in_is_not_changed_meanwhile(guest, posted):
     assert "help_request" not in looked and {"help_request", "person"} <= let_in
 
 
+def test_policy_and_person_are_as_they_are_when_the_link_is_used_up(guest, posted, monkeypatch):
+    invite(guest)
+    find, hashed = inviting._find, passwords.hash_new
+
+    def hash_slowly(password):
+        guest.policy(session_hours=1, session_idle_minutes=1440)
+        return hashed(password)
+
+    def find_slowly(*arguments, lock=False):
+        row = find(*arguments, lock=lock)
+        if lock:
+            guest.change("ann", disabled_at=1)
+        return row
+
+    monkeypatch.setattr(inviting, "_find", find_slowly)
+    with refused("invitation-over"):
+        inviting.accept(guest.state, "default", link_of(posted), NEW, HERE)
+    monkeypatch.setattr(inviting, "_find", find)
+    guest.change("ann", disabled_at=None)
+    monkeypatch.setattr(passwords, "hash_new", hash_slowly)
+    token = inviting.accept(guest.state, "default", link_of(posted), NEW, HERE)
+    guest.clock.advance(3600)
+    assert guest.session(token) is None
+
+
 def test_a_new_password_takes_ones_own_invitation_away(guest):
     code = invite(guest, what=inviting.print_letter).code
     assert recovery.reset(guest.state, "default", helped(guest, "bob"), NEW, HERE) is None
@@ -694,6 +775,9 @@ def test_who_may_be_invited_is_the_same_to_the_database(guest):
     assert invitable() == set()
     guest.policy(directory_passwords=True)
     assert invitable() == {"ann"}
+    guest.change("ann", password_at=1)
+    assert invitable() == {"ann"}
+    guest.change("ann", password_at=None)
     invite(guest, "ann")  # is told where to sign in; there is no invitation
     assert invitable() == {"ann"}
     guest.change("ann", source="", password_hash=None)

@@ -348,9 +348,11 @@ def test_recoveries_send_half_of_a_persons_messages_and_no_error_tells(house):
     house.clock.now = 500_001 * 3600.0
     house.policy(sends_per_person_per_hour=6)
     before = sent(house)
-    for _ in range(4):
+    start(house)
+    assert sent(house) == before + 1 == house.state.outbox.woken[-1]
+    for _ in range(3):
         start(house)
-    assert sent(house) == before + 3 == house.state.outbox.woken[-1]
+    assert sent(house) == before + 3
     known = replace(HERE, known=house.sign_in().known)
     for _ in range(4):
         start(house, browser=known)
@@ -358,11 +360,12 @@ def test_recoveries_send_half_of_a_persons_messages_and_no_error_tells(house):
     house.clock.now = 500_002 * 3600.0
     start(house)
     assert sent(house) == before + 7
-    house.policy(sends_per_person_per_hour=1)
-    house.clock.advance(3600)
-    start(house)
-    start(house)
-    assert sent(house) == before + 8  # one at least
+    for most in (1, 2):  # one at least
+        house.policy(sends_per_person_per_hour=most)
+        house.clock.advance(3600)
+        start(house)
+        start(house)
+        assert sent(house) == before + 7 + most
 
 
 def test_a_place_begins_so_many_recoveries(house):
@@ -429,8 +432,11 @@ def test_a_password_of_a_recovery_ends_the_count_of_tries(house):
     assert house.first(password="another horse battery").attempt
     assert sent(house) >= many
     with house.write() as connection:
-        query = "SELECT count(*) FROM audit WHERE action = 'recovery-wrong'"
-        assert connection.exec_driver_sql(query).scalar() == 0
+        query = "SELECT action, detail FROM audit WHERE number > (SELECT max(number) FROM audit "
+        query += "WHERE action = 'recovery-begun') ORDER BY number"
+        acts = [tuple(row) for row in connection.exec_driver_sql(query)]
+    assert acts[0] == ("factor-checked", '{"kind":"totp","reason":"ok"}')
+    assert [action for action, _ in acts[1:]] == ["password-changed"]
 
 
 # -- codes of the help desk ------------------------------------------------------------------------
@@ -504,6 +510,10 @@ def test_with_the_help_desks_code_the_directorys_password_is_asked_for_and_not_s
     with refused("wrong-password") as caught:
         recovery.reset(house.state, "default", token, PASSWORD, HERE)
     assert caught.value.status == 422
+    with house.write() as connection:
+        query = "SELECT actor, action, subject FROM audit ORDER BY number DESC"
+        last = tuple(connection.exec_driver_sql(query).first())
+    assert last == ("unknown", "password-wrong", "ann")
     before = house.known()
     house.policy(password_max_failures=3)
     for _ in range(3):
@@ -696,6 +706,27 @@ def test_a_code_that_was_sent_counts_for_its_attempt(several, house, posted):
     assert isinstance(several.typed(code, token, login.PORTAL), Signed)
     with refused("attempt-over"):
         several.typed(code, token, login.PORTAL)
+
+
+def test_a_mailbox_to_which_nothing_was_sent_takes_no_code(several, house):
+    token = several.begin()
+    house.policy(methods=["email"], recovery_methods=[])
+    with refused("no-usable-method") as caught:
+        several.typed("000000", token)
+    assert caught.value.status == 403
+
+
+def test_a_code_of_a_sheet_counts_once_in_spite_of_strangers(several, house):
+    known = replace(HERE, known=house.sign_in().known)
+    lock(house)
+    with house.write() as connection:
+        sheet = Factor.kind == "codes"
+        key = str(connection.scalar(select(Factor.id).where(sheet)))
+    signed = login.with_factor(
+        house.state, "default", house.first(browser=known).attempt, MethodKind.CODES, key,
+        {"code": several.sheet[0]}, known, remember=False,
+    )  # fmt: skip
+    assert isinstance(signed, Signed) and several.failures()["codes"] == 0
 
 
 def test_of_several_refusals_the_most_helpful_is_told(several, house):

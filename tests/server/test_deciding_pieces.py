@@ -35,7 +35,7 @@ from tallystick.server.signing_in.stepup import KeptForm
 from tallystick.server.stock import cards
 from tallystick.server.stock.gathering import CardSeed
 from tallystick.server.store.models import PersonRow
-from tallystick.server.store.models_login import Attempt, HelpRequest
+from tallystick.server.store.models_login import Attempt, Factor, HelpRequest
 from tests.server.house import HERE, TOTP, locked_by, refused
 from tests.server.soft_key import SoftKey
 
@@ -440,6 +440,10 @@ def test_a_code_of_a_card_is_as_good_as_an_apps_where_policy_allows_cards(both):
     assert both.second(token, hotp(seed_of("A1"), 0, 6)).reason is Reason.WRONG
     both.policy(methods=["totp", "card"])
     assert isinstance(both.second(token, hotp(seed_of("A1"), 0, 6)), Signed)
+    with both.write() as connection:
+        query = "SELECT detail FROM audit WHERE action = 'factor-checked' ORDER BY number DESC"
+        last = json.loads(connection.exec_driver_sql(query).scalar())
+    assert last == {"kind": "card", "reason": "ok"}
 
 
 def test_a_known_browser_proves_by_a_card_in_spite_of_strangers(both):
@@ -876,6 +880,11 @@ def key(house):
     """Of ann, in a firm that lets keys alone sign in."""
     house.state = replace(house.state, public_url="http://localhost")
     house.person(enrolled=False)
+    house.policy(key_alone=True)
+    return enrolled_key(house)
+
+
+def enrolled_key(house) -> SoftKey:
     made = SoftKey(MODEL)
     with house.write() as connection:
         context = replace(house.context(connection), challenge=b"c" * 32)
@@ -886,7 +895,6 @@ def key(house):
             context, owner, started.key, {"response": answer}
         )
         assert verdict.accepted
-    house.policy(key_alone=True)
     return made
 
 
@@ -921,6 +929,21 @@ def test_a_key_alone_is_let_in_where_it_was_asked_for(house, key):
         answered(house, key, token, options)
 
 
+def test_a_key_beside_other_methods_answers_for_itself(house, key):
+    house.enrol("ann")
+    for one in (enrolled_key(house), key):
+        assert isinstance(answered(house, one, *asked(house)), Signed)
+    token = house.first("ann").attempt
+    with house.write() as connection:
+        number = str(connection.scalar(select(Factor.id).where(Factor.external_id == key.id)))
+    shown = login.challenge(house.state, "default", token, MethodKind.WEBAUTHN, number, HERE.source)
+    form = {"response": key.get(json.loads(shown["options"]), "http://localhost")}
+    signed = login.with_factor(
+        house.state, "default", token, MethodKind.WEBAUTHN, number, form, HERE, remember=False
+    )
+    assert isinstance(signed, Signed)
+
+
 def test_what_is_no_key_of_anybody(house, key):
     for spoil, code, status in (
         (lambda: setattr(key, "id", b"x" * 32), "key-unknown", 401),
@@ -935,6 +958,9 @@ def test_what_is_no_key_of_anybody(house, key):
             answered(house, key, token, options)
         assert caught.value.status == status
         assert failures(house) == before + (code == "key-unknown")
+        if code == "key-unknown":
+            whose = "unknown" if key.id != kept[0] else f"person:{house.known().id}"
+            assert acts(house)[-1] == (code, whose)
         key.id = kept[0]
         house.change(disabled_at=None)
     with refused("key-alone-not-allowed"):
@@ -947,6 +973,8 @@ def test_what_is_no_key_of_anybody(house, key):
 
 
 def test_an_answer_that_names_nobody_or_is_wrong_counts_as_a_failure(house, key):
+    house.person("bob")
+    house.enrol("ann")  # two apps, which have no name that a key could answer with
     token, options = asked(house)
     with refused("key-unknown"):
         answered(house, key, token, options, named=False)

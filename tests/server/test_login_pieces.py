@@ -292,6 +292,7 @@ def test_a_known_browser_without_a_lock_counts_as_any_other(house):
     for _ in range(3):
         assert house.second(token, house.wrong(), known).reason.value == "wrong"
     assert locks(house)[0][0] == 3
+    assert isinstance(house.second(token, browser=known), Signed)  # none of its own was used up
     assert login.known_name(house.state, house.known(), known)
     assert login.known_name(house.state, house.known(), HERE) == ""
 

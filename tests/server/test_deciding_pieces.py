@@ -863,11 +863,41 @@ def test_a_code_of_a_proof_is_sent_at_once(house, posted):
     assert house.state.outbox.woken[-1] == len(posted) == many + 1
     assert stepup.delivered(house.state, session, MethodKind.EMAIL, key, HERE) is not None
     assert stepup.delivered(house.state, session, TOTP, house.key, HERE) is None
+    other = house.session(house.sign_in().session)
+    begun(house, other)  # what was sent for one is not for the other
+    assert stepup.delivered(house.state, other, MethodKind.EMAIL, key, HERE) is None
     token = house.first().attempt
     assert login.delivered(house.state, "default", token, MethodKind.EMAIL, key) is None
     login.challenge(house.state, "default", token, MethodKind.EMAIL, key, HERE.source)
     assert house.state.outbox.woken[-1] == len(posted) == many + 2
     assert login.delivered(house.state, "default", token, MethodKind.EMAIL, key) is not None
+
+
+def test_a_known_browser_proves_in_a_session_in_spite_of_strangers(house):
+    house.person()
+    signed = house.sign_in()
+    session = house.session(signed.session)
+    with house.write() as connection:
+        connection.exec_driver_sql("UPDATE factor SET failures = 9, blocked_until = 9999999999")
+    begun(house, session)
+    known = replace(HERE, known=signed.known)
+    code = {"code": house.code()}
+    stranger = stepup.prove(house.state, session, TOTP, house.key, code, HERE)
+    assert stranger.reason is Reason.THROTTLED
+    assert stepup.prove(house.state, session, TOTP, house.key, code, known) == stepup.Proved(
+        "/on", FORM
+    )
+
+
+def test_a_key_proves_in_a_session(house, key):
+    session = house.session(answered(house, key, *asked(house)).session)
+    begun(house, session)
+    with house.write() as connection:
+        number = str(connection.scalar(select(Factor.id).where(Factor.external_id == key.id)))
+    shown = stepup.challenge(house.state, session, MethodKind.WEBAUTHN, number, HERE)
+    form = {"response": key.get(json.loads(shown["options"]), "http://localhost")}
+    proof = stepup.prove(house.state, session, MethodKind.WEBAUTHN, number, form, HERE)
+    assert proof == stepup.Proved("/on", FORM)
 
 
 # -- a key alone -----------------------------------------------------------------------------------

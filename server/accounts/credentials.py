@@ -43,7 +43,7 @@ _BY_TOKEN = (
         Firm.policy,
     )
     .join(Firm, Firm.id == CredentialRow.firm_id)
-    .where(CredentialRow.token_hash.in_(bindparam("hashes", expanding=True)))
+    .where(CredentialRow.token_hash.in_(bindparam("hashes")))
 )
 
 

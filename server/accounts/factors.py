@@ -16,7 +16,7 @@ from tallystick.server.rules.throttle import Throttle
 from tallystick.server.store import numbers
 from tallystick.server.store.database import AnyRow, StaleError
 from tallystick.server.store.keys import Box, ServerKeyRing
-from tallystick.server.store.models_login import Factor, SentCode
+from tallystick.server.store.models_login import Factor
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,8 @@ def create(
 ) -> int:
     """Store a factor that is not confirmed yet; an older unconfirmed one of its kind goes.
     → its id"""
-    stale = select(Factor.id).where(
-        Factor.person_id == person_id, Factor.kind == kind.value, Factor.confirmed_at.is_(None)
-    )
-    connection.execute(delete(SentCode).where(SentCode.factor_id.in_(stale)))
-    connection.execute(delete(Factor).where(Factor.id.in_(stale)))
+    stale = (Factor.person_id == person_id) & (Factor.kind == kind.value)
+    connection.execute(delete(Factor).where(stale, Factor.confirmed_at.is_(None)))
     box = ring.encrypt(secret, binding(firm_id, person_id, kind)) if secret is not None else None
     made = connection.execute(
         insert(Factor).returning(Factor.id),
@@ -144,7 +141,6 @@ def rename(connection: Connection, person_id: int, factor_id: int, label: str) -
 def remove(connection: Connection, person_id: int, factor_id: int) -> Enrolled:
     """Raises ApiError (404). → what it was"""
     gone = get(connection, person_id, factor_id, lock=True)
-    connection.execute(delete(SentCode).where(SentCode.factor_id == factor_id))
     connection.execute(delete(Factor).where(Factor.id == factor_id))
     return gone
 

@@ -14,7 +14,6 @@ from tallystick.server.store import numbers
 from tallystick.server.store.models import Firm, PersonRow
 from tallystick.server.store.models_login import (
     Attempt,
-    OidcCode,
     OidcLogout,
     RememberedDevice,
     SentCode,
@@ -37,10 +36,10 @@ class SignedIn:
     firm: str
     amr: tuple[str, ...]
     created_at: int
-    proved_at: int | None = None
-    handle: str = ""
-    enrol_only: bool = False
-    seen_at: int = 0
+    proved_at: int | None
+    handle: str
+    enrol_only: bool
+    seen_at: int
 
 
 @dataclass(frozen=True)
@@ -177,14 +176,9 @@ def of_person(connection: Connection, person_id: int, now: float) -> list[Listed
 
 def end(connection: Connection, person_id: int, session_id: int) -> None:
     """End one session of a person; one that is not there is as good as ended."""
-    mine = select(SessionRow.id).where(
-        SessionRow.id == session_id, SessionRow.person_id == person_id
-    )
-    _tell_services(connection, SessionRow.id.in_(mine))
-    connection.execute(delete(OidcCode).where(OidcCode.session_id.in_(mine)))
-    connection.execute(
-        delete(SessionRow).where(SessionRow.id == session_id, SessionRow.person_id == person_id)
-    )
+    mine = (SessionRow.id == session_id) & (SessionRow.person_id == person_id)
+    _tell_services(connection, mine)
+    connection.execute(delete(SessionRow).where(mine))
 
 
 def end_all(connection: Connection, person_id: int, *, but: int | None = None) -> None:
@@ -196,9 +190,6 @@ def end_all(connection: Connection, person_id: int, *, but: int | None = None) -
     if but is not None:
         ended &= SessionRow.id != but
     _tell_services(connection, ended)
-    connection.execute(
-        delete(OidcCode).where(OidcCode.session_id.in_(select(SessionRow.id).where(ended)))
-    )
     connection.execute(delete(SessionRow).where(ended))
     connection.execute(delete(RememberedDevice).where(RememberedDevice.person_id == person_id))
 

@@ -257,7 +257,7 @@ def accept(state: ServerState, firm_name: str, link: str, password: str, browser
         invited = people.get(connection, firm.id, row.person_id, lock=True)
         if not may_be_invited(firm, invited):
             raise _no_good()
-        connection.execute(delete(HelpRequest).where(HelpRequest.id == row.id))
+        # It takes the invitation away, too.
         recovery.set_password(state, connection, firm.name, firm.policy, invited, hashed)
         recovery.note_first(connection, invited, state.now())
         _note(

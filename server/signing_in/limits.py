@@ -16,7 +16,7 @@ RECOVERIES_PER_NAME = 10
 # All places together may guess so many times what one place may: that bounds a botnet, and leaves
 # the name to its owner while one stranger tries.
 ALL_PLACES = 10
-
+BUCKET = 120  # characters that the table has room for
 
 _TRIES = worded("tries to sign in")
 
@@ -33,7 +33,6 @@ def before_password(
     """Count a try for a name, before it is judged: so T tries are judged, however many come at
     once. name: the bucket of the name. known: the name of a browser that its owner has signed in
     with before, which has T tries of its own. Raises ApiError (429)."""
-    words = _TRIES
     if known:
         rates.take(
             connection,
@@ -41,16 +40,17 @@ def before_password(
             limit=policy.password_max_failures,
             window_s=PASSWORD_WINDOW_S,
             now=now,
-            what=words,
+            what=_TRIES,
         )
         return
     before_key(connection, policy, firm_id, source, now)
-    here = f"{name}|{counted_by(source)}"[:120]
     for bucket, limit in (
-        (here, policy.password_max_failures),
+        (_here(name, source), policy.password_max_failures),
         (name, policy.password_max_failures * ALL_PLACES),
     ):
-        rates.take(connection, bucket, limit=limit, window_s=PASSWORD_WINDOW_S, now=now, what=words)
+        rates.take(
+            connection, bucket, limit=limit, window_s=PASSWORD_WINDOW_S, now=now, what=_TRIES
+        )
 
 
 def before_key(
@@ -76,14 +76,13 @@ def before_recovery(
     connection: Connection, policy: FirmPolicy, firm_id: int, name: str, source: str, now: float
 ) -> None:
     """name: the bucket of the name. Raises ApiError (429)."""
-    place = counted_by(source)
     for bucket, limit in (
-        (f"recover-source|{firm_id}|{place}", policy.recoveries_per_source_per_hour),
-        (f"{name}|{place}", RECOVERIES_PER_NAME),
+        (_here(f"recover-source|{firm_id}", source), policy.recoveries_per_source_per_hour),
+        (_here(name, source), RECOVERIES_PER_NAME),
     ):
         rates.take(
             connection,
-            bucket[:120],
+            bucket,
             limit=limit,
             window_s=HOUR_S,
             now=now,
@@ -110,8 +109,13 @@ def help_code_failed(connection: Connection, firm_id: int, source: str, now: flo
 
 
 def _source(firm_id: int, source: str) -> str:
-    return f"password-source|{firm_id}|{counted_by(source)}"[:120]
+    return _here(f"password-source|{firm_id}", source)
 
 
 def _help(firm_id: int, source: str) -> str:
-    return f"help-source|{firm_id}|{counted_by(source)}"[:120]
+    return _here(f"help-source|{firm_id}", source)
+
+
+def _here(bucket: str, source: str) -> str:
+    """Of one place. What is no address, as a telephone number, may be long."""
+    return f"{bucket}|{counted_by(source)}"[:BUCKET]

@@ -82,7 +82,7 @@ class PendingSignIn:
     the person has to enrol yet; where there is nowhere to enrol them, the attempt is ""."""
 
     attempt: str
-    lacking: int = 0
+    lacking: int
 
 
 def with_password(

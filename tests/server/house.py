@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pyotp
 import pytest
+from sqlalchemy import Connection, event, func, select
+from sqlalchemy.sql import Select
 
 from tallystick.server.accounts import firms, passwords, people, sessions
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
@@ -13,6 +19,8 @@ from tallystick.server.signing_in import login
 from tallystick.server.signing_in.login import Browser, Signed
 from tallystick.server.signing_in.second import as_person, context_of
 from tallystick.server.state import ServerState
+from tallystick.server.store.database import WRITTEN, WRITTEN_CHAINS, Database
+from tallystick.server.store.models_login import MessageRow
 
 PASSWORD = "correct horse battery"
 HERE = Browser("192.0.2.1", "a browser")
@@ -22,6 +30,22 @@ TOTP = MethodKind.TOTP
 def refused(code: str):
     """An ApiError with this code."""
     return pytest.raises(ApiError, check=lambda error: error.code == code)
+
+
+def locked_by(connection: Connection, act: Callable[[], object]) -> set[str]:
+    """→ the tables whose rows were locked"""
+    seen: set[str] = set()
+
+    def note(_connection, clause, *_):
+        if isinstance(clause, Select) and clause._for_update_arg is not None:
+            seen.update(table.name for table in clause.get_final_froms())
+
+    event.listen(connection, "before_execute", note)
+    try:
+        act()
+    finally:
+        event.remove(connection, "before_execute", note)
+    return seen
 
 
 class House:
@@ -108,3 +132,33 @@ class House:
     def session(self, token, firm_id=None):
         with self.state.database.read() as connection:
             return sessions.current(connection, token, firm_id or self.firm.id, self.clock())
+
+
+class UndoneDatabase:
+    """One transaction that is never committed: each of a test's own is a savepoint in it. Nothing
+    waits for a disk, and the next test finds nothing of it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        with self._connection.begin_nested():
+            self._connection.info.update({WRITTEN: [], WRITTEN_CHAINS: []})
+            yield self._connection
+
+    read = snapshot = write
+    run: Any = Database.run
+
+
+class KnockedOutbox:
+    """Sends nothing. woken: of each time that it was told that there may be something, how many
+    messages there were."""
+
+    def __init__(self, channels: frozenset[str], database: UndoneDatabase) -> None:
+        self.channels, self._database = channels, database
+        self.woken: list[int] = []
+
+    def wake(self) -> None:
+        with self._database.read() as connection:
+            self.woken.append(connection.scalar(select(func.count()).select_from(MessageRow)))

@@ -42,7 +42,7 @@ _MEMORY = 4 << 30  # bytes of a child: a mutant may ask for all there is
 _QUIET = ("-q", "-x", "--no-header", "--no-summary", "--tb=no", "--assert=plain",
           "-p", "no:cacheprovider", "-W",
           "ignore::pytest.PytestAssertRewriteWarning")  # fmt: skip
-_PASSED, _FAILED, _NOTHING = 0, 1, 5
+_PASSED, _FAILED, _USAGE, _NOTHING = 0, 1, 4, 5
 _UNPATCHED = 70
 
 
@@ -144,6 +144,9 @@ def _tests(tests: list[str]) -> tuple[int, str]:
     named = _Named()
     with redirect_stdout(silent), redirect_stderr(silent):
         code = int(pytest.main([*_QUIET, *tests], plugins=[named]))
+        if code == _USAGE:  # the names of its cases are made of what was changed: all of them
+            any_case = dict.fromkeys(test.partition("[")[0] for test in tests)
+            code = int(pytest.main([*_QUIET, *any_case], plugins=[named]))
     lines = silent.getvalue().strip().splitlines()
     return code, named.failed or (lines[-1] if lines else f"pytest ended with {code}")
 

@@ -235,6 +235,22 @@ def test_a_constant_is_hunted_by_whole_modules_of_tests(tmp_path):
     assert asked == [other, first, looks, "a.py::test_wide"]
 
 
+def test_a_case_that_is_not_there_any_more_kills_none(tmp_path):
+    """Its name is made of what was changed; what would be kept is not tried by that."""
+    root = planted(tmp_path)
+    (root / "tests/test_guard.py").write_text(
+        "import pytest\nfrom server.guard import LIMIT, count\n\n\n"
+        "@pytest.mark.parametrize('limit', [LIMIT])\n"
+        "def test_small(limit):\n    assert count(limit) < 4\n"
+    )
+    assert contexts.record(root / "build/map", ("tests",), root)
+    tree = Tree(root)
+    hunts = Hunter(tree, Contexts.load(root / "build/map"), lambda board: {}, start_s=8.0)
+    found = [hunts.hunt(mutant(change, "")).outcome for change in ("3 → 2", "3 → 4")]
+    tree.close()
+    assert found == ["survived", "killed"]
+
+
 def test_a_mutant_that_loops_is_ended(hunter):
     began = time.monotonic()
     loops = next(one for one in mutants("server/guard.py", GUARD.encode())

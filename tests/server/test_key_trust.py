@@ -579,9 +579,8 @@ def test_who_is_named_may_stand_below_a_root(listed, trust: str, sent: bool) -> 
         portal = listed(entry(MAKER, named=named), again=taken)
         pem = named.public_bytes(Encoding.PEM).decode()
         portal.policy(key_trust=[trust], key_roots=pem if trust == "roots" else "")
-        spoil = _chained(
-            lambda chain: [*chain, named.public_bytes(Encoding.DER)] if sent else chain
-        )
+        more = [named.public_bytes(Encoding.DER)] if sent else []
+        spoil = _chained(lambda chain, more=more: chain + more)
         browser = Browser(portal.url).sign_in("ann")
         assert enrol(browser, MAKER.key_of(AAGUID)).page.status_code == 403
         found = enrol(browser, between.key_of(AAGUID), spoil)

@@ -1,4 +1,4 @@
-"""What comes on the line from the sensor, and is no whole answer of it: nobody is verified by that."""
+"""What comes on the sensor's line and is no whole answer: nobody is verified by that."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from tallystick.emulator.chips.chip import OneTimeRows
 from tallystick.emulator.parts.r503_flash import SensorFlash
 
 _ROWS, _BITS = 4096, 24  # of one-time memory, and of each of them
+_MOST = 1 << 22  # bytes that are read of a file: more is none that an emulator wrote
 
 
 class KeptFiles:
@@ -33,9 +34,11 @@ class KeptFiles:
         """Of this chip. Raises BadInputError when they cannot be read, or not be kept."""
         _need_file(self._rows)
         try:
-            text = self._rows.read_text(encoding="utf-8") if self._rows.exists() else "{}"
-            chip.rows = dict(_row(*pair) for pair in json.loads(text).items())
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            rows = json.loads(_read(self._rows)) if self._rows.exists() else {}
+            if not isinstance(rows, dict):
+                raise ValueError("it is no table of rows")
+            chip.rows = dict(_row(*pair) for pair in rows.items())
+        except (OSError, ValueError, RecursionError) as error:
             raise BadInputError(
                 f"{self._rows} cannot be read: {error}.",
                 kept="The file was not touched, and no reader was started.",
@@ -50,11 +53,17 @@ class KeptFiles:
 
 
 def _row(name: str, bits: object) -> tuple[int, int]:
-    """Of the file: row → its bits. Raises ValueError, TypeError."""
+    """Of the file: row → its bits. Raises ValueError."""
     row = int(name)
-    if row not in range(_ROWS) or not isinstance(bits, int) or not 0 <= bits < 1 << _BITS:
+    if row not in range(_ROWS) or type(bits) is not int or not 0 <= bits < 1 << _BITS:
         raise ValueError(f"there is no row {name} with {bits}")
     return row, bits
+
+
+def _read(path: Path) -> bytes:
+    """No more of it than could be ours. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(_MOST)
 
 
 def keep_flash(path: Path, size: int) -> int:
@@ -179,7 +188,7 @@ def _read_sensor(path: Path) -> tuple[int, SensorFlash]:
         raise _unreadable(path, error) from error
     _lock(locked, path)
     try:
-        return locked, SensorFlash.decode(path.read_bytes())
+        return locked, SensorFlash.decode(_read(path))
     except BadInputError as error:
         os.close(locked)
         raise BadInputError(f"{path}: {error.what}", kept=error.kept, todo=error.todo) from error

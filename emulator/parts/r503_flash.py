@@ -19,6 +19,10 @@ LEVELS = tuple(THRESHOLDS)
 PACKET_CODES = (0, 1, 2, 3)
 _WORDS = range(1 << 32)
 
+_HEADER, _MINUTIA = 26, 6  # bytes of a record, and of each minutia behind it
+# What a file that somebody else wrote makes of those who read it.
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
 
 def _one_of(value: int, good: Container[int]) -> int:
     """Raises ValueError."""
@@ -32,6 +36,21 @@ def _nobody() -> None:
 
 
 Template = tuple[bytes, ...]  # one ISO/IEC 19794-2 record a sample
+
+
+def is_record(data: bytes) -> bool:
+    """Whole, by what it says of itself: whoever compares it looks for no more than that."""
+    if not data.startswith(b"FMR\0") or len(data) < _HEADER:
+        return False
+    return len(data) == int.from_bytes(data[8:12], "big") == _HEADER + _MINUTIA * data[_HEADER - 1]
+
+
+def _template(records: list[str]) -> Template:
+    """Raises ValueError, TypeError."""
+    found = tuple(b64decode(record, validate=True) for record in records)
+    if not found or not all(is_record(one) for one in found):
+        raise ValueError("there is no such template")
+    return found
 
 
 @dataclass
@@ -72,8 +91,7 @@ class SensorFlash:
             if value["format"] != "tallystick-r503/1":
                 raise ValueError(value["format"])
             templates = {
-                int(page): tuple(b64decode(record, validate=True) for record in records)
-                for page, records in value["templates"].items()
+                int(page): _template(records) for page, records in value["templates"].items()
             }
             for page in templates:
                 _one_of(page, range(CAPACITY))
@@ -85,7 +103,7 @@ class SensorFlash:
                 packet_code=_one_of(int(value["packet_code"]), PACKET_CODES),
                 templates=templates,
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except _UNREADABLE as error:
             raise BadInputError(
                 "The fingerprint sensor's memory file cannot be read.",
                 kept="The file was not changed.",

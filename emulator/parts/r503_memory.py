@@ -14,7 +14,7 @@ from tallystick.emulator.fingerprints.impression import SIZE, Pixels
 from tallystick.emulator.fingerprints.matcher import TEMPLATE_LIMIT, minutiae_count
 from tallystick.emulator.fingerprints.quality import Quality, measure
 from tallystick.emulator.parts.r503_codes import Confirm
-from tallystick.emulator.parts.r503_flash import Template
+from tallystick.emulator.parts.r503_flash import Template, is_record
 from tallystick.emulator.parts.r503_state import SensorState
 
 # The manual's limits in µs, but for those marked.
@@ -145,11 +145,9 @@ class Memory:
         records = []
         for at in range(0, len(data), TEMPLATE_LIMIT):
             block = data[at : at + TEMPLATE_LIMIT]
-            size = int.from_bytes(block[8:12], "big")
-            if not block.startswith(b"FMR\0") or not 26 <= size <= len(block):
+            record = block[: int.from_bytes(block[8:12], "big")]
+            if not is_record(record):
                 return
-            if size != 26 + 6 * block[25]:
-                return
-            records.append(block[:size])
+            records.append(record)
         if records:
             self.buffers[buffer] = tuple(records)

@@ -15,9 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fido2.attestation.base import Attestation
 from fido2.webauthn import AttestationObject
+from OpenSSL.crypto import X509, X509Store, X509StoreContext, X509StoreFlags
 from webauthn.helpers import base64url_to_bytes
-from webauthn.helpers.exceptions import InvalidCertificateChain
-from webauthn.helpers.validate_certificate_chain import validate_certificate_chain
 
 from tallystick.common.reader_identity import development_root
 from tallystick.server.accounts.key_metadata import KeyMetadata
@@ -53,7 +52,7 @@ def judge(
     if not chain:
         return Vouched(why="no-attestation")
     by, hardware, why = set(), False, "unknown-root"
-    root = next((one for one in _roots(policy) if _leads_to(chain, [_to_pem(one)])), None)
+    root = next((one for one in _roots(policy) if _leads_to(chain, [one])), None)
     if root is not None:
         by.add(KeyTrust.ROOTS)
         hardware = not _leads_to(chain, [_development()])
@@ -67,7 +66,7 @@ def judge(
             why = "metadata-old"
         elif model is None:
             why = "model-unknown"
-        elif _leads_to(chain, [_to_pem(one) for one in model.roots]):
+        elif _leads_to(chain, list(model.roots)):
             by.add(KeyTrust.METADATA)
             hardware = hardware or model.hardware
     elif KeyTrust.METADATA in policy.key_trust:
@@ -129,15 +128,22 @@ def _chain(attestation: AttestationObject, client_data_hash: bytes) -> list[byte
 
 
 def _leads_to(chain: list[bytes], roots: list[bytes]) -> bool:
-    """roots: PEM. The metadata may name the key's own certificate instead of what signed it."""
+    """Both DER. What is named may be the key's own certificate, one above it, or the root (FIDO
+    metadata statements, attestationRootCertificates)."""
     if not roots:
         return False
-    if _to_pem(chain[0]) in roots:
+    if chain[0] in roots:
         return True
     try:
-        return validate_certificate_chain(x5c=chain, pem_root_certs_bytes=roots)
-    except InvalidCertificateChain:
+        own, *above = [X509.from_cryptography(x509.load_der_x509_certificate(one)) for one in chain]
+        store = X509Store()
+        store.set_flags(X509StoreFlags.PARTIAL_CHAIN)  # who is named needs nobody above
+        for one in roots:
+            store.add_cert(X509.from_cryptography(x509.load_der_x509_certificate(one)))
+        X509StoreContext(store, own, above).verify_certificate()
+    except Exception:  # whatever is wrong with one of them: it leads to nobody
         return False
+    return True
 
 
 def _roots(policy: FirmPolicy) -> list[bytes]:
@@ -154,9 +160,6 @@ def _named(root: bytes) -> str:
     return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
-def _to_pem(der: bytes) -> bytes:
-    return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
-
-
 def _development() -> bytes:
-    return development_root().public_bytes(Encoding.PEM)
+    """DER."""
+    return development_root().public_bytes(Encoding.DER)

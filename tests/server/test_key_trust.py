@@ -261,6 +261,12 @@ MALFORMED = {
     "a certificate that is a list": _chained(lambda chain: [*chain, [1, 2]]),
     "a certificate that is text": _chained(lambda chain: [*chain, "text"]),
     "a certificate that cannot be read": _chained(lambda chain: [*chain, b"0"]),
+    "a second certificate of a version that there is not": _chained(
+        lambda chain: [
+            *chain,
+            chain[0].replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020142")),
+        ]
+    ),
     "a first certificate that is a number": _chained(lambda chain: [7, *chain]),
     "no certificates, a map": _chained(lambda _: {}),
     "deep": lambda _: "[" * 5_000,
@@ -560,6 +566,25 @@ def test_the_list_may_name_a_keys_own_certificate(listed) -> None:
     assert "is enrolled" in enrol(ann, key).page.text
     another = enrol(ann, MAKER.key_of(AAGUID))
     assert another.page.status_code == 403 and "Nobody whom your firm trusts" in another.problem
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["left out", "sent along"])
+@pytest.mark.parametrize("trust", ["metadata", "roots"])
+def test_who_is_named_may_stand_below_a_root(listed, trust: str, sent: bool) -> None:
+    """FIDO metadata statements, attestationRootCertificates: a certificate between the two. It
+    vouches for its own keys, and not for those of its root, nor does one that may sign nothing."""
+    between = Maker("Between")
+    above, other = (MAKER.issue(between.root.subject, between.key, ca=ca) for ca in (True, False))
+    for named, taken in ((other, False), (above, True)):
+        portal = listed(entry(MAKER, named=named), again=taken)
+        pem = named.public_bytes(Encoding.PEM).decode()
+        portal.policy(key_trust=[trust], key_roots=pem if trust == "roots" else "")
+        more = [named.public_bytes(Encoding.DER)] if sent else []
+        spoil = _chained(lambda chain, more=more: chain + more)
+        browser = Browser(portal.url).sign_in("ann")
+        assert enrol(browser, MAKER.key_of(AAGUID)).page.status_code == 403
+        found = enrol(browser, between.key_of(AAGUID), spoil)
+        assert ("is enrolled" in found.page.text) is taken
 
 
 @pytest.mark.parametrize("trust", ["metadata", "roots"])

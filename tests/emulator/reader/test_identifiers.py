@@ -6,8 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fido2.webauthn import (
+    PublicKeyCredentialDescriptor,
+    PublicKeyCredentialType,
+    PublicKeyCredentialUserEntity,
+)
 
-from tests.emulator.reader.raw import ASSERT, ES256, HASH, MAKE, PARTY, USER, Host
+from tests.emulator.reader.raw import ASSERT, ES256, HASH, MAKE, PARTY, USER, Host, refused
 from tests.emulator.reader.rig import Rig
 
 _NEW: dict[int, Any] = {1: HASH, 2: PARTY, 3: USER, 4: ES256}
@@ -41,6 +46,29 @@ def test_only_what_it_made_is_known(rig: Rig, rk: bool) -> None:
     for other in (b"", identifier[:-1], identifier + b"\0", bytes(50)):
         assert _asked(host, other) == 0x2E
     assert _asked(host, identifier, "other.example") == 0x2E
+
+
+@pytest.mark.parametrize("what", ["delete", "rename"])
+def test_only_what_it_made_is_managed(rig: Rig, what: str) -> None:
+    """6.8.5 and 6.8.6: a changed bit, wherever, names no credential, and nothing is changed."""
+    identifier = _made(Host(rig), rk=True)
+    management = rig.management()
+
+    def asked(one: bytes) -> int:
+        descriptor = PublicKeyCredentialDescriptor(type=PublicKeyCredentialType.PUBLIC_KEY, id=one)
+        if what == "delete":
+            return refused(lambda: management.delete_cred(descriptor))
+        entity = PublicKeyCredentialUserEntity(name="other", id=USER["id"])
+        return refused(lambda: management.update_user_info(descriptor, entity))
+
+    for at in range(len(identifier)):
+        spoiled = bytearray(identifier)
+        spoiled[at] ^= 1 << at % 8
+        assert asked(bytes(spoiled)) == 0x2E, at
+    for other in (identifier[:-1], identifier + b"\0", bytes(50)):
+        assert asked(other) == 0x2E
+    assert management.get_metadata()[1] == 1
+    assert asked(identifier) == 0
 
 
 @pytest.mark.parametrize("rk", [True, False])

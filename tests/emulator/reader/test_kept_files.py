@@ -8,6 +8,7 @@ import re
 import resource
 import socket
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -123,7 +124,9 @@ def test_what_cannot_be_kept_is_said_at_the_start(tmp_path: Path, name: str) -> 
         _all_three(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"-1": 1}', '{"0": -1}', "\0"])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[]", '{"-1": 1}', '{"0": -1}', '{"0": true}', '{"0": 1.5}', "\0"]
+)
 def test_rows_that_no_chip_has(tmp_path: Path, text: str) -> None:
     (tmp_path / "flash.rows").write_text(text)
     with pytest.raises(BadInputError, match=r"flash\.rows cannot be read"):
@@ -136,6 +139,21 @@ def test_a_spoiled_file_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("spoiled")
     with pytest.raises(BadInputError, match=name):
         _all_three(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["flash.sensor", "flash.rows"])
+def test_a_file_without_an_end_is_not_read_to_it(tmp_path: Path, name: str) -> None:
+    """Somebody's disk image, mistyped: it took as much memory."""
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(1 << 28)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadInputError, match=name):
+            _all_three(tmp_path)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 1 << 26
 
 
 @pytest.fixture

@@ -79,6 +79,20 @@ def test_each_wrong_try_burns_a_bit_and_a_right_one_none(rig: Rig) -> None:
     assert _tries(rig) == 2
 
 
+def test_a_right_pin_gives_as_many_pulses_as_a_wrong_one(rig: Rig) -> None:
+    """Who sees them, and cuts the power before a bit is burnt, does not know yet which it was."""
+    chip = rig.reader.mcu.registers
+    assert isinstance(chip, Rp2350)
+
+    def pulses(pin: str) -> int:
+        before = chip.burns
+        refused(lambda: ClientPin(rig.ctap()).get_pin_token(pin))
+        return chip.burns - before
+
+    pulses(PIN)  # and what this chip, a new one, has to catch up with
+    assert [pulses(pin) for pin in (PIN, "9999", PIN)] == [3, 3, 3]
+
+
 def test_a_sensor_that_fails_at_the_comparison_costs_a_try(rig: Rig) -> None:
     """Who cuts its line has seen what it would have said."""
     search = 0x04

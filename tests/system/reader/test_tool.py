@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -388,11 +390,17 @@ def test_the_sensor_says_at_once_what_it_cannot_keep(tmp_path: Path) -> None:
     assert result.exit_code != 0 and "cannot be written" in str(result.exception)
 
 
+_CUT_RECORD = b"FMR\0 20\0\0\0\0\x1a" + bytes(13) + b"\1"  # one minutia, which is not there
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"password": -1}, {"password": 1 << 32}, {"address": -1}, {"baud_n": 0}, {"level": 6},
         {"packet_code": 4}, {"templates": {"200": []}}, {"templates": {"-1": []}},
+        {"password": math.inf}, {"templates": {"1": []}}, {"templates": {"1": ["AAAA"]}},
+        {"templates": {"1": [b64encode(b"FMR\0").decode()]}},
+        {"templates": {"1": [b64encode(_CUT_RECORD).decode()]}},
     ],
 )  # fmt: skip
 def test_a_sensors_file_with_what_no_sensor_has(wrong: dict[str, Any]) -> None:

@@ -319,7 +319,7 @@ def _rotten_alone(home: int = 1) -> Listed:
     return flash
 
 
-@pytest.mark.parametrize("home", [1, 2])
+@pytest.mark.parametrize("home", [1, 2, 3])
 def test_what_tells_that_there_was_a_record_stays_until_the_jump_is_solid(
     lib: Library, home: int
 ) -> None:

@@ -39,6 +39,23 @@ class SensorError(Exception):
     """The module does not answer, or only noise."""
 
 
+def _first(got: bytes) -> "tuple[bytes | None, bytes]":
+    """The first whole answer, None when there is none yet; what is left to look through."""
+    while True:
+        start = got.find(b"\xef\x01")
+        got = got[start if start >= 0 else max(0, len(got) - 1) :]
+        if len(got) < 9:
+            return None, got
+        size = got[7] << 8 | got[8]
+        if 3 <= size <= _LONGEST:
+            if len(got) < 9 + size:
+                return None, got
+            packet = got[6 : 9 + size]
+            if packet[0] == 7 and sum(packet[:-2]) & 0xFFFF == packet[-2] << 8 | packet[-1]:
+                return packet[3:-2], got
+        got = got[2:]
+
+
 class R503:
     """uart: any, readinto, write. wait(ms): at most `ms`, less when bytes arrive."""
 
@@ -77,21 +94,9 @@ class R503:
                 self._spoke = True
                 count = self._uart.readinto(self._buffer, min(available, _LONGEST))
                 got += bytes(self._buffer[:count])
-                start = got.find(b"\xef\x01")
-                got = got[start if start >= 0 else max(0, len(got) - 1) :]
-                if len(got) >= 9:
-                    size = got[7] << 8 | got[8]
-                    if not 3 <= size <= _LONGEST:
-                        got = got[2:]
-                        continue
-                    if len(got) >= 9 + size:
-                        packet = got[6 : 9 + size]
-                        if (
-                            packet[0] == 7
-                            and sum(packet[:-2]) & 0xFFFF == packet[-2] << 8 | packet[-1]
-                        ):
-                            return packet[3:-2]
-                        got = got[2:]
+                answer, got = _first(got)
+                if answer is not None:
+                    return answer
                 continue
             left = ticks_diff(deadline, ticks_ms())
             if left <= 0:

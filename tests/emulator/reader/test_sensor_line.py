@@ -60,6 +60,23 @@ def test_what_is_no_answer_verifies_nobody(rig: Rig, name: str) -> None:
     assert _verify(rig, "thumb") == 0
 
 
+@pytest.mark.parametrize("name", SPOILT)
+def test_an_answer_right_behind_is_heard(rig: Rig, name: str) -> None:
+    """Both come at once: nothing more does, and it is not asked again."""
+    searches = 0
+
+    def garble(packet: bytes) -> bytes:
+        nonlocal searches
+        if rig.sensor.commands[-1] != _SEARCH:
+            return packet
+        searches += 1
+        return SPOILT[name] + packet
+
+    rig.sensor.garble = garble
+    assert _verify(rig, "thumb") == 0
+    assert searches == 1
+
+
 def test_a_merge_is_asked_for_once(rig: Rig) -> None:
     """It uses the samples up: what a second one says is of nothing. The enrolment ends."""
     rig.sensor.fault = lambda command: command == _MERGE

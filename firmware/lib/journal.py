@@ -64,8 +64,6 @@ class Journal:
         self._sector = -1  # where the newest record is, -1: nowhere
         self._next = 0  # the next slot of that sector
         self._held = -1  # the sector with the newest whole record: not the same behind torn ones
-        self._passed = -1  # the sector whose only record rotted, until two newer ones are written
-        self._written_since = 0  # records, since `load`
         self.erases = 0
         self.skipped = 0
         self.dead = 0  # slots and sectors that failed since start
@@ -93,7 +91,7 @@ class Journal:
 
     def _count_first(self, newest: int, order: "list[int]") -> None:
         """The only record of the sector after the newest may have rotted so that nothing tells its
-        age. That sector is passed over, and erased when what it told of is solid elsewhere.
+        age. That sector is passed over: erased, it would leave nothing to jump for.
         """
         sector = (newest + 1) % self._flash.SECTORS
         if sector in order or not self._is_full(newest):
@@ -103,8 +101,7 @@ class Journal:
             return
         self.skipped += 1
         if self._sector == newest:
-            self._passed = self._sector = sector
-            self._next = self._slots
+            self._sector, self._next = sector, self._slots
             self._sequence += self._slots  # its number is this high at most
 
     def _is_full(self, sector: int) -> bool:
@@ -252,7 +249,6 @@ class Journal:
                 self._sequence = sequence
                 self._held = self._sector
                 self.skipped = 0
-                self._let_go()
                 return
             self.dead += 1
         raise OSError(_EIO)
@@ -276,15 +272,6 @@ class Journal:
             if sector != self._sector and self._last_written(sector) >= 0:
                 if not self._erased(sector):
                     self.dead += 1
-
-    def _let_go(self) -> None:
-        """Nothing hangs on a sector that was passed over once two records are newer. Left as it is,
-        it would be counted again when the ring comes round.
-        """
-        self._written_since += 1
-        if self._passed >= 0 and self._written_since > 1:
-            self._erased(self._passed)
-            self._passed = -1
 
     def _written(self, address: int) -> bool:
         try:

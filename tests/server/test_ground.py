@@ -522,12 +522,14 @@ def test_a_trouble_is_told_when_it_begins_and_when_it_is_over(server, caplog, mo
     locked.orig.sqlite_errorcode = sqlite3.SQLITE_BUSY
     fails = iter([False, True, True, False, False, True])
 
-    def check(_probe: probe.WriteProbe) -> None:
-        if next(fails):
+    looked = probe.WriteProbe(database)
+
+    def check(asked: probe.WriteProbe) -> None:
+        if asked is looked and next(fails):  # the server's own watch looks, too
             raise locked
 
     monkeypatch.setattr(probe.WriteProbe, "check", check)
-    watch = GroundWatch(database, probe.WriteProbe(database), server.clock, background=False)
+    watch = GroundWatch(database, looked, server.clock, background=False)
     told = []
     for _ in range(6):
         caplog.clear()

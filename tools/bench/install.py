@@ -20,9 +20,8 @@ def measure() -> list[dict[str, Any]]:
     """MB on disk, as the installed distributions list their files. Of a checkout, which lists
     none, its own folders are measured."""
     paths = {path for one in _closure("tallystick") for path in _files(one)} | _own()
-    paths = {
-        path for path in paths if "-pytest-" not in path.name
-    }  # what pytest compiled for itself
+    # Without what pytest compiled for itself.
+    paths = {path for path in paths if "-pytest-" not in path.name}
     plain, compiled = (
         sum(path.stat().st_size for path in paths if (path.suffix == ".pyc") is bytecode) / 1e6
         for bytecode in (False, True)

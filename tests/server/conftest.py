@@ -22,15 +22,19 @@ import pytest
 from argon2 import PasswordHasher
 from playwright.sync_api import sync_playwright
 from pskc import PSKC
+from sqlalchemy import Connection
 
 from tallystick.common.secret import Secret
 from tallystick.server.accounts import hashing, passwords
 from tallystick.server.accounts.credentials import NewCredential
+from tallystick.server.messages import outbox
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving import lean
 from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.settings import Settings, settings_from
+from tallystick.server.signing_in import recovery
 from tallystick.server.state import ServerState, open_state
+from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.opened import opened
 from tests import needs
 from tests.server.house import House, KnockedOutbox, UndoneDatabase
@@ -290,8 +294,26 @@ def founded(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def quick_house(founded: ServerState, clock: Clock) -> Iterator[House]:
-    """As `house`, in milliseconds: for what needs no second connection to the database."""
+def posted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The messages of `outbox.post`."""
+    found: list[dict[str, Any]] = []
+    genuine = outbox.post
+
+    def post(connection: Connection, ring: ServerKeyRing, **more: Any) -> Any:
+        found.append(more)
+        return genuine(connection, ring, **more)
+
+    monkeypatch.setattr(outbox, "post", post)
+    return found
+
+
+@pytest.fixture
+def quick_house(
+    founded: ServerState, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[House]:
+    """As `house`, in milliseconds: for what needs no second connection to the database. Recoveries
+    are not evened out."""
+    monkeypatch.setattr(recovery, "EVENED_S", 0.0)
     with founded.database.engine.connect() as connection, connection.begin() as everything:
         database = UndoneDatabase(connection)
         yield House(

@@ -48,25 +48,6 @@ def house(quick_house):
     return quick_house
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    monkeypatch.setattr(recovery, "EVENED_S", 0.0)
-
-
-@pytest.fixture
-def posted(monkeypatch):
-    """The messages of `outbox.post`."""
-    found: list[dict] = []
-    genuine = outbox.post
-
-    def post(connection, ring, **more):
-        found.append(more)
-        return genuine(connection, ring, **more)
-
-    monkeypatch.setattr(outbox, "post", post)
-    return found
-
-
 def act(house, what, *arguments, **more):
     with house.write() as connection:
         return what(house.state, connection, *arguments, **more)

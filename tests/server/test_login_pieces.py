@@ -13,7 +13,6 @@ from sqlalchemy import select
 from tallystick.common.errors import RefusedError
 from tallystick.server.accounts.people import Keeper
 from tallystick.server.accounts.policy import MethodKind
-from tallystick.server.messages import outbox
 from tallystick.server.methods.base import Held
 from tallystick.server.signing_in import login, recovery, second
 from tallystick.server.signing_in.attempts import Purpose
@@ -35,25 +34,6 @@ VPN = Way(Purpose.RADIUS, "vpn", opens=False)
 @pytest.fixture
 def house(quick_house):
     return quick_house
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    monkeypatch.setattr(recovery, "EVENED_S", 0.0)
-
-
-@pytest.fixture
-def posted(monkeypatch):
-    """The messages of `outbox.post`."""
-    found: list[dict] = []
-    genuine = outbox.post
-
-    def post(connection, ring, **more):
-        found.append(more)
-        return genuine(connection, ring, **more)
-
-    monkeypatch.setattr(outbox, "post", post)
-    return found
 
 
 # -- the directory's passwords ---------------------------------------------------------------------

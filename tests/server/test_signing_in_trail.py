@@ -47,11 +47,6 @@ def house(quick_house):
     return quick_house
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    monkeypatch.setattr(recovery, "EVENED_S", 0.0)
-
-
 def checked(reason, kind="totp"):
     return ("person:1", "factor-checked", "ann", {"kind": kind, "reason": reason})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from fido2.ctap import CtapError
 from fido2.ctap2 import ClientPin
@@ -42,39 +44,36 @@ SPOILT = {
 }
 
 
+def _searches(rig: Rig, answer: Callable[[int, bytes], bytes]) -> list[bytes]:
+    """What the sensor says to searches is `answer(how many there were, the true one)`. → the true
+    ones, as they come"""
+    genuine: list[bytes] = []
+
+    def garble(packet: bytes) -> bytes:
+        if rig.sensor.commands[-1] != _SEARCH:
+            return packet
+        genuine.append(packet)
+        return answer(len(genuine), packet)
+
+    rig.sensor.garble = garble
+    return genuine
+
+
 @pytest.mark.parametrize("name", SPOILT)
 def test_what_is_no_answer_verifies_nobody(rig: Rig, name: str) -> None:
     """In place of the true one: it is asked again, and whom the reader does not know stays so."""
-    searches = 0
-
-    def garble(packet: bytes) -> bytes:
-        nonlocal searches
-        if rig.sensor.commands[-1] != _SEARCH:
-            return packet
-        searches += 1
-        return SPOILT[name] if searches == 1 else packet
-
-    rig.sensor.garble = garble
+    searches = _searches(rig, lambda number, packet: SPOILT[name] if number == 1 else packet)
     assert _verify(rig, "stranger") == 0x2F  # pressed once, and nobody comes after that
-    assert searches == 2 and ClientPin(rig.ctap()).get_uv_retries() == 4
+    assert len(searches) == 2 and ClientPin(rig.ctap()).get_uv_retries() == 4
     assert _verify(rig, "thumb") == 0
 
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_an_answer_right_behind_is_heard(rig: Rig, name: str) -> None:
     """Both come at once: nothing more does, and it is not asked again."""
-    searches = 0
-
-    def garble(packet: bytes) -> bytes:
-        nonlocal searches
-        if rig.sensor.commands[-1] != _SEARCH:
-            return packet
-        searches += 1
-        return SPOILT[name] + packet
-
-    rig.sensor.garble = garble
+    searches = _searches(rig, lambda _, packet: SPOILT[name] + packet)
     assert _verify(rig, "thumb") == 0
-    assert searches == 1
+    assert len(searches) == 1
 
 
 def test_a_merge_is_asked_for_once(rig: Rig) -> None:

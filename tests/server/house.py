@@ -48,6 +48,19 @@ def locked_by(connection: Connection, act: Callable[[], object]) -> set[str]:
     return seen
 
 
+def act(house, what, *arguments, **more):
+    """In a transaction of its own."""
+    with house.write() as connection:
+        return what(house.state, connection, *arguments, **more)
+
+
+def acts(house) -> list[tuple[str, str]]:
+    """(action, subject) of each entry of the audit log, the oldest first."""
+    with house.write() as connection:
+        query = "SELECT action, subject FROM audit ORDER BY number"
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
 class House:
     """A server without its HTTP, one firm, and people in it."""
 

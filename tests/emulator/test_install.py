@@ -7,6 +7,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from tallystick.tools.bench import install
 from tallystick.tools.bench.install import measure
 
 ROOT = Path(__file__).parents[2]
@@ -89,3 +92,15 @@ def test_the_installation_is_measured():
     plain, bytecode = measure()
     assert 45 < plain["value"] < 60
     assert 0 <= bytecode["value"] < 20
+
+
+def test_bytecode_of_another_python_and_of_pytest_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A checkout that several Pythons have run from keeps the bytecode of each."""
+    ours = f"a.{sys.implementation.cache_tag}.pyc"
+    for name in (ours, "a.cpython-42.pyc", f"a.{sys.implementation.cache_tag}-pytest-9.pyc"):
+        (tmp_path / name).write_bytes(bytes(1_000_000))
+    monkeypatch.setattr(install, "_closure", lambda _name: [])
+    monkeypatch.setattr(install, "_own", lambda: set(tmp_path.iterdir()))
+    assert measure()[1]["value"] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ def measure() -> list[dict[str, Any]]:
     """MB on disk, as the installed distributions list their files. Of a checkout, which lists
     none, its own folders are measured."""
     paths = {path for one in _closure("tallystick") for path in _files(one)} | _own()
-    # Without what pytest compiled for itself.
-    paths = {path for path in paths if "-pytest-" not in path.name}
+    # Of bytecode what this Python made for itself: neither pytest's nor that of other Pythons.
+    ours = f".{sys.implementation.cache_tag}.pyc"
+    paths = {path for path in paths if path.suffix != ".pyc" or path.name.endswith(ours)}
     plain, compiled = (
         sum(path.stat().st_size for path in paths if (path.suffix == ".pyc") is bytecode) / 1e6
         for bytecode in (False, True)

@@ -64,27 +64,35 @@ class R503:
         self._wait = wait
         self._buffer = bytearray(_LONGEST)
         self._spoke = False  # in the last wait the module said something that is no answer
+        self._owes = False  # what was asked last was not answered: it may be yet
 
     # -- packets -------------------------------------------------------------------------------
 
-    def _command(self, payload: bytes, limit_ms: int, tries: int = _TRIES) -> bytes:
-        """The acknowledge's payload: confirmation code and what follows. Raises SensorError."""
+    def _command(self, payload: bytes, limit_ms: int, tries: int = _TRIES, whole: int = 1) -> bytes:
+        """The acknowledge's payload: confirmation code and what follows, together `whole` bytes
+        where it is good. Raises SensorError.
+        """
         size = len(payload) + 2
         body = bytes((1, size >> 8, size & 0xFF)) + payload
         packet = b"\xef\x01\xff\xff\xff\xff" + body + (sum(body) & 0xFFFF).to_bytes(2, "big")
-        for number in range(tries):
-            if number and limit_ms == _WORK_MS:
-                self.parameters()  # is it there at all? It would be waited for thrice otherwise
+        for _ in range(tries):
+            if self._owes and limit_ms == _WORK_MS:
+                # Is it there at all? It would be waited for thrice otherwise. And what it answers
+                # late comes before this.
+                self.parameters()
             while self._uart.any():
                 self._uart.readinto(self._buffer, _LONGEST)
             self._uart.write(packet)
-            answer = self._acknowledge(limit_ms)
+            answer = self._acknowledge(limit_ms, whole)
+            self._owes = answer is None or answer[0] == 0x01
             if answer is not None and answer[0] != 0x01:
                 return answer
         raise SensorError
 
-    def _acknowledge(self, limit_ms: int) -> "bytes | None":
-        """None when nothing whole comes in time."""
+    def _acknowledge(self, limit_ms: int, whole: int) -> "bytes | None":
+        """None when nothing whole comes in time. Nothing tells what an answer is to but its length:
+        a good one of another is one that came late.
+        """
         deadline = ticks_add(ticks_ms(), limit_ms)
         got = b""
         self._spoke = False
@@ -95,8 +103,10 @@ class R503:
                 count = self._uart.readinto(self._buffer, min(available, _LONGEST))
                 got += bytes(self._buffer[:count])
                 answer, got = _first(got)
-                if answer is not None:
-                    return answer
+                while answer is not None:
+                    if answer[0] != GOOD or len(answer) == whole:
+                        return answer
+                    answer, got = _first(got[11 + len(answer) :])
                 continue
             left = ticks_diff(deadline, ticks_ms())
             if left <= 0:
@@ -134,8 +144,8 @@ class R503:
 
     def parameters(self) -> "tuple[int, int]":
         """(status register, capacity in templates). Raises SensorError."""
-        answer = self._command(b"\x0f", _TURN_MS)
-        if answer[0] != GOOD or len(answer) < 17:
+        answer = self._command(b"\x0f", _TURN_MS, whole=17)
+        if answer[0] != GOOD:
             raise SensorError
         return answer[1] << 8 | answer[2], answer[5] << 8 | answer[6]
 
@@ -149,8 +159,9 @@ class R503:
 
     def search(self, capacity: int) -> int:
         """The page that matches buffer 1, or -1. Raises SensorError."""
-        answer = self._command(bytes((0x04, 1, 0, 0, capacity >> 8, capacity & 0xFF)), _WORK_MS)
-        if answer[0] != GOOD or len(answer) < 5:
+        asked = bytes((0x04, 1, 0, 0, capacity >> 8, capacity & 0xFF))
+        answer = self._command(asked, _WORK_MS, whole=5)
+        if answer[0] != GOOD:
             return -1
         return answer[1] << 8 | answer[2]
 
@@ -170,8 +181,8 @@ class R503:
 
     def pages(self) -> bytes:
         """Which of the first 256 pages are taken: 32 bytes, low bit first. Raises SensorError."""
-        answer = self._command(b"\x1f\x00", _TURN_MS)
-        if answer[0] != GOOD or len(answer) < 33:
+        answer = self._command(b"\x1f\x00", _TURN_MS, whole=33)
+        if answer[0] != GOOD:
             raise SensorError
         return answer[1:33]
 

@@ -9,10 +9,10 @@ from fido2.ctap import CtapError
 from fido2.ctap2 import ClientPin
 from fido2.ctap2.bio import FPBioEnrollment
 
-from tests.emulator.reader.raw import permitted, refused
+from tests.emulator.reader.raw import ASSERT, HASH, INFO, SELECTION, Host, permitted, refused
 from tests.emulator.reader.rig import Rig
 
-_SEARCH, _MERGE = 0x04, 0x05
+_SEARCH, _MERGE, _PARAMETERS, _CAPTURE, _LIGHT = 0x04, 0x05, 0x0F, 0x28, 0x35
 _MATCH = b"\x00\x00\x00\x00\x64"  # page 0, with a score
 _GET_ASSERTION = ClientPin.PERMISSION.GET_ASSERTION
 
@@ -22,11 +22,11 @@ def _packet(kind: int, payload: bytes, wrong: int = 0) -> bytes:
     return b"\xef\x01\xff\xff\xff\xff" + body + (sum(body) + wrong & 0xFFFF).to_bytes(2, "big")
 
 
-def _verify(rig: Rig, finger: str) -> int:
+def _verify(rig: Rig, finger: str, on_keepalive: Callable[[int], None] | None = None) -> int:
     """Status of a token by this finger."""
     try:
         ClientPin(rig.ctap()).get_uv_token(
-            _GET_ASSERTION, "example.com", on_keepalive=rig.pressing(finger)
+            _GET_ASSERTION, "example.com", on_keepalive=on_keepalive or rig.pressing(finger)
         )
     except CtapError as error:
         return int(error.code)
@@ -74,6 +74,141 @@ def test_an_answer_right_behind_is_heard(rig: Rig, name: str) -> None:
     searches = _searches(rig, lambda _, packet: SPOILT[name] + packet)
     assert _verify(rig, "thumb") == 0
     assert len(searches) == 1
+
+
+def _late(rig: Rig, packet: bytes) -> None:
+    """Of what was asked twice, and comes when the next has been asked."""
+    rig.reader.clock.after(10_000, lambda: rig.sensor._send(packet))
+
+
+PARAMETERS = {"quiet": 0x0000, "open": 0x0004}  # what its register says
+_MORE = b"\0\0\0\xc8\0\3\xff\xff\xff\xff\0\1\0\6"
+LATE = {
+    **{name: b"\x00" + word.to_bytes(2, "big") + _MORE for name, word in PARAMETERS.items()},
+    "pages": b"\x00" + bytes(32),
+    "good": b"\x00",
+    "four bytes": _MATCH[:4],
+    "six bytes": _MATCH + b"\0",
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_late_answer_of_another_command_is_no_match(rig: Rig, name: str) -> None:
+    """It is no answer to a search by its length: the true one is waited for."""
+    late = _packet(7, LATE[name])
+
+    searches = _searches(rig, lambda _, packet: late + packet)
+    assert _verify(rig, "stranger") == 0x2F
+    assert len(searches) == 1 and ClientPin(rig.ctap()).get_uv_retries() == 4
+    assert _verify(rig, "thumb") == 0
+    assert len(searches) == 2
+
+
+def test_a_module_asked_twice_whether_it_is_there(rig: Rig) -> None:
+    """A search is not answered; the question between both is answered twice, the second time while
+    the search is awaited that is asked again."""
+    said: list[bytes] = []
+
+    def garble(packet: bytes) -> bytes:
+        asked = rig.sensor.commands[-1]
+        if asked == _SEARCH and not said:
+            said.append(packet)
+            return b""
+        if asked == _PARAMETERS and said and len(said) == 1:
+            said.append(packet)
+            _late(rig, packet)
+        return packet
+
+    rig.sensor.garble = garble
+    assert _verify(rig, "stranger") == 0x2F
+    assert len(said) == 2 and ClientPin(rig.ctap()).get_uv_retries() == 4
+
+
+def test_a_late_answer_of_a_search_is_no_parameters(rig: Rig) -> None:
+    """It comes while the module is asked whether it is there: the search is asked again."""
+    searches = _searches(rig, lambda number, packet: b"" if number == 1 else packet)
+    late = _packet(7, _MATCH)
+    own = rig.sensor.garble
+
+    def garble(packet: bytes) -> bytes:
+        again = rig.sensor.commands[-1] == _PARAMETERS and len(searches) == 1
+        return late + packet if again else own(packet)
+
+    rig.sensor.garble = garble
+    assert _verify(rig, "stranger") == 0x2F
+    assert len(searches) == 2 and ClientPin(rig.ctap()).get_uv_retries() == 4
+
+
+def test_a_light_that_is_told_late_is_no_image(rig: Rig) -> None:
+    """Taken for the image, everything would be one answer off, and the sample that is searched for
+    the one of the thumb before."""
+    assert _verify(rig, "thumb") == 0
+    rig.reader.run_for(2000)  # it is lifted
+    late: list[bytes] = []
+
+    def garble(packet: bytes) -> bytes:
+        if rig.sensor.commands[-1] != _LIGHT or late:
+            return packet
+        late.append(packet)
+        return b""
+
+    def asked(command: int) -> bool:
+        if late and command in (_CAPTURE, _PARAMETERS) and len(late) == 1:
+            late.append(b"")
+            rig.reader.clock.after(5_000, lambda: rig.sensor._send(late[0]))
+        return False
+
+    def press(status: int) -> None:
+        if status == 2 and not pressed:
+            pressed.append(status)
+            rig.sensor.press("stranger", ms=2000)
+
+    pressed: list[int] = []
+    rig.sensor.garble = garble
+    rig.sensor.fault = asked
+    assert _verify(rig, "stranger", press) == 0x2F
+    assert len(late) == 2 and ClientPin(rig.ctap()).get_uv_retries() == 4
+
+
+FLOODS = {
+    "noise": b"\xef" * 40,
+    "starts": b"\xef\x01" * 20,
+    "a huge length": b"\xef\x01\xff\xff\xff\xff\x07\xff\xff" + bytes(31),
+    "no length": b"\xef\x01\xff\xff\xff\xff\x07\x00\x00" + bytes(31),
+    "the longest, cut off": b"\xef\x01\xff\xff\xff\xff\x07\x00\x30" + bytes(31),
+    "good": _packet(7, b"\x00") * 3,
+    "one byte too many": _packet(7, _MATCH + b"\0") * 2,
+    "matches": _packet(7, _MATCH) * 2,
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_line_that_is_never_silent(rig: Rig, name: str) -> None:
+    """As many bytes as it can carry. Every command is answered soon, and the firmware goes on."""
+    on = True
+
+    def flood() -> None:
+        if on and rig.sensor.on_send is not None:
+            rig.sensor.on_send(FLOODS[name])
+            rig.reader.clock.after(len(FLOODS[name]) * 174, flood)
+
+    host = Host(rig)
+    flood()
+    for command, request in (
+        (INFO, None),
+        (SELECTION, None),
+        (ASSERT, {1: "example.com", 2: HASH, 5: {"uv": True}}),
+        (INFO, None),
+    ):
+        began = rig.reader.clock.now
+        host.status(command, request, press="thumb")
+        # Where everything is said to be good, the next finger is waited for.
+        assert rig.reader.clock.now - began < (31_000_000 if name == "good" else 5_000_000)
+    on = False
+    rig.reader.run_for(4500)
+    assert host.ask(INFO)[1][4]["uv"] is True
+    assert _verify(rig, "thumb") == 0
+    assert rig.reader.mcu.boots == 1
 
 
 def test_a_merge_is_asked_for_once(rig: Rig) -> None:

@@ -43,10 +43,12 @@ demo: setup ## The main job, end to end, on an emulated card
 
 # What waits for the network or for dpkg runs beside what computes.
 # Some images forbid Python to keep what it has compiled: every process of a test would compile anew.
+# Tests wait for processes of theirs a third of the time: half as many again as there are processors.
+WORKERS = $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 test: ## Lint, then every test
 	@$(MAKE) --no-print-directory -j2 setup packages
 	@$(MAKE) --no-print-directory -j3 compiled pythons foreign lint
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 test-whole: ## As test, with every case of the long tests (hours)
 	@TALLY_CAMPAIGN=1 $(MAKE) --no-print-directory test

@@ -91,7 +91,7 @@ def test_the_installation_is_measured():
     """With the package itself, which a checkout's list of files leaves out."""
     plain, bytecode = measure()
     assert 45 < plain["value"] < 60
-    assert 0 <= bytecode["value"] < 20
+    assert 0 <= bytecode["value"] < 25
 
 
 def test_bytecode_of_another_python_and_of_pytest_is_not_counted(

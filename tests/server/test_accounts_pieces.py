@@ -361,6 +361,11 @@ def test_what_is_wrong_with_a_new_password(password, found):
     assert problem(password) == found
 
 
+def test_a_login_name_of_three_letters_is_in_good_passwords_by_chance():
+    assert problem(GOOD, login="ott") == ""
+    assert problem(GOOD, login="otte") == "The new password contains the login name."
+
+
 def test_a_new_password_has_five_different_characters_at_least(monkeypatch):
     monkeypatch.setattr(passwords, "_is_guessed_early", lambda *_: False)
     assert (problem("aabbccdd"), problem("aabbccde")) == (EARLY, "")
@@ -481,6 +486,14 @@ def test_the_short_list():
 
 
 # -- threads that hash -----------------------------------------------------------------------------
+
+
+def test_a_core_is_left_for_checks_of_codes(monkeypatch):
+    """Of those that this process may use."""
+    for cores, most in ((1, 1), (2, 1), (3, 2), (4, 3), (64, 3)):
+        mine = {0: set(range(cores))}
+        monkeypatch.setattr("os.sched_getaffinity", mine.__getitem__)
+        assert hashing.at_once() == most
 
 
 def test_places_come_free_whatever_became_of_the_work():

@@ -73,6 +73,25 @@ def test_only_five_digits_leave_the_server(service):
     assert not BreachedRanges(service.url).has(LEAKED + "!")
 
 
+def test_once_is_enough(service):
+    service.says((sha1(LEAKED), 1))
+    assert BreachedRanges(service.url).has(LEAKED)
+
+
+def test_what_comes_with_an_error_counts_for_nothing(service):
+    service.says((sha1(LEAKED), 12))
+    service.status = 503
+    assert not BreachedRanges(service.url).has(LEAKED)
+
+
+def test_how_much_an_answer_may_hold(service, monkeypatch):
+    service.says(*[("0" * 40, 1)] * 4000, (sha1(LEAKED), 12))
+    monkeypatch.setattr(breached_ranges, "MOST_BYTES", len(service.body))
+    assert BreachedRanges(service.url).has(LEAKED)
+    monkeypatch.setattr(breached_ranges, "MOST_BYTES", len(service.body) - 1)
+    assert not BreachedRanges(service.url).has(LEAKED)
+
+
 def test_the_short_list_needs_no_service(service):
     assert BreachedRanges(service.url).has("password123") and service.asked == []
 

@@ -476,6 +476,25 @@ def test_metadata_that_cannot_be_believed(files, clock, blob: bytes, why: str) -
     assert "cannot be believed" in str(refused.value) and why in str(refused.value)
 
 
+def test_a_root_may_be_in_either_form(files, clock) -> None:
+    blob, root = files(ALLIANCE.blob(entry(MAKER)))
+    root.write_bytes(ALLIANCE.root.public_bytes(Encoding.DER))
+    assert set(key_metadata.load(blob, root, clock()).models) == {MODEL}
+
+
+def test_files_that_are_not_there_are_named_with_the_reason(files, clock, tmp_path) -> None:
+    blob, root = files(ALLIANCE.blob(entry(MAKER)))
+    for given, reason in (
+        ((tmp_path / "gone", root), "No such file or directory"),
+        ((tmp_path, root), "Is a directory"),
+    ):
+        with pytest.raises(BadInputError) as refused:
+            key_metadata.load(*given, clock())
+        assert refused.value.what == (
+            f"The key metadata in {given[0]} cannot be believed: {reason}."
+        )
+
+
 def test_metadata_whose_signer_has_another_above_it(files, clock) -> None:
     blob = ALLIANCE.blob(entry(MAKER), between=True)
     assert set(key_metadata.load(*files(blob), clock()).models) == {MODEL}
@@ -621,6 +640,15 @@ def test_a_root_of_the_list_that_cannot_be_read_vouches_for_nobody(listed) -> No
     one["metadataStatement"]["attestationRootCertificates"] = ["AAAA"]
     ann = enrol(Browser(listed(one).url).sign_in("ann"), MAKER.key_of(AAGUID))
     assert ann.page.status_code == 403 and "Nobody whom your firm trusts" in ann.problem
+
+
+def test_of_two_roots_the_one_that_can_be_read_is_kept(files, clock) -> None:
+    one = entry(MAKER)
+    roots = one["metadataStatement"]["attestationRootCertificates"]
+    good = base64.b64decode(roots[0])
+    roots.insert(0, "AAAA")
+    models = key_metadata.load(*files(ALLIANCE.blob(one)), clock()).models
+    assert models[MODEL].roots == (good,)
 
 
 def test_a_status_of_a_later_list_is_read_over(files, clock) -> None:

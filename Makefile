@@ -92,6 +92,7 @@ fresh: ## Both commands of the README on a bare Debian 12 and 13 (root; DEBIAN=1
 
 docs: setup ## The documents as a site, in build/site: searched without a server, links checked
 	$(BIN)/python -m tallystick.cli.reference
+	$(BIN)/python -m tallystick.cli.policy_page
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # Whose tests execute the refusals of the guards (tools/campaign/mutants/scope.py).

@@ -483,7 +483,7 @@ def test_a_root_may_be_in_either_form(files, clock) -> None:
 
 
 def test_files_that_are_not_there_are_named_with_the_reason(files, clock, tmp_path) -> None:
-    blob, root = files(ALLIANCE.blob(entry(MAKER)))
+    _, root = files(ALLIANCE.blob(entry(MAKER)))
     for given, reason in (
         ((tmp_path / "gone", root), "No such file or directory"),
         ((tmp_path, root), "Is a directory"),

@@ -64,7 +64,7 @@ class R503:
         self._wait = wait
         self._buffer = bytearray(_LONGEST)
         self._spoke = False  # in the last wait the module said something that is no answer
-        self._owes = False  # what was asked last was not answered: it may be yet
+        self._owes = False  # something that was asked was not answered: it may be yet
 
     # -- packets -------------------------------------------------------------------------------
 
@@ -84,7 +84,8 @@ class R503:
                 self._uart.readinto(self._buffer, _LONGEST)
             self._uart.write(packet)
             answer = self._acknowledge(limit_ms, whole)
-            self._owes = answer is None or answer[0] == 0x01
+            # One byte may be what was owed: then this one's is, from now on.
+            self._owes = answer is None or answer[0] == 0x01 or self._owes and len(answer) == 1
             if answer is not None and answer[0] != 0x01:
                 return answer
         raise SensorError

@@ -13,6 +13,7 @@ from tests.emulator.reader.raw import ASSERT, HASH, INFO, SELECTION, Host, permi
 from tests.emulator.reader.rig import Rig
 
 _SEARCH, _MERGE, _PARAMETERS, _CAPTURE, _LIGHT = 0x04, 0x05, 0x0F, 0x28, 0x35
+_EXTRACT, _STORE = 0x02, 0x06
 _MATCH = b"\x00\x00\x00\x00\x64"  # page 0, with a score
 _GET_ASSERTION = ClientPin.PERMISSION.GET_ASSERTION
 
@@ -168,6 +169,33 @@ def test_a_light_that_is_told_late_is_no_image(rig: Rig) -> None:
     rig.sensor.fault = asked
     assert _verify(rig, "stranger", press) == 0x2F
     assert len(late) == 2 and ClientPin(rig.ctap()).get_uv_retries() == 4
+
+
+def test_lights_that_are_told_late_are_no_template(rig: Rig) -> None:
+    """Two in a row, each slower than it is waited for: the first is taken for the second, and the
+    second must not be for the merge, nor the merge for the store, which the module refuses.
+    """
+    clock, idle, lights = rig.reader.clock, 0, 0
+
+    def garble(packet: bytes) -> bytes:
+        nonlocal idle, lights
+        asked = rig.sensor.commands[-1]
+        if rig.sensor.commands.count(_EXTRACT) < 6:
+            return packet
+        lights += asked == _LIGHT
+        idle = max(idle, clock.now) + (400_000 if asked == _LIGHT and lights <= 2 else 1_000)
+        answer = _packet(7, b"\x18") if asked == _STORE else packet  # flash of its own that is worn
+        clock.after(idle - clock.now, lambda: rig.sensor._send(answer))
+        return b""
+
+    rig.sensor.commands.clear()
+    rig.sensor.garble = garble
+    with pytest.raises(CtapError) as refused:
+        rig.enrol("index")
+    assert refused.value.code == CtapError.ERR.OTHER
+    rig.sensor.garble = lambda packet: packet
+    client, token = permitted(rig, ClientPin.PERMISSION.BIO_ENROLL)
+    assert len(FPBioEnrollment(client.ctap, client.protocol, token).enumerate_enrollments()) == 1
 
 
 FLOODS = {

@@ -1,4 +1,4 @@
-"""`python -m tallystick.cli.policy_page`: docs/reference/policy.md, made from the policy and from the
+"""`python -m tallystick.cli.policy_page`: docs/reference/policy.md, made from the policy and the
 words of its form. What a firm decides, its default and its bounds are promised there."""
 
 from __future__ import annotations

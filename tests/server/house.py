@@ -23,6 +23,7 @@ from tallystick.server.signing_in.second import as_person, context_of
 from tallystick.server.state import ServerState
 from tallystick.server.stock import cards
 from tallystick.server.stock.gathering import CardSeed
+from tallystick.server.store.bulk import GatheredRows
 from tallystick.server.store.database import WRITTEN, WRITTEN_CHAINS, Database
 from tallystick.server.store.models_login import MessageRow
 
@@ -169,13 +170,14 @@ class House:
 
 class UndoneDatabase:
     """One transaction that is never committed: each of a test's own is a savepoint in it. Nothing
-    waits for a disk, and the next test finds nothing of it."""
+    waits for a disk, and the next test finds nothing of it. Gathered rows do not wait beside it:
+    they come in as on PostgreSQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *_gathered: GatheredRows) -> Iterator[Connection]:
         with self._connection.begin_nested():
             self._connection.info.update({WRITTEN: [], WRITTEN_CHAINS: []})
             yield self._connection

@@ -3,6 +3,7 @@ and what was just done, undone."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -15,9 +16,10 @@ from tallystick.server.loans.desk import Whereabouts
 from tallystick.server.loans.holding import CardStatus
 from tallystick.server.loans.proof import Proof, prove
 from tallystick.server.rules.otp import hotp
+from tallystick.server.store.audit import AuditEntry
 from tallystick.server.store.models import DeskActRow
 from tallystick.server.store.models_login import MessageRow
-from tests.server.house import refused, seed_of, stocked
+from tests.server.house import locked_by, refused, seed_of, stocked
 from tests.server.stock import Stock
 
 
@@ -26,6 +28,7 @@ class Desk(Stock):
 
     def __init__(self, house) -> None:
         super().__init__(house)
+        house.clock.now += 0.25
         self.pressed: dict[str, int] = {}
         self.admin = False
 
@@ -123,6 +126,9 @@ def test_a_code_that_is_refused(counter, codes, code, status, counted):
     assert isinstance(answer, ApiError) and "A1" in answer.what
     assert (answer.code, answer.status, failures) == (code, status, counted)
     ((action, subject, facts),) = counter.told()
+    with counter.house.write() as connection:
+        newest = select(AuditEntry.at_ms).order_by(AuditEntry.number.desc()).limit(1)
+        assert connection.scalar(newest) == int(counter.now * 1000)
     reason = {"wrong-code": "wrong", "replayed-code": "replayed", "card-drifted": "resynchronise",
               "throttled": "throttled"}[code]  # fmt: skip
     assert (action, subject) == ("card-code-refused", "A1")
@@ -229,13 +235,15 @@ def test_a_card_is_assigned_and_taken_back(counter):
 
 
 @pytest.mark.parametrize("hours", [0, 2])
-def test_what_was_lent_is_taken_back_as_at_its_return(counter, hours):
+@pytest.mark.parametrize("more", [{}, {"codes": None, "reason": "flat"}])
+def test_what_was_lent_is_taken_back_as_at_its_return(counter, hours, more):
     counter.given(until=int(counter.now) + 3600)
     counter.house.clock.advance(hours * 3600)
-    counter.act(desk.take_back, codes=None, reason="flat")
+    counter.act(desk.take_back, **more)
     ((action, _, facts),) = counter.told()
-    assert (action, facts["without_code"]) == ("card-returned", "flat")
-    assert facts["overdue_s"] == max(0, hours - 1) * 3600
+    without = {"without_code": "flat"} if more else {}
+    late_s = max(0, hours - 1) * 3600
+    assert (action, facts) == ("card-returned", {"overdue_s": late_s, "of": "ann"} | without)
 
 
 def test_a_lost_one_is_taken_back_too(counter):
@@ -431,7 +439,7 @@ def test_where_cards_are(counter):
     with counter.house.write() as connection:
         counts = desk.counts(connection, counter.caller(), at)
         assert counts == dict.fromkeys(Whereabouts, 1)
-        assert desk.in_pool(connection, 1, at) == 1 and desk.in_pool(connection, 2, at) == 1
+        assert [desk.in_pool(connection, firm_id, at) for firm_id in (1, 2, 3)] == [1, 1, 0]
         bob = desk.held_by(connection, counter.caller(), counter.house.known("bob").id, at)
         assert [(one["serial"], one["user"], one["overdue_user"]) for one in bob] == [
             ("C3", None, "bob"), ("E5", "bob", None), ("F6", "bob", None),
@@ -520,6 +528,14 @@ def test_two_cards_are_put_back_together(counter):
         ("card-undone", "B2", {"undone": "replacement", "of": "ann"}),
     ]
     assert open_for(counter) == {}
+
+
+def test_a_retirement_is_undone_and_no_other_card_changes(counter):
+    stocked(counter.house, "C3")
+    counter.card("C3", status="lost")
+    done(counter, "retire", work=lambda: counter.act(desk.retire))
+    assert undone(counter)["status"] == "registered"
+    assert [counter.row(one).status for one in ("B2", "C3")] == ["registered", "lost"]
 
 
 def test_two_minutes_and_no_longer(counter):
@@ -612,3 +628,35 @@ def test_messages_of_other_acts_do_not_wait(counter, posted):
     with counter.house.write() as connection:
         (due,) = connection.scalars(select(MessageRow.due_at)).all()
     assert due == int(counter.now)
+
+
+# -- two at once -----------------------------------------------------------------------------------
+
+CARDS = {
+    "assign": lambda counter: counter.assign(),
+    "lend": lambda counter: counter.lend(),
+    "take_back": lambda counter: counter.take_back(),
+    "status": lambda counter: counter.status(CardStatus.LOST),
+    "unlock": lambda counter: counter.do(holding.unlock, "A1"),
+    "desk.lend": lambda counter: counter.given(codes=("000000",)),
+    "desk.assign": lambda counter: counter.given(desk.assign, codes=("000000",)),
+    "desk.give_back": lambda counter: counter.act(desk.give_back, codes=("000000",)),
+    "desk.take_back": lambda counter: counter.act(desk.take_back, codes=("000000",)),
+    "desk.replace": lambda counter: counter.replaced(codes=("000000",)),
+    "desk.resynchronise": lambda counter: counter.act(desk.resynchronise, codes=("000000",)),
+    "desk.retire": lambda counter: counter.act(desk.retire, codes=("000000",)),
+    "undo": undone,
+    "undoable": lambda counter: done(counter, work=lambda: ApiError(409, "x", "x")),
+}
+
+
+@pytest.mark.parametrize("what", CARDS)
+def test_of_two_who_act_on_a_card_one_waits(counter, what):
+    """Also where nothing comes of it."""
+    with counter.house.write() as connection:
+
+        def work():
+            with suppress(ApiError):
+                CARDS[what](counter)
+
+        assert "card" in locked_by(connection, work)

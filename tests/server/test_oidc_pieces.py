@@ -6,12 +6,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 from sqlalchemy import delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from tallystick.common import base64url
 from tallystick.server.services import oidc, oidc_clients
@@ -216,7 +218,8 @@ def test_what_is_told_to_the_service(provider, change, error, says, state):
     with pytest.raises(RequestError, match=says) as caught:
         provider.check(**{"state": state, "redirect_uri": OTHER} | change)
     place, _, query = caught.value.url.partition("&")
-    said = parse_qs(query)
+    said = parse_qs(query, keep_blank_values=True)
+    assert str(caught.value) == said["error_description"][0]
     assert place == OTHER and said["error"] == [error] and says in said["error_description"][0]
     assert said.get("state") == (state and [state])
 
@@ -277,6 +280,8 @@ def test_what_asks_for_nothing_that_can_be_read(provider, given):
 def test_how_long_claims_may_be():
     rest = len('{"a": ""}')
     assert oidc._asked_claims('{"a": "' + "x" * (8192 - rest) + '"}') == Asked()
+    with pytest.raises(ValueError, match="too long"):
+        oidc._asked_claims('{"a": "' + "x" * (8193 - rest) + '"}')
 
 
 # -- signing in anew -------------------------------------------------------------------------------
@@ -345,6 +350,17 @@ def test_a_session_of_less_than_an_hour_is_remembered_for_one(provider):
     )
     anew(provider, short, asked=True)
     assert {row.expires_at for row in provider.rows(OidcAgain)} == {int(provider.now) + 3600}
+
+
+@pytest.mark.parametrize("dialect", [sqlite, postgresql])
+def test_each_database_has_a_statement_of_its_own(provider, dialect):
+    """PostgreSQL does not understand SQLite's."""
+    sent = []
+    known = SimpleNamespace(name=dialect.__name__.rpartition(".")[2])
+    connection = SimpleNamespace(dialect=known, execute=sent.append)
+    oidc._will_sign_in_anew(connection, b"", provider.request(), provider.session(), provider.now)
+    assert [type(one) for one in sent] == [dialect.Insert]
+    assert "ON CONFLICT" in str(sent[0].compile(dialect=dialect.dialect()))
 
 
 # -- codes -----------------------------------------------------------------------------------------

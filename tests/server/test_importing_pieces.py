@@ -4,6 +4,7 @@ meanwhile."""
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from sqlalchemy import delete, insert, select, update
@@ -15,10 +16,12 @@ from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.errors import ApiError, EntryProblem
 from tallystick.server.loans import importing
 from tallystick.server.loans.importing import Intent
+from tallystick.server.stock import staged
 from tallystick.server.stock.gathered import Taken
 from tallystick.server.stock.gathering import CardSeed
 from tallystick.server.stock.staged import StagedEntries
 from tallystick.server.store.audit import AuditEntry
+from tallystick.server.store.batches import batched
 from tallystick.server.store.database import StaleError
 from tallystick.server.store.models import Assignment, CardRow, CredentialRow, PersonRow, Tombstone
 from tests.server.house import seed_of
@@ -43,13 +46,13 @@ class Importer:
 
     def take(self, *entries, intent=Intent(), caller=None, left_out=(), tell=None):  # noqa: B008
         """entries: serial numbers, or (serial number, more of it)."""
-        staged = StagedEntries()
+        there = StagedEntries()
         for number, entry in enumerate(entries, start=1):
             serial, more = (entry, {}) if isinstance(entry, str) else entry
             more = {"seed": seed_of(serial), "moving_factor": 7} | more
             more["seed"] = Secret(more["seed"])
-            staged.put(number, CardSeed(serial, **more))
-        taken = Taken("a kind", staged, list(left_out))
+            there.put(number, CardSeed(serial, **more))
+        taken = Taken("a kind", there, list(left_out))
         tell = tell or (lambda *said: self.told.append(said))
         return importing.take_in(
             self.house.state.database, self.house.state.ring, caller or self.caller, taken, intent,
@@ -153,6 +156,7 @@ def test_a_large_file_has_a_chain_of_its_own_in_the_log(importer, monkeypatch):
     assert importing.FEW == 1000
     monkeypatch.setattr(importing, "FEW", 2)
     importer.take("A1", "B2")
+    assert importer.told == [("sealed", 2, 2), ("registered", 0, 2)]
     assert {chain for _, _, chain in importer.acts()} == {"main"}
     importer.told.clear()
     importer.take("A1", "C3", "D4", "E5")
@@ -186,9 +190,11 @@ def test_bad_entries_are_left_out_when_asked(importer):
     assert [one["serial"] for one in done.cards] == ["C3"]
 
 
-def test_two_entries_of_one_seed_in_one_file(importer, monkeypatch):
+@pytest.mark.parametrize("apart", [False, True])
+def test_two_entries_of_one_seed_in_one_file(importer, monkeypatch, apart):
     """In the order of the file, whichever batch they come in."""
-    monkeypatch.setattr("tallystick.server.store.batches.BATCH", 1)
+    if apart:
+        monkeypatch.setattr(staged, "batched", partial(batched, size=1))
     first = ("A1", {"seed": seed_of("S")})
     again = ("B2", {"seed": seed_of("S")})
     error = problems_of(lambda: importer.take(first, again))
@@ -222,7 +228,7 @@ def test_a_card_that_cannot_be_handed_out_keeps_the_whole_file_out(importer):
 def test_so_many_problems_are_not_all_named(importer, monkeypatch, what):
     """Nobody reads them all, and the work ends there."""
     monkeypatch.setattr(importing, "MOST_PROBLEMS", 2)
-    monkeypatch.setattr("tallystick.server.store.batches.BATCH", 1)
+    monkeypatch.setattr(staged, "batched", partial(batched, size=1))
     names = ("A1", "B2", "C3", "D4")
     if what == "registered":
         importer.take(*names)
@@ -340,10 +346,10 @@ def test_who_has_a_card_is_of_the_last_try(importer):
             with importer.house.write() as connection:
                 connection.execute(delete(PersonRow))
 
-    staged = StagedEntries()
-    staged.put(1, CardSeed("A1", Secret(seed_of("A1")), 0, user="ann"))
+    there = StagedEntries()
+    there.put(1, CardSeed("A1", Secret(seed_of("A1")), 0, user="ann"))
     house = importer.house
-    taken = Taken("a kind", staged, [])
+    taken = Taken("a kind", there, [])
     work = importing._Work(house.state.database, house.state.ring, importer.caller, taken,
                            DRY, house.clock(), tell)  # fmt: skip
     assert [one["assigned"] for one in work.once().cards] == [True]
@@ -351,9 +357,9 @@ def test_who_has_a_card_is_of_the_last_try(importer):
 
 
 def test_nobody_has_to_be_told(importer):
-    staged = StagedEntries()
-    staged.put(1, CardSeed("A1", Secret(seed_of("A1")), 0))
+    there = StagedEntries()
+    there.put(1, CardSeed("A1", Secret(seed_of("A1")), 0))
     house = importer.house
     importing.take_in(house.state.database, house.state.ring, importer.caller,
-                      Taken("a kind", staged, []), Intent(), house.clock())  # fmt: skip
+                      Taken("a kind", there, []), Intent(), house.clock())  # fmt: skip
     assert importer.cards() == [("A1", None)]

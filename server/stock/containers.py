@@ -103,7 +103,8 @@ class Container:
                 )
             signed = _signed_part("".join(self._pieces()), opening.certificate)
             self._pieces = lambda: iter([signed])
-            document = _beginning(look_through(self._pieces(), PACKAGES))
+            looked = look_through(self._pieces(), PACKAGES)
+            document = _beginning(looked)
             self.verified = True
         self.document: PSKC = document
         given = document.encryption.derivation

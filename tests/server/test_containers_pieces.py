@@ -23,6 +23,7 @@ from tallystick.server.stock.containers import (
     cipher_named,
 )
 from tallystick.server.stock.refusing import Weakness
+from tallystick.server.store.sealed_file import SealedFile
 from tests.server.test_pskc import ALL, SEED, document, read, refusal, written
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*decrepit")
@@ -89,6 +90,8 @@ def test_how_a_key_may_be_derived(change, code):
         taken = code is None or (code == "weak-derivation" and Weakness.OLD in takes)
         with nullcontext() if taken else refused(code) as caught:
             container._check_derivation(values["algorithm"])
+    if "pbkdf2_iterations" in change and not taken:
+        assert f" {change['pbkdf2_iterations'] or 0} iterations" in caught.value.what
     if code == "weak-derivation":
         assert caught.value.todo.endswith("--take old.") if not taken else True
 
@@ -495,6 +498,29 @@ def test_what_was_signed_is_read_and_nothing_else(tmp_path, monkeypatch):
     assert container.signature == "verified" and container.verified
     (key,) = container.keys()
     assert key.serial == "S2"
+
+
+def test_how_it_is_opened_is_read_of_what_was_signed(tmp_path, monkeypatch):
+    """Nothing that stands beside it says how: not even by what a key is derived."""
+    signed = encrypted(tmp_path).decode()
+    monkeypatch.setattr(containers, "_signed_part", lambda text, certificate: signed)
+    container = Container(written(document(), tmp_path), Opening(Secret(KEY), certificate="x"))
+    (key,) = container.keys()
+    assert container.reveal("Entry 1", key._secret) == SEED
+    made = document()
+    made.encryption.setup_pbkdf2("words", iterations=10_000)
+    signed = re.sub("<PRF.*?</PRF>", "", written(made, tmp_path).decode())
+    beside = signed.replace("</KeyLength>", "</KeyLength><PRF>hmac-sha512</PRF>").encode()
+    assert b"hmac-sha512" in beside
+    container = Container(beside, Opening(passphrase=Secret(b"words"), certificate="x"))
+    (key,) = container.keys()
+    assert container.reveal("Entry 1", key._secret) == SEED
+
+
+def test_a_file_that_waits_on_the_disk_is_read_from_there(tmp_path):
+    file = SealedFile.of(encrypted(tmp_path))
+    (key,) = Container(file, Opening(psk=Secret(KEY))).keys()
+    assert key.serial == "S1"
 
 
 def test_a_signature_stands_for_an_initialisation_vector_too(tmp_path, monkeypatch):

@@ -52,6 +52,8 @@ def test_whoever_was_just_told_the_end_is_not_told_again_at_once(stock, remind, 
     """The loan is no longer than the time before its end."""
     stock.lend(hours=hours)
     assert remind(HOUR_S - 1)[1] == told
+    if not told:
+        assert remind(HOUR_S - 0.5)[1] == 1  # at its end
 
 
 def test_a_firm_says_how_long_before(stock, remind):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -90,8 +91,8 @@ def test_how_a_key_may_be_derived(change, code):
         taken = code is None or (code == "weak-derivation" and Weakness.OLD in takes)
         with nullcontext() if taken else refused(code) as caught:
             container._check_derivation(values["algorithm"])
-    if "pbkdf2_iterations" in change and not taken:
-        assert f" {change['pbkdf2_iterations'] or 0} iterations" in caught.value.what
+        if "pbkdf2_iterations" in change and not taken:
+            assert f" {change['pbkdf2_iterations'] or 0} iterations" in caught.value.what
     if code == "weak-derivation":
         assert caught.value.todo.endswith("--take old.") if not taken else True
 
@@ -198,6 +199,11 @@ def test_the_key_of_the_macs():
         with refused(code):
             mac_of(SHA1, **wrong)
     assert mac_of(SHA1, stored=AES_128_CBC, key=None) == (b"mac key", "sha1")
+    taken = mac_of(SHA1, stored=f"{XMLENC}camellia128", takes=frozenset({Weakness.OLD}))
+    assert taken == (b"mac key", "sha1")
+    with refused("wrong-mac") as caught:
+        mac_of(SHA1, stored=AES[2], plain=ValueError())
+    assert caught.value.what.endswith("The key has 16 bytes; “" + AES[2] + "” takes 32.")
 
 
 def test_a_mac_is_of_what_it_covers():
@@ -354,6 +360,7 @@ def test_which_ciphers_are_taken():
             bare(takes=ALL)._check_cipher("Entry 1", name)
     with refused("no-mac"):
         bare(station=True)._check_cipher("Its MAC key", TRIPLE, code="no-mac")
+    assert bare(station=True)._check_cipher("Entry 1", "aes128-cbc") is False
 
 
 @pytest.mark.parametrize(
@@ -381,6 +388,7 @@ def test_a_key_that_does_not_open_it():
         return caught.value.code, caught.value.what
 
     assert said(psk=Secret(KEY), station=True)[1].endswith("under this station's pre-shared key.")
+    assert said(station=True)[1].endswith("under this station's pre-shared key.")
     assert said()[0] == "needs-key"
     for opening in ({"psk": Secret(KEY)}, {"passphrase": Secret(b"x")}):
         code, what = said(AES_128_CBC, KEY, **opening)
@@ -422,6 +430,9 @@ def test_a_station_has_to_protect_even_nothing(tmp_path):
     assert len(list(Container(plain, Opening()).keys())) == 1
     with refused("no-mac"):
         list(Container(plain, Opening(psk=Secret(KEY), station=True)).keys())
+    strange = b'<pskc:MACMethod Algorithm="x"/><pskc:KeyPackage>'
+    strange = plain.replace(b"<pskc:KeyPackage>", strange)
+    assert strange != plain and len(list(Container(strange, Opening()).keys())) == 1
     whole = encrypted(tmp_path)
     with refused("needs-key"):
         list(Container(whole, Opening()).keys())
@@ -510,11 +521,12 @@ def test_how_it_is_opened_is_read_of_what_was_signed(tmp_path, monkeypatch):
     made = document()
     made.encryption.setup_pbkdf2("words", iterations=10_000)
     signed = re.sub("<PRF.*?</PRF>", "", written(made, tmp_path).decode())
-    beside = signed.replace("</KeyLength>", "</KeyLength><PRF>hmac-sha512</PRF>").encode()
-    assert b"hmac-sha512" in beside
-    container = Container(beside, Opening(passphrase=Secret(b"words"), certificate="x"))
-    (key,) = container.keys()
-    assert container.reveal("Entry 1", key._secret) == SEED
+    for prf in ("<PRF>hmac-sha512</PRF>", '<PRF Algorithm="hmac-sha512"/>'):
+        beside = signed.replace("</KeyLength>", f"</KeyLength>{prf}").encode()
+        assert prf.encode() in beside
+        container = Container(beside, Opening(passphrase=Secret(b"words"), certificate="x"))
+        (key,) = container.keys()
+        assert container.reveal("Entry 1", key._secret) == SEED
 
 
 def test_a_file_that_waits_on_the_disk_is_read_from_there(tmp_path):
@@ -532,6 +544,13 @@ def test_a_signature_stands_for_an_initialisation_vector_too(tmp_path, monkeypat
         Container(content, Opening(psk=Secret(KEY)))
     monkeypatch.setattr(containers, "_signed_part", lambda text, certificate: content.decode())
     assert Container(content, Opening(psk=Secret(KEY), certificate="x")).verified
+
+
+def test_a_server_that_cannot_check_signatures_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "signxml", None)
+    with refused("no-signatures") as caught:
+        Container(encrypted(tmp_path), Opening(certificate="x"))
+    assert caught.value.todo == "Install tallystick[signature]."
 
 
 @pytest.mark.parametrize("signed", [False, True])

@@ -161,9 +161,13 @@ def test_so_many_and_no_more(stock, monkeypatch):
 def test_who_did_it_is_named_where_it_is_known(stock):
     ann = stock.house.known()
     with stock.house.write() as connection:
-        station = connection.exec_driver_sql("SELECT id FROM credential WHERE name = 'A1'").scalar()
+        query = "SELECT id FROM credential WHERE name = 'A1'"
+        station = connection.exec_driver_sql(query).scalar()
     actors = [station, "c-gone", f"person:{ann.id}", "person:999"]
-    assert write(stock, history.names, 1, iter(actors)) == {station: "A1", f"person:{ann.id}": "ann"}
+    assert write(stock, history.names, 1, iter(actors)) == {
+        station: "A1",
+        f"person:{ann.id}": "ann",
+    }
     assert write(stock, history.names, 2, actors) == {}
     write(stock, record, stock.house.state.ring, [Act(1, 1, "c-gone", "card-x", "A1")])
     assert events(stock, history.of_card, "A1")[-1].actor == "c-gone"
@@ -232,7 +236,8 @@ def test_how_long_half_of_the_loans_were(counter):
         counter,
         (0, "card-lent", "A1", {}), (10, "card-returned", "A1", {"overdue_s": 0}),
         (20, "card-returned", "A1", {}),  # it was not lent
-        (30, "card-lent", "A1", {}), (30, "card-lost", "A1", {"overdue_s": 1}), (31, "card-returned", "A1", {}),
+        (30, "card-lent", "A1", {}),
+        (30, "card-lost", "A1", {"overdue_s": 1}), (31, "card-returned", "A1", {}),
         (40, "card-lent", "A1", {}), (45, "card-lent", "A1", {}), (140, "card-returned", "A1", {}),
         (50, "card-lent", "B2", {}),  # is out yet
     )  # fmt: skip

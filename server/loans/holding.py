@@ -67,8 +67,6 @@ def assign(
     """
     row = find(connection, caller, serial, lock=True)
     if new_user and people.find(connection, caller.firm_id, login) is None:
-        must_be_in_service(row)
-        must_be_valid(row, now)
         people.ensure(connection, caller.firm_id, login, now)
         note(connection, ring, caller, "person-added", login, now, role=PersonRole.USER.value)
     person = assign_terms(connection, caller, row, login=login, now=now)

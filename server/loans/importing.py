@@ -148,7 +148,6 @@ class _Work:
 
     def _assign(self, connection: Connection) -> None:
         staged = self.taken.entries
-        staged.nobody_assigned()
         problems: list[tuple[int, str | None, ApiError]] = []
         for one in staged.judged():
             if not one.card.user:

@@ -16,7 +16,7 @@ from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.accounts.people import KnownPerson
-from tallystick.server.accounts.rights import RIGHTS, Right, covers, rights_of
+from tallystick.server.accounts.rights import RIGHTS, Right, covers
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding
 from tallystick.server.loans.proof import Codes, prove
@@ -191,8 +191,6 @@ def agree(
     if request.person_id != helped_id:
         raise _no_such_request()
     if other.id in (request.asked_by, request.person_id) or request.agreed_by is not None:
-        raise _not_alone()
-    if _RIGHT[request.kind] not in rights_of(other.role, firm.policy):
         raise _not_alone()
     asker = people.get(connection, other.firm_id, request.asked_by)
     helped = people.get(connection, other.firm_id, request.person_id)

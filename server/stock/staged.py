@@ -182,9 +182,6 @@ class StagedEntries(Sequence[CardSeed]):
     def assigned(self, number: int) -> None:
         self._database.do("UPDATE sealed SET assigned = 1 WHERE number = ?", number)
 
-    def nobody_assigned(self) -> None:
-        self._database.do("UPDATE sealed SET assigned = 0 WHERE assigned = 1")
-
     def count(self, status: str = "") -> int:
         """Of those that are registered; of this status only."""
         query = "SELECT count(*) FROM sealed WHERE ? IN ('', status)"

@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import Connection, event, func, select
 from sqlalchemy.sql import Select
 
-from tallystick.server.accounts import firms, passwords, people, sessions
+from tallystick.common.secret import Secret
+from tallystick.server.accounts import credentials, firms, passwords, people, sessions
+from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
 from tallystick.server.errors import ApiError
 from tallystick.server.methods import METHODS
@@ -19,6 +21,9 @@ from tallystick.server.signing_in import login
 from tallystick.server.signing_in.login import Browser, Signed
 from tallystick.server.signing_in.second import as_person, context_of
 from tallystick.server.state import ServerState
+from tallystick.server.stock import cards
+from tallystick.server.stock.gathering import CardSeed
+from tallystick.server.store.bulk import GatheredRows
 from tallystick.server.store.database import WRITTEN, WRITTEN_CHAINS, Database
 from tallystick.server.store.models_login import MessageRow
 
@@ -59,6 +64,22 @@ def acts(house) -> list[tuple[str, str]]:
     with house.write() as connection:
         query = "SELECT action, subject FROM audit ORDER BY number"
         return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+def seed_of(serial: str) -> bytes:
+    return serial.encode() * 10
+
+
+def stocked(house, serial="A1", **more: Any) -> None:
+    """A card in the stock, registered by a station of its own."""
+    with house.write() as connection:
+        ring, now = house.state.ring, house.clock()
+        made = credentials.add(
+            connection, ring, role=Role.STATION, name=serial, now=now, actor="test"
+        )
+        station = Caller(made.id, 1, Role.STATION, serial, "")
+        seed = CardSeed(serial, Secret(seed_of(serial)), 0, **more)
+        cards.register(connection, ring, station, [seed], now)
 
 
 class House:
@@ -149,13 +170,14 @@ class House:
 
 class UndoneDatabase:
     """One transaction that is never committed: each of a test's own is a savepoint in it. Nothing
-    waits for a disk, and the next test finds nothing of it."""
+    waits for a disk, and the next test finds nothing of it. Gathered rows do not wait beside it:
+    they come in as on PostgreSQL."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *_gathered: GatheredRows) -> Iterator[Connection]:
         with self._connection.begin_nested():
             self._connection.info.update({WRITTEN: [], WRITTEN_CHAINS: []})
             yield self._connection

@@ -8,9 +8,6 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select, update
 
-from tallystick.common.secret import Secret
-from tallystick.server.accounts import credentials
-from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.accounts.policy import MethodKind, PersonRole
 from tallystick.server.loans import holding
 from tallystick.server.messages import outbox
@@ -24,9 +21,8 @@ from tallystick.server.signing_in import (
 from tallystick.server.signing_in.attempts import Purpose
 from tallystick.server.signing_in.login import Signed
 from tallystick.server.stock import cards
-from tallystick.server.stock.gathering import CardSeed
 from tallystick.server.store.models_login import Attempt, HelpRequest
-from tests.server.house import HERE, TOTP, act, acts, refused
+from tests.server.house import HERE, TOTP, act, acts, locked_by, refused, seed_of, stocked
 
 NEW = "another horse battery"
 
@@ -233,22 +229,6 @@ def test_a_code_is_good_while_the_two_who_decided_might_do_so(desk, change, good
         recovery.reset(desk.state, "default", token, NEW, HERE)
 
 
-def seed_of(serial: str) -> bytes:
-    return serial.encode() * 10
-
-
-def card(house, serial="A1") -> None:
-    """In the stock."""
-    seed = Secret(seed_of(serial))
-    with house.write() as connection:
-        ring, now = house.state.ring, house.clock()
-        made = credentials.add(
-            connection, ring, role=Role.STATION, name=serial, now=now, actor="test"
-        )
-        station = Caller(made.id, 1, Role.STATION, serial, "")
-        cards.register(connection, ring, station, [CardSeed(serial, seed, 0)], now)
-
-
 def hand_over(desk, login="boss", serial="A1", code=None, asker="sue", *, for_good=False):
     codes = (code or hotp(seed_of(serial), 0, 6),)
     return act(
@@ -259,7 +239,7 @@ def hand_over(desk, login="boss", serial="A1", code=None, asker="sue", *, for_go
 
 @pytest.mark.parametrize("for_good", [True, False])
 def test_a_card_is_handed_over_when_a_colleague_agrees(desk, posted, for_good):
-    card(desk)
+    stocked(desk)
     before = len(acts(desk))
     number = hand_over(desk, for_good=for_good)
     assert {one["letter"].text.splitlines()[0] for one in posted} == set()  # nobody has the rights
@@ -290,8 +270,8 @@ def test_a_card_is_handed_over_when_a_colleague_agrees(desk, posted, for_good):
 
 
 def test_a_card_that_is_refused_leaves_what_was_asked_for_before(desk):
-    card(desk)
-    card(desk, "B2")
+    stocked(desk)
+    stocked(desk, "B2")
     number = hand_over(desk)
     refusal = hand_over(desk, serial="B2", code="000000")
     assert refusal.code == "wrong-code"
@@ -305,7 +285,7 @@ def test_a_card_that_is_refused_leaves_what_was_asked_for_before(desk):
 
 
 def test_of_several_reasons_against_a_card_the_first_is_told(desk):
-    card(desk)
+    stocked(desk)
     desk.change("new", disabled_at=None)
 
     def is_refused(why, **more):
@@ -330,7 +310,7 @@ def test_of_several_reasons_against_a_card_the_first_is_told(desk):
 def test_a_card_recovers_after_its_holder_has_shown_it_beside_a_password(desk):
     desk.policy(methods=["card", "totp"], recovery_methods=["card"])
     desk.enrol("ann")
-    card(desk)
+    stocked(desk)
     with desk.write() as connection:
         caller = cards.staff(desk.known("boss").id, 1, "boss", PersonRole.ADMINISTRATOR)
         holding.assign(connection, desk.state.ring, caller, "A1", login="ann", now=desk.clock())
@@ -361,7 +341,7 @@ def both(desk):
     desk.policy(max_failures=3)
     desk.enrol("ann")
     desk.known_browser = replace(HERE, known=desk.sign_in("ann").known)
-    card(desk)
+    stocked(desk)
     with desk.write() as connection:
         caller = cards.staff(desk.known("boss").id, 1, "boss", PersonRole.ADMINISTRATOR)
         holding.assign(connection, desk.state.ring, caller, "A1", login="ann", now=desk.clock())
@@ -414,14 +394,14 @@ def test_a_known_browser_proves_by_a_card_in_spite_of_strangers(both):
 
 
 def card_two(desk, connection) -> None:
-    card(desk, "B2")
+    stocked(desk, "B2")
     caller = cards.staff(desk.known("boss").id, 1, "boss", PersonRole.ADMINISTRATOR)
     holding.assign(connection, desk.state.ring, caller, "B2", login="ann", now=desk.clock())
     holding.confirm(connection, 1, "B2", desk.known().id, desk.clock())
 
 
 def test_a_card_that_was_named_is_lost_and_said_so_in_order(desk):
-    card(desk)
+    stocked(desk)
     with desk.write() as connection:
         caller = cards.staff(desk.known("boss").id, 1, "boss", PersonRole.ADMINISTRATOR)
         holding.assign(connection, desk.state.ring, caller, "A1", login="ann", now=desk.clock())
@@ -436,3 +416,85 @@ def test_a_card_that_was_named_is_lost_and_said_so_in_order(desk):
         ("card-lost", "A1"), ("card-taken-back", "A1"), ("method-voided", "ann"),
         ("password-changed", "ann"), ("enrol-only-session", "ann"),
     ]  # fmt: skip
+
+
+def told(desk, since=0):
+    """Entries of the audit log: what, of whom, facts."""
+    query = "SELECT action, subject, detail FROM audit WHERE number > ? ORDER BY number"
+    with desk.write() as connection:
+        rows = connection.exec_driver_sql(query, (since,)).all()
+    return [(*row[:2], json.loads(row.detail or "{}")) for row in rows]
+
+
+def test_each_step_of_a_decision_is_in_the_audit_log(desk):
+    desk.clock.now = int(desk.clock()) + 0.25
+    before = len(acts(desk))
+    ann, sue, sam = (desk.known(name).id for name in ("ann", "sue", "sam"))
+    number = ask(desk, reason="it fell", voids=[("totp", "3"), ("sms", "4")])
+    act(desk, together.agree, desk.firm, desk.known("sam"), number, helped_id=ann)
+    act(desk, together.collect, desk.known("sue"), number, helped_id=ann)
+    act(desk, together.withdraw, desk.known("sam"), number, helped_id=ann)
+    ask(desk)
+    assert told(desk, before) == [
+        ("help-asked", "ann", {"reason": "it fell", "voids": "totp 3, sms 4"}),
+        ("help-agreed", "ann", {}),
+        ("help-code-made", "ann", {}),
+        ("help-withdrawn", "ann", {"asked_by": "sue"}),
+        ("help-asked", "ann", {"reason": ""}),
+    ]
+    with desk.write() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT at_ms, actor FROM audit WHERE number > ? ORDER BY number", (before,)
+        ).all()
+    assert {row.at_ms for row in rows} == {int(desk.clock() * 1000)}
+    assert [row.actor for row in rows] == [f"person:{one}" for one in (sue, sam, sue, sam, sue)]
+
+
+def test_so_is_each_step_of_a_card_that_changes_hands(desk):
+    stocked(desk)
+    boss, before = desk.known("boss").id, len(acts(desk))
+    number = hand_over(desk)
+    act(desk, together.withdraw, desk.known("sam"), number, helped_id=boss)
+    assert told(desk, before) == [
+        ("hand-over-asked", "boss", {"card": "A1"}),
+        ("hand-over-withdrawn", "boss", {"asked_by": "sue"}),
+    ]
+
+
+def test_a_card_that_is_asked_for_is_nobody_elses_meanwhile(desk):
+    stocked(desk)
+    with desk.write() as connection:
+        assert "card" in locked_by(connection, lambda: hand_over(desk))
+
+
+def test_what_is_not_collected(desk):
+    """Nor is anybody told that it is there."""
+    ann, sam = desk.known().id, desk.known("sam")
+    number = ask(desk)
+
+    def collect(by="sue", helped=ann, number=number):
+        return act(desk, together.collect, desk.known(by), number, helped_id=helped)
+
+    with refused("needs-two"):  # nobody has agreed
+        collect()
+    act(desk, together.agree, desk.firm, sam, number, helped_id=ann)
+    with refused("needs-two"):  # it is for the one who asked
+        collect("sam")
+    with refused("no-such-request"):
+        collect(helped=sam.id)
+    with refused("no-such-request"):
+        collect("boss", helped=sam.id)
+    stocked(desk)
+    card = hand_over(desk)
+    with refused("no-such-request"):
+        collect(number=card, helped=desk.known("boss").id)
+    assert collect()
+
+
+def test_a_request_is_over_after_an_hour(desk):
+    number, ann = ask(desk), desk.known().id
+    desk.clock.now = int(desk.clock()) + 3600.0
+    with refused("no-such-request"):
+        act(desk, together.withdraw, desk.known("sue"), number, helped_id=ann)
+    desk.clock.now -= 0.1
+    act(desk, together.withdraw, desk.known("sue"), number, helped_id=ann)

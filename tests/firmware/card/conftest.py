@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 FIRMWARE = Path(__file__).parents[3] / "firmware"
+PERIOD = 1 << 30  # of MicroPython's ticks
 OURS = ("board", "booted", "card", "lib")
 
 
@@ -39,6 +41,15 @@ class Aes:
         return made
 
 
+def ticks_diff(later: int, earlier: int) -> int:
+    return (later - earlier + PERIOD // 2) % PERIOD - PERIOD // 2
+
+
+def sleep_ms(ms: int) -> None:
+    """By the board that a test gives."""
+    sys.modules["board"].sleep_ms(ms)
+
+
 @pytest.fixture(scope="module")
 def load() -> Iterator[Callable[[str], Any]]:
     """Imports a module of the firmware."""
@@ -48,8 +59,10 @@ def load() -> Iterator[Callable[[str], Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "micropython", micropython)
         patch.setitem(sys.modules, "cryptolib", cryptolib)
-        patch.setitem(sys.modules, "board", ModuleType("board"))
-        patch.setitem(sys.modules, "booted", ModuleType("booted"))
+        for name in ("board", "booted", "framebuf"):
+            patch.setitem(sys.modules, name, ModuleType(name))
+        patch.setattr(time, "ticks_diff", ticks_diff, raising=False)
+        patch.setattr(time, "sleep_ms", sleep_ms, raising=False)
         patch.syspath_prepend(str(FIRMWARE))
         yield importlib.import_module
         for name in [one for one in sys.modules if one.split(".")[0] in OURS]:

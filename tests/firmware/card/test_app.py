@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-COLD, BUTTON, DOCK, CLEAN, EMPTY = 1, 2, 4, 16, 32
+COLD, BUTTON, DOCK, CLEAN, EMPTY = 0, 1, 2, 4, 8  # of every board
 
 
 @pytest.fixture

@@ -327,9 +327,10 @@ def test_what_came_before_a_block_is_no_answer_to_it(line: Any, board: Board) ->
         return len(block)
 
     board.uart.write = write  # type: ignore[method-assign,assignment]
+    board.bytes.append((0, b"late"))
     line._send(memoryview(b"block"))
     assert board.arrived() == b"the answer"
-    assert [one[1] for one in board.done] == [64, 64, 2]
+    assert [one[1] for one in board.done] == [64, 64, 2, 4]
     assert line._t1.size == 0
 
 

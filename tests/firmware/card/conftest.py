@@ -137,7 +137,7 @@ class Terminal:
 
 
 @pytest.fixture
-def card(load: Callable[[str], Any]) -> Any:
+def held(load: Callable[[str], Any]) -> Any:
     """With a session of level 33 with the firm's keys; `done` is what happened to it."""
     done: list[Any] = []
     found = load("card.applets").Applets(Store(done), Terminal(done))
@@ -152,7 +152,7 @@ def item(tag: int, value: bytes) -> bytes:
 
 
 @pytest.fixture
-def ask(load: Callable[[str], Any], card: Any) -> Callable[..., bytes | int]:
+def ask(load: Callable[[str], Any], held: Any) -> Callable[..., bytes | int]:
     """Has a module execute a command. The answer, or the status word of a refusal."""
 
     def asked(
@@ -168,7 +168,7 @@ def ask(load: Callable[[str], Any], card: Any) -> Callable[..., bytes | int]:
             cla=cla, ins=ins, p1=p1, p2=p2, data=memoryview(bytearray(data)), le=le
         )
         try:
-            answer = load(module).process(card, command)
+            answer = load(module).process(held, command)
         except load("lib.apdu").Refused as refused:
             return int(refused.sw)
         assert isinstance(answer, bytes)

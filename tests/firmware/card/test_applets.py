@@ -22,44 +22,44 @@ WEAR = bytes.fromhex("80cadf2300")
 
 
 @pytest.fixture
-def fresh(card: Any) -> Any:
+def fresh(held: Any) -> Any:
     """Just docked."""
-    found = type(card)(card.store, card.terminal)
-    found.done = card.done
+    found = type(held)(held.store, held.terminal)
+    found.done = held.done
     return found
 
 
 class Line:
     """The card as the station's channel sees it."""
 
-    def __init__(self, card: Any) -> None:
-        self.card = card
+    def __init__(self, held: Any) -> None:
+        self.card = held
 
     def transmit(self, command: CommandApdu, waiting: object = None) -> Response:
         answer = send(self.card, command.encode())
         return Response(answer[:-2], int.from_bytes(answer[-2:], "big"))
 
 
-def send(card: Any, command: bytes) -> bytes:
-    answer = card.process(memoryview(bytearray(command)))
+def send(held: Any, command: bytes) -> bytes:
+    answer = held.process(memoryview(bytearray(command)))
     assert isinstance(answer, bytes)
     return answer
 
 
-def sw(card: Any, command: bytes) -> int:
+def sw(held: Any, command: bytes) -> int:
     """Of an answer that has nothing else."""
-    answer = send(card, command)
+    answer = send(held, command)
     assert len(answer) == 2
     return int.from_bytes(answer, "big")
 
 
-def opened(card: Any) -> SecureChannel:
-    keys = card.store.keys
+def opened(held: Any) -> SecureChannel:
+    keys = held.store.keys
 
     def derive(_: object, context: bytes) -> SoftwareChannelKeys:
         return SoftwareChannelKeys(keys[:16], keys[16:32], context)
 
-    return SecureChannel.open(Line(card), derive)  # type: ignore[arg-type]
+    return SecureChannel.open(Line(held), derive)  # type: ignore[arg-type]
 
 
 # -- which applet ----------------------------------------------------------------------------------
@@ -393,15 +393,15 @@ def refused(load: Any, need: Callable[..., None], *given: object) -> int:
     ],
 )
 def test_whom_each_rule_lets_in(
-    card: Any, load: Any, secure: bool, level: int | None, kvn: int, session: int, keys: int,
+    held: Any, load: Any, secure: bool, level: int | None, kvn: int, session: int, keys: int,
     firm: int,
 ) -> None:  # fmt: skip
-    card.secure, card.store.kvn = secure, kvn
-    card.session = None if level is None else SimpleNamespace(level=level)
-    assert refused(load, card.need_session) == session
-    assert refused(load, card.need_keys) == keys
-    assert card.private() is (keys == 0)
-    assert refused(load, card.need_firm_keys) == firm
+    held.secure, held.store.kvn = secure, kvn
+    held.session = None if level is None else SimpleNamespace(level=level)
+    assert refused(load, held.need_session) == session
+    assert refused(load, held.need_keys) == keys
+    assert held.private() is (keys == 0)
+    assert refused(load, held.need_firm_keys) == firm
 
 
 @pytest.mark.parametrize(
@@ -417,9 +417,9 @@ def test_whom_each_rule_lets_in(
     ],
 )
 def test_a_card_in_service_asks_its_holder(
-    card: Any, load: Any, life_cycle: int, cell: int, presses: bool, word: int, done: Any
+    held: Any, load: Any, life_cycle: int, cell: int, presses: bool, word: int, done: Any
 ) -> None:
-    card.store.life_cycle, card.terminal.cell_state, card.terminal.presses = (
+    held.store.life_cycle, held.terminal.cell_state, held.terminal.presses = (
         life_cycle, cell, presses)  # fmt: skip
-    assert refused(load, card.need_consent, "for x") == word
-    assert card.done == done
+    assert refused(load, held.need_consent, "for x") == word
+    assert held.done == done

@@ -22,12 +22,12 @@ def issuer(ask: Ask) -> Ask:
     return lambda *given, **more: ask("card.issuer", *given, **more)
 
 
-def test_select(load: Any, card: Any) -> None:
-    assert load("card.issuer").select(card).hex() == "6f108408a000000151000000a5049f6501ff"
+def test_select(load: Any, held: Any) -> None:
+    assert load("card.issuer").select(held).hex() == "6f108408a000000151000000a5049f6501ff"
 
 
 @pytest.mark.parametrize("le", [1, 2, 32])
-def test_a_challenge_has_the_length_that_was_asked_for(issuer: Ask, card: Any, le: int) -> None:
+def test_a_challenge_has_the_length_that_was_asked_for(issuer: Ask, held: Any, le: int) -> None:
     assert issuer(CHALLENGE, cla=0, le=le) == bytes(range(1, 1 + le))
 
 
@@ -39,10 +39,10 @@ def test_a_challenge_has_the_length_that_was_asked_for(issuer: Ask, card: Any, l
     ],
 )  # fmt: skip
 def test_other_challenges_are_refused(
-    issuer: Ask, card: Any, p1: int, p2: int, le: int, data: bytes, sw: int
+    issuer: Ask, held: Any, p1: int, p2: int, le: int, data: bytes, sw: int
 ) -> None:
     assert issuer(CHALLENGE, p1, p2, data, cla=0, le=le) == sw
-    assert card.terminal.drawn == 0
+    assert held.terminal.drawn == 0
 
 
 @pytest.mark.parametrize(
@@ -56,22 +56,22 @@ def test_other_challenges_are_refused(
         (0x00E0, bytes.fromhex("e012c00401078810c00402078810c00403078810")),
     ],
 )
-def test_what_anybody_may_read(issuer: Ask, card: Any, tag: int, value: bytes) -> None:
-    card.secure = False
-    card.terminal.cell_state, card.store.kvn = 1, 7
+def test_what_anybody_may_read(issuer: Ask, held: Any, tag: int, value: bytes) -> None:
+    held.secure = False
+    held.terminal.cell_state, held.store.kvn = 1, 7
     assert issuer(GET_DATA, tag >> 8, tag & 0xFF) == value
-    assert card.done == []
+    assert held.done == []
 
 
-def test_wear_is_for_whoever_has_keys_whatever_the_level(issuer: Ask, card: Any) -> None:
-    card.session.level = 0x01
+def test_wear_is_for_whoever_has_keys_whatever_the_level(issuer: Ask, held: Any) -> None:
+    held.session.level = 0x01
     assert issuer(GET_DATA, 0xDF, 0x23) == bytes.fromhex("01020304050607080a0b0c0d09")
-    card.secure = False
+    held.secure = False
     assert issuer(GET_DATA, 0xDF, 0x23) == SECURITY
 
 
 @pytest.mark.parametrize("tag", [0xDF1F, 0xDF27, 0xDE20, 0x00E1, 0x01E0])
-def test_no_such_data(issuer: Ask, card: Any, tag: int) -> None:
+def test_no_such_data(issuer: Ask, held: Any, tag: int) -> None:
     assert issuer(GET_DATA, tag >> 8, tag & 0xFF) == NO_DATA
 
 
@@ -97,7 +97,7 @@ def test_the_running_image_is_told_and_the_modules_for_it_leave(
 
 
 @pytest.mark.parametrize("ins", [0x00, 0xE4, 0xFF, 0x84])
-def test_other_commands_are_not_known(issuer: Ask, card: Any, ins: int) -> None:
+def test_other_commands_are_not_known(issuer: Ask, held: Any, ins: int) -> None:
     assert issuer(ins) == 0x6D00
 
 
@@ -121,22 +121,22 @@ GOOD = b"\x05" + b"".join(BLOCKS)
 @pytest.mark.parametrize("head", [b"\x88\x10", b"\x88\x11\x10"])
 @pytest.mark.parametrize("kvn", [0x01, 0x05, 0x7F])
 def test_keys_are_replaced_all_at_once(
-    issuer: Ask, card: Any, p1: int, head: bytes, kvn: int
+    issuer: Ask, held: Any, p1: int, head: bytes, kvn: int
 ) -> None:
     data = bytes((kvn,)) + b"".join(block(key, head) for key in KEYS)
     assert issuer(PUT_KEY, p1, 0x81, data) == bytes((kvn,)) + b"".join(map(check, KEYS))
     change = {"keys": NEW, "kvn": kvn, "life_cycle": 0x0F}
-    assert card.done == [("press", "for new keys"), ("commit", change)]
-    assert isinstance(card.store.keys, bytes)
+    assert held.done == [("press", "for new keys"), ("commit", change)]
+    assert isinstance(held.store.keys, bytes)
 
 
 @pytest.mark.parametrize(("before", "after"), [(0x01, 0x07), (0x07, 0x07)])
 def test_the_firms_first_keys_move_the_life_cycle_on(
-    issuer: Ask, card: Any, before: int, after: int
+    issuer: Ask, held: Any, before: int, after: int
 ) -> None:
-    card.store.life_cycle, card.store.kvn = before, 0xFF
+    held.store.life_cycle, held.store.kvn = before, 0xFF
     assert isinstance(issuer(PUT_KEY, 0xFF, 0x81, GOOD), bytes)
-    assert card.done == [("commit", {"keys": NEW, "kvn": 5, "life_cycle": after})]
+    assert held.done == [("commit", {"keys": NEW, "kvn": 5, "life_cycle": after})]
 
 
 def changed(data: bytes, at: int, by: int = 1) -> bytes:
@@ -164,26 +164,26 @@ def changed(data: bytes, at: int, by: int = 1) -> bytes:
         b"\x05" + b"".join(block(key, dek=bytes(range(16))) for key in KEYS),
     ],
 )
-def test_keys_that_are_not_whole_change_none(issuer: Ask, card: Any, data: bytes) -> None:
+def test_keys_that_are_not_whole_change_none(issuer: Ask, held: Any, data: bytes) -> None:
     assert issuer(PUT_KEY, 0, 0x81, data) == DATA
-    assert card.done == []
+    assert held.done == []
 
 
 @pytest.mark.parametrize(("p1", "p2"), [(0, 0x80), (0, 0x82), (2, 0x81), (0xFF, 0x81)])
-def test_keys_for_another_version_are_refused(issuer: Ask, card: Any, p1: int, p2: int) -> None:
+def test_keys_for_another_version_are_refused(issuer: Ask, held: Any, p1: int, p2: int) -> None:
     for data in (GOOD, b""):
         assert issuer(PUT_KEY, p1, p2, data) == P1P2
-    assert card.done == []
+    assert held.done == []
 
 
-def test_without_a_press_the_keys_stay(issuer: Ask, card: Any) -> None:
-    card.terminal.presses = False
+def test_without_a_press_the_keys_stay(issuer: Ask, held: Any) -> None:
+    held.terminal.presses = False
     assert issuer(PUT_KEY, 0, 0x81, GOOD) == CONDITIONS
-    assert card.done == [("press", "for new keys")]
+    assert held.done == [("press", "for new keys")]
 
 
 def test_the_clear_keys_are_wiped(
-    issuer: Ask, card: Any, load: Any, monkeypatch: pytest.MonkeyPatch
+    issuer: Ask, held: Any, load: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[bytearray] = []
 
@@ -207,19 +207,19 @@ def test_the_clear_keys_are_wiped(
     ],
 )  # fmt: skip
 def test_who_has_no_keys_changes_nothing(
-    issuer: Ask, card: Any, ins: int, p1: int, p2: int, data: bytes
+    issuer: Ask, held: Any, ins: int, p1: int, p2: int, data: bytes
 ) -> None:
-    card.session.level = 0x13
+    held.session.level = 0x13
     assert issuer(ins, p1, p2, data) == SECURITY
-    card.session.level, card.secure = 0x33, False
+    held.session.level, held.secure = 0x33, False
     assert issuer(ins, p1, p2, data) == SECURITY
-    assert card.done == []
+    assert held.done == []
 
 
-def test_transport_keys_move_no_life_cycle(issuer: Ask, card: Any) -> None:
-    card.store.kvn, card.store.life_cycle = 0xFF, 0x01
+def test_transport_keys_move_no_life_cycle(issuer: Ask, held: Any) -> None:
+    held.store.kvn, held.store.life_cycle = 0xFF, 0x01
     assert issuer(SET_STATUS, 0x80, 0x07) == SECURITY
-    assert card.done == []
+    assert held.done == []
 
 
 WIPED = {"life_cycle": 0xFF, "keys": bytes(48), "name": b"", "seed": b""}
@@ -237,11 +237,11 @@ WIPED = {"life_cycle": 0xFF, "keys": bytes(48), "name": b"", "seed": b""}
     ],
 )
 def test_the_life_cycle_moves_on(
-    issuer: Ask, card: Any, before: int, state: int, done: Any
+    issuer: Ask, held: Any, before: int, state: int, done: Any
 ) -> None:
-    card.store.life_cycle = before
+    held.store.life_cycle = before
     assert issuer(SET_STATUS, 0x80, state) == b""
-    assert card.done == done
+    assert held.done == done
 
 
 @pytest.mark.parametrize(
@@ -258,30 +258,30 @@ def test_the_life_cycle_moves_on(
     ],
 )
 def test_and_never_back_nor_elsewhere(
-    issuer: Ask, card: Any, before: int, p1: int, state: int, data: bytes, sw: int
+    issuer: Ask, held: Any, before: int, p1: int, state: int, data: bytes, sw: int
 ) -> None:
-    card.store.life_cycle = before
+    held.store.life_cycle = before
     assert issuer(SET_STATUS, p1, state, data) == sw
-    assert card.done == []
+    assert held.done == []
 
 
 @pytest.mark.parametrize(("before", "state"), [(0x07, 0x0F), (0x07, 0xFF), (0x0F, 0xFF)])
-def test_a_critical_cell_moves_nothing(issuer: Ask, card: Any, before: int, state: int) -> None:
-    card.store.life_cycle, card.terminal.cell_state = before, 2
+def test_a_critical_cell_moves_nothing(issuer: Ask, held: Any, before: int, state: int) -> None:
+    held.store.life_cycle, held.terminal.cell_state = before, 2
     assert issuer(SET_STATUS, 0x80, state) == CONDITIONS
-    assert card.done == []
+    assert held.done == []
 
 
-def test_a_wipe_needs_its_press(issuer: Ask, card: Any) -> None:
-    card.terminal.presses = False
+def test_a_wipe_needs_its_press(issuer: Ask, held: Any) -> None:
+    held.terminal.presses = False
     assert issuer(SET_STATUS, 0x80, 0xFF) == CONDITIONS
-    assert card.done == [("press", "to wipe the card")]
+    assert held.done == [("press", "to wipe the card")]
 
 
 @pytest.mark.parametrize("p2", [0, 2])
 @pytest.mark.parametrize("data", [b"", b"\x4f\x00", b"\x4f\x08" + AID])
-def test_the_status_names_the_issuer(issuer: Ask, card: Any, p2: int, data: bytes) -> None:
-    card.secure = False
+def test_the_status_names_the_issuer(issuer: Ask, held: Any, p2: int, data: bytes) -> None:
+    held.secure = False
     assert issuer(GET_STATUS, 0x80, p2, data) == b"\xe3\x0e\x4f\x08" + AID + b"\x9f\x70\x01\x0f"
 
 
@@ -295,6 +295,6 @@ def test_the_status_names_the_issuer(issuer: Ask, card: Any, p2: int, data: byte
     ],
 )  # fmt: skip
 def test_other_statuses_are_refused(
-    issuer: Ask, card: Any, p1: int, p2: int, data: bytes, sw: int
+    issuer: Ask, held: Any, p1: int, p2: int, data: bytes, sw: int
 ) -> None:
     assert issuer(GET_STATUS, p1, p2, data) == sw

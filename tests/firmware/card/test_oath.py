@@ -27,9 +27,9 @@ def oath(ask: Ask) -> Ask:
     return lambda *given, **more: ask("card.oath", *given, cla=0, **more)
 
 
-def test_select_names_version_and_salt(load: Any, card: Any) -> None:
+def test_select_names_version_and_salt(load: Any, held: Any) -> None:
     salt = hashlib.sha256(b"TS00000001").digest()[:8]
-    answer = load("card.oath").select(card)
+    answer = load("card.oath").select(held)
     assert answer == b"\x79\x03\x05\x07\x00\x71\x08" + salt
 
 
@@ -44,19 +44,19 @@ def test_select_names_version_and_salt(load: Any, card: Any) -> None:
     ],
 )
 def test_put_stores_what_was_sent(
-    oath: Ask, card: Any, more: bytes, digits: int, factor: int, key: bytes
+    oath: Ask, held: Any, more: bytes, digits: int, factor: int, key: bytes
 ) -> None:
     assert oath(PUT, data=NAME + more) == b""
     change = {"name": b"ada", "seed": key, "digits": digits, "moving_factor": factor}
-    assert card.done == [("press", "for a new seed"), ("commit", change)]
+    assert held.done == [("press", "for a new seed"), ("commit", change)]
     assert all(isinstance(change[name], bytes) for name in ("name", "seed"))
 
 
 @pytest.mark.parametrize("size", [1, 64])
-def test_a_name_may_have_up_to_64_bytes(oath: Ask, card: Any, size: int) -> None:
-    card.store.name = b""
+def test_a_name_may_have_up_to_64_bytes(oath: Ask, held: Any, size: int) -> None:
+    held.store.name = b""
     assert oath(PUT, data=item(0x71, b"n" * size) + secret()) == b""
-    assert card.store.name == b"n" * size
+    assert held.store.name == b"n" * size
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_a_name_may_have_up_to_64_bytes(oath: Ask, card: Any, size: int) -> None
     ],
 )
 def test_put_refuses_what_is_no_credential_of_this_card(
-    oath: Ask, card: Any, data: bytes, sw: int
+    oath: Ask, held: Any, data: bytes, sw: int
 ) -> None:
     assert oath(PUT, data=data) == sw
-    assert card.done == []
+    assert held.done == []
 
 
 ERASED = ("commit", {"name": b"", "seed": b"", "moving_factor": 0})
@@ -112,14 +112,14 @@ ERASED = ("commit", {"name": b"", "seed": b"", "moving_factor": 0})
     ],
 )
 def test_a_change_waits_for_a_press(
-    oath: Ask, card: Any, command: Any, what: str, change: Any
+    oath: Ask, held: Any, command: Any, what: str, change: Any
 ) -> None:
-    card.terminal.presses = False
+    held.terminal.presses = False
     assert oath(*command) == CONDITIONS
-    assert card.done == [("press", what)]
-    card.terminal.presses = True
+    assert held.done == [("press", what)]
+    held.terminal.presses = True
     assert oath(*command) == b""
-    assert card.done[1:] == [("press", what), change]
+    assert held.done[1:] == [("press", what), change]
 
 
 CHANGES = [
@@ -130,13 +130,13 @@ CHANGES = [
 
 @pytest.mark.parametrize("command", CHANGES, ids=lambda one: f"{one[0]:02x}")
 def test_changes_are_for_the_firm_and_nobody_else_learns_more(
-    oath: Ask, card: Any, command: Any
+    oath: Ask, held: Any, command: Any
 ) -> None:
     ins, p1, p2, data = command
-    card.secure = False
+    held.secure = False
     for asked in (command, (ins, p1 ^ 1, p2, data), (ins, p1, p2, b"\x71\x05x")):
         assert oath(*asked) == SECURITY
-    assert card.done == []
+    assert held.done == []
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ def test_changes_are_for_the_firm_and_nobody_else_learns_more(
     [*CHANGES, (LIST, 0, 0, b""), (CALCULATE, 0, 0, NAME), (ALL, 0, 0, item(0x74, b"c"))],
     ids=lambda one: f"{one[0]:02x}",
 )
-def test_parameters_are_looked_at_before_the_data(oath: Ask, card: Any, command: Any) -> None:
+def test_parameters_are_looked_at_before_the_data(oath: Ask, held: Any, command: Any) -> None:
     ins, p1, p2, data = command
     highest = 1 if ins in (CALCULATE, ALL) else p2
     for wrong in ((p1 ^ 1, p2), (p1, highest + 1), (p1, highest + 2), (p1 + 1, highest + 2)):
         for sent in (data, b"\x71"):
             assert oath(ins, *wrong, sent) == P1P2
-    assert card.done == []
+    assert held.done == []
 
 
 @pytest.mark.parametrize(
@@ -184,27 +184,27 @@ def test_parameters_are_looked_at_before_the_data(oath: Ask, card: Any, command:
     ],
 )
 def test_what_names_no_credential_is_refused_with_its_reason(
-    oath: Ask, card: Any, ins: int, data: bytes, sw: int
+    oath: Ask, held: Any, ins: int, data: bytes, sw: int
 ) -> None:
     assert oath(ins, data=data) == sw
-    assert card.done == []
+    assert held.done == []
 
 
 @pytest.mark.parametrize("command", [(DELETE, NAME), (CALCULATE, NAME)])
-def test_an_empty_card_has_no_credential(oath: Ask, card: Any, command: Any) -> None:
-    card.store.name = b""
+def test_an_empty_card_has_no_credential(oath: Ask, held: Any, command: Any) -> None:
+    held.store.name = b""
     assert oath(command[0], data=command[1]) == NO_CREDENTIAL
     assert (oath(LIST), oath(ALL, data=item(0x74, b""))) == (b"", b"")
-    assert card.done == []
+    assert held.done == []
 
 
-def test_the_credential_is_named_and_never_calculated(oath: Ask, card: Any) -> None:
-    card.secure = False
-    card.store.digits = 8
+def test_the_credential_is_named_and_never_calculated(oath: Ask, held: Any) -> None:
+    held.secure = False
+    held.store.digits = 8
     assert oath(LIST) == b"\x72\x04\x11ada"
     for p2 in (0, 1):
         assert oath(ALL, 0, p2, item(0x74, b"12345678")) == b"\x71\x03ada\x77\x01\x08"
-    assert card.done == []
+    assert held.done == []
 
 
 SHORT, FULL = b"\x76\x05\x06" + (755224).to_bytes(4, "big"), b"\x75\x15\x06" + bytes(range(20))
@@ -226,28 +226,28 @@ SHORT, FULL = b"\x76\x05\x06" + (755224).to_bytes(4, "big"), b"\x75\x15\x06" + b
     ],
 )
 def test_a_code_costs_a_press_except_while_the_firm_makes_the_card(
-    oath: Ask, card: Any, secure: bool, kvn: int, life_cycle: int, p2: int,
+    oath: Ask, held: Any, secure: bool, kvn: int, life_cycle: int, p2: int,
     answer: Any, done: Any,
 ) -> None:  # fmt: skip
-    card.secure, card.store.kvn, card.store.life_cycle = secure, kvn, life_cycle
+    held.secure, held.store.kvn, held.store.life_cycle = secure, kvn, life_cycle
     assert oath(CALCULATE, 0, p2, NAME + item(0x74, b"\0" * 8)) == answer
-    assert card.done == done
+    assert held.done == done
 
 
 @pytest.mark.parametrize("life_cycle", [0x07, 0x0F])
-def test_a_critical_cell_gives_no_code(oath: Ask, card: Any, life_cycle: int) -> None:
-    card.store.life_cycle = life_cycle
-    card.terminal.cell_state = 2
+def test_a_critical_cell_gives_no_code(oath: Ask, held: Any, life_cycle: int) -> None:
+    held.store.life_cycle = life_cycle
+    held.terminal.cell_state = 2
     assert oath(CALCULATE, 0, 1, NAME) == CONDITIONS
-    assert card.done == []
+    assert held.done == []
 
 
-def test_without_a_press_the_factor_stays(oath: Ask, card: Any) -> None:
-    card.terminal.presses = False
+def test_without_a_press_the_factor_stays(oath: Ask, held: Any) -> None:
+    held.terminal.presses = False
     assert oath(CALCULATE, 0, 1, NAME) == CONDITIONS
-    assert card.done == [("press", "for a code")]
+    assert held.done == [("press", "for a code")]
 
 
 @pytest.mark.parametrize("ins", [0x00, 0x03, 0x06, 0xA3, 0xA5])
-def test_other_commands_are_not_known(oath: Ask, card: Any, ins: int) -> None:
+def test_other_commands_are_not_known(oath: Ask, held: Any, ins: int) -> None:
     assert oath(ins) == 0x6D00

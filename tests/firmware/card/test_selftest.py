@@ -56,7 +56,7 @@ class Picture:
 
 
 @pytest.fixture
-def bench(load: Any, ask: Ask, card: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def bench(load: Any, ask: Ask, held: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A blank card from the assembler, which runs slot 0."""
     board = load("board")
     found = SimpleNamespace(flash=Flash(), picture=Picture(32, 16), slots=[])
@@ -71,18 +71,18 @@ def bench(load: Any, ask: Ask, card: Any, monkeypatch: pytest.MonkeyPatch) -> An
     monkeypatch.setattr(load("booted"), "slot", 0, raising=False)
     monkeypatch.setattr(gc, "mem_alloc", lambda: 0x01000000, raising=False)
     monkeypatch.setattr(gc, "mem_free", lambda: 0x00020003, raising=False)
-    card.secure, card.store.life_cycle = False, 0x01
+    held.secure, held.store.life_cycle = False, 0x01
     found.ask = lambda *given: ask("card.selftest", SELF_TEST, *given)
     return found
 
 
 @pytest.mark.parametrize("part", [DARK, PATTERN, BUTTON, FLASH, HEAP, 9])
-def test_a_card_in_service_is_tested_by_its_firm_alone(bench: Any, card: Any, part: int) -> None:
-    card.store.life_cycle = 0x0F
+def test_a_card_in_service_is_tested_by_its_firm_alone(bench: Any, held: Any, part: int) -> None:
+    held.store.life_cycle = 0x0F
     for p2 in (0, 1):
         assert bench.ask(part, p2) == SECURITY
-    assert (card.done, bench.picture.done, bench.flash.done) == ([], [], [])
-    card.secure = True
+    assert (held.done, bench.picture.done, bench.flash.done) == ([], [], [])
+    held.secure = True
     assert bench.ask(HEAP) == b"\1\2\0\3\1\2\3\4"
 
 
@@ -90,23 +90,23 @@ def test_a_card_in_service_is_tested_by_its_firm_alone(bench: Any, card: Any, pa
     "given",
     [(5,), (9,), (HEAP, 1), (PATTERN, 1), (PATTERN, 0, b"x"), (BUTTON, 1, b""), (DARK, 0, b"x")],
 )
-def test_there_is_no_other_part(bench: Any, card: Any, given: Any) -> None:
+def test_there_is_no_other_part(bench: Any, held: Any, given: Any) -> None:
     assert bench.ask(*given) == P1P2
-    assert (card.done, bench.picture.done) == ([], [])
+    assert (held.done, bench.picture.done) == ([], [])
 
 
 @pytest.mark.parametrize("life_cycle", [0x01, 0x07])
 def test_what_a_card_that_is_not_in_service_tells_anybody(
-    bench: Any, card: Any, life_cycle: int
+    bench: Any, held: Any, life_cycle: int
 ) -> None:
-    card.store.life_cycle = life_cycle
+    held.store.life_cycle = life_cycle
     assert bench.ask(HEAP) == b"\1\2\0\3\1\2\3\4"
     assert bench.ask(DARK) == b""
     assert bench.picture.done == [("clear",), ("off",)]
     assert bench.ask(BUTTON) == b""
-    card.terminal.presses = False
+    held.terminal.presses = False
     assert bench.ask(BUTTON) == CONDITIONS
-    assert card.done == [("press", "for the test")] * 2
+    assert held.done == [("press", "for the test")] * 2
 
 
 def test_the_pattern_has_a_frame_a_board_and_both_diagonals(bench: Any) -> None:
@@ -149,8 +149,8 @@ def test_a_bit_that_fails_is_told(bench: Any, after: int, at: int) -> None:
 
 @pytest.mark.parametrize("life_cycle", [0x07, 0x0F])
 def test_the_flash_of_a_card_that_holds_something_is_left_alone(
-    bench: Any, card: Any, life_cycle: int
+    bench: Any, held: Any, life_cycle: int
 ) -> None:
-    card.secure, card.store.life_cycle = True, life_cycle
+    held.secure, held.store.life_cycle = True, life_cycle
     assert bench.ask(FLASH) == CONDITIONS
     assert bench.flash.done == []

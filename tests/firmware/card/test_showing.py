@@ -85,8 +85,8 @@ class Button:
 
 
 @pytest.fixture
-def world(load: Any, card: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    found = Board(card.done)
+def world(load: Any, held: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    found = Board(held.done)
     board = load("board")
     for name in ("NAME", "ticks_ms", "docked", "wait", "sleep_ms", "cell_mv", "display"):
         monkeypatch.setattr(board, name, getattr(found, name), raising=False)
@@ -103,8 +103,8 @@ def world(load: Any, card: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     for name in ("message", "code", "bar", "info"):
         monkeypatch.setattr(screens, name, draws(name))
-    found.store = card.store
-    card.store.cell_state = NORMAL
+    found.store = held.store
+    held.store.cell_state = NORMAL
     return found
 
 

@@ -31,6 +31,7 @@ SCREENS = {
     "code-8-ending": 'screens.code(D, b"14758314", cell.LOW, 0)',
     "info": 'screens.info(D, "{serial}", "0.1.0", "nucleo_l476rg", 2950, cell.NORMAL, {qr})',
     "info-low": 'screens.info(D, "{serial}", "0.1.0", "pico", 2480, cell.LOW, {qr})',
+    "info-empty": 'screens.info(D, "{serial}", "0.1.0", "pico", 2200, cell.CRITICAL, {qr})',
     "info-no-qr": 'screens.info(D, "{serial}", "0.1.0", "nucleo_l476rg", 2950, cell.NORMAL, b"")',
     "cell-empty": 'screens.message(D, "CELL EMPTY", "replace card")',
     "no-key": 'screens.message(D, "NO KEY", "not in service")',
@@ -42,6 +43,7 @@ SCREENS = {
     "connected": 'screens.message(D, "DOCKED", "station connected")',
     "press": 'screens.message(D, "PRESS", "for a code")',
     "press-wipe": 'screens.message(D, "PRESS", "to wipe the card")',
+    "any-glyph": 'screens.message(D, "#*_tgy|; 4MW~Q&jp ,q", "to erase it now")',
     "locked": 'screens.message(D, "LOCKED FOR GOOD", "this card was wiped")',
 }
 

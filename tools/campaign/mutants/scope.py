@@ -71,7 +71,12 @@ FIRMWARE_TESTS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     ("firmware/boards", (("tests/firmware/boards/test_flash.py",), ("tests/firmware/boards",))),
     (
         "firmware/card",
-        (("tests/firmware/ui",), ("tests/firmware/wire",), ("tests/tools/selftest",)),
+        (
+            ("tests/firmware/card",),
+            ("tests/firmware/ui",),
+            ("tests/firmware/wire",),
+            ("tests/tools/selftest",),
+        ),
     ),
 )
 

@@ -64,7 +64,6 @@ class R503:
         self._wait = wait
         self._buffer = bytearray(_LONGEST)
         self._spoke = False  # in the last wait the module said something that is no answer
-        self._owes = False  # something that was asked was not answered: it may be yet
 
     # -- packets -------------------------------------------------------------------------------
 
@@ -76,16 +75,14 @@ class R503:
         body = bytes((1, size >> 8, size & 0xFF)) + payload
         packet = b"\xef\x01\xff\xff\xff\xff" + body + (sum(body) & 0xFFFF).to_bytes(2, "big")
         for _ in range(tries):
-            if self._owes and limit_ms == _WORK_MS:
-                # Is it there at all? It would be waited for thrice otherwise. And what it answers
-                # late comes before this.
+            if limit_ms == _WORK_MS:
+                # Is it there at all? It would be waited for thrice otherwise. And what it has yet
+                # to say to what was asked before, or says twice, comes before this.
                 self.parameters()
             while self._uart.any():
                 self._uart.readinto(self._buffer, _LONGEST)
             self._uart.write(packet)
             answer = self._acknowledge(limit_ms, whole)
-            # One byte may be what was owed: then this one's is, from now on.
-            self._owes = answer is None or answer[0] == 0x01 or self._owes and len(answer) == 1
             if answer is not None and answer[0] != 0x01:
                 return answer
         raise SensorError

@@ -108,6 +108,10 @@ class User:
             store.settle()
         if not ours and sensor.set_password(store.sensor_password) != r503.GOOD:
             return _MISSING
+        # What was taken for its word may have been to another password. Nothing is owed after this.
+        sensor.parameters()
+        if sensor.verify_password(store.sensor_password) != r503.GOOD:
+            return _MISSING
         for page in stale:
             sensor.delete(page)
         return _READY

@@ -7,13 +7,16 @@ from collections.abc import Callable
 import pytest
 from fido2.ctap import CtapError
 from fido2.ctap2 import ClientPin
-from fido2.ctap2.bio import FPBioEnrollment
+from fido2.ctap2.bio import CaptureError, FPBioEnrollment
 
+from tallystick.emulator.clock import Clock
+from tallystick.tools.campaign.reader.sensor import ScriptedSensor
+from tests.emulator.reader import rig as rigs
 from tests.emulator.reader.raw import ASSERT, HASH, INFO, SELECTION, Host, permitted, refused
 from tests.emulator.reader.rig import Rig
 
 _SEARCH, _MERGE, _PARAMETERS, _CAPTURE, _LIGHT = 0x04, 0x05, 0x0F, 0x28, 0x35
-_EXTRACT, _STORE = 0x02, 0x06
+_EXTRACT, _STORE, _VERIFY = 0x02, 0x06, 0x13
 _MATCH = b"\x00\x00\x00\x00\x64"  # page 0, with a score
 _GET_ASSERTION = ClientPin.PERMISSION.GET_ASSERTION
 
@@ -196,6 +199,95 @@ def test_lights_that_are_told_late_are_no_template(rig: Rig) -> None:
     rig.sensor.garble = lambda packet: packet
     client, token = permitted(rig, ClientPin.PERMISSION.BIO_ENROLL)
     assert len(FPBioEnrollment(client.ctap, client.protocol, token).enumerate_enrollments()) == 1
+
+
+class _Deaf:
+    """The module hears nothing while it works, and says the answer to the `number`th `asked` once
+    more, as soon as a `behind` comes."""
+
+    def __init__(self, rig: Rig, asked: int, behind: int, number: int = 1) -> None:
+        self._rig, self._asked, self._behind, self._left = rig, asked, behind, number
+        self._works = 0  # at this command
+        self._told = b""
+        self.said = 0
+        rig.sensor.fault, rig.sensor.garble = self._hear, self._say
+
+    def _hear(self, command: int) -> bool:
+        if command == self._behind and self._told:
+            packet, self._told = self._told, b""
+            self.said += 1
+            self._rig.reader.clock.after(1_000, lambda: self._rig.sensor._send(packet))
+        busy = bool(self._works)
+        self._works = self._works or command
+        return busy
+
+    def _say(self, packet: bytes) -> bytes:
+        asked, self._works = self._works, 0
+        if asked != self._asked:
+            return packet
+        self._left -= 1
+        if self._left:
+            return packet
+        self._told = packet
+        return packet
+
+
+def test_a_light_that_is_told_twice_is_no_image(rig: Rig) -> None:
+    """What follows is not heard while the image is taken, and the image's answer would be the
+    sample's: the one that is searched for would be the thumb's before."""
+    assert _verify(rig, "thumb") == 0
+    rig.reader.run_for(2000)  # it is lifted
+    line = _Deaf(rig, _LIGHT, _CAPTURE)
+    assert _verify(rig, "stranger") == 0x2F and line.said == 1
+    assert ClientPin(rig.ctap()).get_uv_retries() == 4
+
+
+def test_a_sample_that_is_told_twice_is_no_template(rig: Rig) -> None:
+    """Everything behind it would be one answer off: the light's the merge's, and the merge's the
+    store's, for which there is no room."""
+    line = _Deaf(rig, _EXTRACT, _LIGHT, 6)
+    rig.sensor.room = len(rig.sensor.templates)
+    with pytest.raises(CaptureError):
+        rig.enrol("index")
+    assert line.said == 1 and len(rig.sensor.templates) == 1
+    client, token = permitted(rig, ClientPin.PERMISSION.BIO_ENROLL)
+    assert len(FPBioEnrollment(client.ctap, client.protocol, token).enumerate_enrollments()) == 1
+
+
+class _Mute(ScriptedSensor):
+    """Nothing is heard of it until its `fault` is another."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.fault = lambda command: True
+
+
+def test_a_new_module_that_answers_late_is_given_its_password(
+    monkeypatch: pytest.MonkeyPatch, new_rig: Callable[..., Rig]
+) -> None:
+    """It is asked twice whether it has none. What it says to the second is not its word on the
+    reader's own, which it has not heard."""
+    monkeypatch.setattr(rigs, "ScriptedSensor", _Mute)
+    fresh = new_rig()
+    sensor, clock = fresh.sensor, fresh.reader.clock
+    heard: list[int] = []
+    said: list[bytes] = []
+
+    def late(packet: bytes) -> bytes:
+        said.append(packet)
+        if len(said) == 2:
+            clock.after(100_000, lambda: sensor._send(packet))
+        return packet if len(said) > 2 else b""
+
+    def hear(command: int) -> bool:
+        heard.append(command)
+        if len(heard) == 2:
+            clock.after(1_000, lambda: sensor._send(said[0]))
+        return len(heard) == 3
+
+    sensor.garble, sensor.fault = late, hear
+    fresh.reader.run_for(8000)
+    assert heard[:3] == [_VERIFY] * 3 and sensor.password
 
 
 FLOODS = {

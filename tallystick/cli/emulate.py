@@ -39,7 +39,7 @@ from tallystick.emulator.serving.service import Service
 from tallystick.tools import options
 from tallystick.tools.image.build import build, write
 from tallystick.tools.image.folder import of_project, with_files_of
-from tallystick.tools.image.watch import Watcher, restart
+from tallystick.tools.image.watch import Watcher, restart, stamps
 from tallystick.tools.personalise import personalise
 from tallystick.tools.vpcd import VirtualReader
 
@@ -151,6 +151,7 @@ def card(
     _stay_on_one_core()
     maps.check(flash_map)
     options.set_loop_limit(loop_limit)
+    seen = stamps(project) if watch and project is not None else {}
     booted = of_project(project) if project is not None else _image(image, board)
     kept = keep_flash(flash, booted.board.flash_size) if flash is not None else None
     content = b"" if kept is None else os.pread(kept, booted.board.flash_size, 0)
@@ -197,7 +198,7 @@ def card(
         lives.callback(reader.close)
     _announce(device, name, port, server, as_json)
     if watch and project is not None:
-        watcher = Watcher(project, _started_again(service))
+        watcher = Watcher(project, _started_again(service), seen)
         watcher.start()
         lives.callback(watcher.stop)
     with lives:

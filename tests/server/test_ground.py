@@ -301,10 +301,11 @@ def test_a_key_file_is_written_as_a_whole_or_not(tmp_path):
         assert sorted(disk.iterdir()) == sorted([filler, path])
 
 
-def test_files_run_out(server, caplog, monkeypatch):
-    """Connections that get none are closed before anybody sees a request. Told once."""
-    database = Database(server.settings.db_url)
-    watch = GroundWatch(database, probe.WriteProbe(database), server.clock, background=False)
+def test_files_run_out(house, caplog, monkeypatch):
+    """Connections that get none are closed before anybody sees a request. Told once. No server
+    runs beside it, whose own watch would tell it as well."""
+    database = house.state.database
+    watch = GroundWatch(database, probe.WriteProbe(database), house.clock, background=False)
     told = []
     for most in (10_000, 12, 12, 10_000, 12):
         monkeypatch.setattr(resource, "getrlimit", lambda _which, most=most: (most, most))

@@ -23,7 +23,7 @@ from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.project import Project
 from tallystick.tools.image.folder import of_project, with_files_of
 from tallystick.tools.image.inspect import inspect
-from tallystick.tools.image.watch import Watcher, restart
+from tallystick.tools.image.watch import Watcher, restart, stamps
 from tests.nested import LEAN
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +152,7 @@ def project(tmp_path):
 
 def test_a_change_is_built_and_keeps_what_the_firmware_wrote(project):
     found: list[Image | TallyError] = []
-    watcher = Watcher(project, found.append)
+    watcher = Watcher(project, found.append, stamps(project))
     watcher.look()
     assert not found
     main = project.firmware / "main.py"
@@ -181,6 +181,16 @@ def test_a_change_is_built_and_keeps_what_the_firmware_wrote(project):
         assert card.powered
 
 
+def test_a_change_while_the_emulator_starts_is_built_as_well(project):
+    """Between the first build and the first look, which comes when all else runs."""
+    found: list[Image | TallyError] = []
+    seen = stamps(project)
+    of_project(project)
+    (project.firmware / "main.py").write_text(KEEPS.replace('"A"', '"B", 12345'))
+    Watcher(project, found.append, seen).look()
+    assert len(found) == 1 and isinstance(found[0], Image)
+
+
 def test_a_main_that_does_not_compile_is_told_with_its_line(project):
     """It goes to the board as source, and is compiled here all the same."""
     main = project.firmware / "main.py"
@@ -197,7 +207,7 @@ def test_another_board_toml_is_told(project):
     )
     project = Project.find(project.firmware.parent)
     found: list[Image | TallyError] = []
-    watcher = Watcher(project, found.append)
+    watcher = Watcher(project, found.append, stamps(project))
     for name in ("board.toml", "tilt.py"):
         with (project.firmware.parent / name).open("a") as file:
             file.write("# changed\n")

@@ -30,13 +30,16 @@ def restart(card: Card, image: Image) -> None:
 
 class Watcher:
     """Looks at the sources from a thread of its own, from `start` to `stop`. on_change: is given a
-    new image, or what is wrong with the sources, which leaves the old one at work."""
+    new image, or what is wrong with the sources, which leaves the old one at work. seen: the
+    `stamps` of before the first image was built, so that no change is missed since."""
 
-    def __init__(self, project: Project, on_change: Callable[[Image | TallyError], None]) -> None:
+    def __init__(
+        self, project: Project, on_change: Callable[[Image | TallyError], None], seen: Stamps
+    ) -> None:
         self._project = project
         self._on_change = on_change
         self._stop = threading.Event()
-        self._seen = stamps(project)
+        self._seen = seen
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:

@@ -185,3 +185,14 @@ def test_where_it_keeps_what_it_keeps(board: Any, monkeypatch: pytest.MonkeyPatc
     assert (journal.SECTORS, board.storage.done[-1]) == (16, ("read", 336, 0, 4))
     monkeypatch.setattr("os.urandom", lambda n: b"r" * n)
     assert board.random(5) == b"rrrrr"
+
+
+def test_the_other_chip_as_a_card_keeps_its_mark_elsewhere(board: Any, world: World) -> None:
+    """The same wires and flash; the register that survives a reset is another."""
+    theirs = 0x400D800C
+    card = importlib.import_module("boards.pico2_card")
+    board.machine.mem32[theirs] = MARK | DOCK | CLEAN
+    assert (card.NAME, card.start()) == ("pico2_card", DOCK | CLEAN)
+    world.later = [(0, 0)]
+    card.off(EMPTY)
+    assert board.machine.mem32 == {SCRATCH: 0, theirs: MARK | BUTTON | EMPTY}

@@ -310,10 +310,16 @@ def _field(policy: FirmPolicy, name: str, label: str, hint: str) -> Field:
     if not isinstance(value, int):
         text = ", ".join(value) if isinstance(value, tuple) else str(value)
         return Field(name, label, hint, "text", text, optional=name in MAY_BE_EMPTY)
-    bounds = {
-        key: getattr(rule, key)
-        for rule in FirmPolicy.model_fields[name].metadata
-        for key in ("ge", "le")
-        if hasattr(rule, key)
-    }
+    bounds = bounds_of(name)
     return Field(name, label, hint, "number", str(value), bounds.get("ge"), bounds.get("le"))
+
+
+def bounds_of(name: str) -> dict[str, int]:
+    """What the policy's own rules say of a field: ge, le, min_length and max_length, as far as it
+    has them."""
+    return {
+        key: bound
+        for rule in FirmPolicy.model_fields[name].metadata
+        for key in ("ge", "le", "min_length", "max_length")
+        if (bound := getattr(rule, key, None)) is not None
+    }

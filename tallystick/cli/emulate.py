@@ -151,7 +151,7 @@ def card(
     _stay_on_one_core()
     maps.check(flash_map)
     options.set_loop_limit(loop_limit)
-    seen = stamps(project) if watch and project is not None else {}
+    seen = stamps(project) if project is not None else {}
     booted = of_project(project) if project is not None else _image(image, board)
     kept = keep_flash(flash, booted.board.flash_size) if flash is not None else None
     content = b"" if kept is None else os.pread(kept, booted.board.flash_size, 0)

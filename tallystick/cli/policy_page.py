@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.server.accounts.policy import FirmPolicy
-from tallystick.server.portal.policy_form import GROUPS
+from tallystick.server.portal.policy_form import GROUPS, bounds_of
 
 PAGE = Path("docs/reference/policy.md")
 _HEAD = """\
@@ -37,9 +37,9 @@ def page() -> str:
 
 
 def _row(name: str, label: str, hint: str) -> str:
-    field = FirmPolicy.model_fields[name]
+    default = _value(FirmPolicy.model_fields[name].default)
     what = f"{label}. {hint}".strip()
-    return f"| `{name}` | {what} | {_value(field.default)} | {', '.join(_bounds(field.metadata))} |"
+    return f"| `{name}` | {what} | {default} | {', '.join(_bounds(name))} |"
 
 
 def _value(value: Any) -> str:
@@ -56,13 +56,8 @@ def _value(value: Any) -> str:
     return f"{value:%H:%M}" if isinstance(value, time) else str(value)
 
 
-def _bounds(rules: list[Any]) -> Iterator[str]:
-    found = {
-        key: getattr(rule, key)
-        for rule in rules
-        for key in ("ge", "le", "min_length", "max_length")
-        if getattr(rule, key, None) is not None
-    }
+def _bounds(name: str) -> Iterator[str]:
+    found = bounds_of(name)
     if "le" in found:
         yield f"{found['ge']} to {found['le']}"
     elif "ge" in found:

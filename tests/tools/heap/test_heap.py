@@ -11,9 +11,8 @@ from tallystick.tools.fresh import one_core
 from tallystick.tools.heap import card_paths, measure, reader_paths
 from tallystick.tools.heap.measure import smallest
 from tallystick.tools.image.heap import KIB, figures
+from tests.tools.committed_heap import holds
 
-SLACK = 2  # KiB: where things come to lie differs from run to run,
-TRIES = 3  # and is unlucky now and then, where growth is there each time
 # KiB. Where bytecode is executed out of flash, and where it is copied into RAM first.
 LIMITS = {"nucleo_l476rg": 64, "pico": 72, "pico2_card": 72, "pico2": 140}
 CASES = [(board, path) for board in BOARDS for path in card_paths.PATHS]
@@ -35,10 +34,7 @@ def test_a_path_works_with_what_was_committed(home, name, path):
     assert path in kept, "not measured yet: python -m tallystick.tools.heap.measure"
     committed = kept[path]
     assert committed * KIB <= board.heap
-    works = measure.paths(board, home)[path]
-    heap = min(board.heap, (committed + SLACK) * KIB)
-    assert any(works(heap) for _ in range(TRIES))
-    assert works(board.heap)
+    holds(measure.paths(board, home)[path], committed, board.heap)
 
 
 @pytest.mark.parametrize("less", [0, 1, 3, 5, 8])
